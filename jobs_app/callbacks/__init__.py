@@ -1,0 +1,1 @@
+"""One job per file, `<job_name>.py`. Every file in this folder is imported at start-up."""

@@ -1,0 +1,1 @@
+"""One outside service per file, over the one HTTP client in http.py."""

@@ -1,0 +1,134 @@
+"""What a callback is given (`JobContext`), what it may raise, and the one value that each run of it ends in."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+MAX_EXTRAS_BYTES = 64 * 1024
+MAX_JSON_DEPTH = 30  # MariaDB refuses JSON deeper than 31 levels; the request's extras add none, being merged by key
+MAX_ERROR_CHARACTERS = 16 * 1024
+
+
+class Failure(Exception):
+    """Raised by a callback: this job cannot succeed, the request fails."""
+
+
+class Retry(Exception):
+    """Raised by a callback: try again. `after`: seconds to wait, obeyed up to the backoff cap."""
+
+    def __init__(self, message: str = "", *, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """One attempt of one job, as its callback sees it. `params` and `extras` are the callback's own copies."""
+
+    token: str
+    action: str
+    step: int
+    name: str
+    attempt: int
+    params: Json
+    extras: Json
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this job: the callee recognises a repeat by it."""
+        return f"{self.token}:{self.step}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The callback returned. `extras` is what it found out, as JSON text, or None."""
+
+    extras: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job cannot succeed: the request fails."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Try again, unless it was the last attempt allowed. `after`: seconds that the callee asked to wait."""
+
+    error: str
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """This process is ending and cut the attempt short: again at once, without using up an attempt."""
+
+    error: str = "worker stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """Claimed, but its callback was never called: the same row becomes `new` again."""
+
+
+Outcome = Completed | Failed | Retried | Stopped | NotStarted
+
+
+def completed(returned: object) -> Completed | Failed:
+    """The outcome of a callback that returned: a mapping that is a JSON object of at most 64 KiB, or None."""
+    if returned is None:
+        return Completed()
+    if not isinstance(returned, Mapping):
+        return Failed(f"the callback returned {type(returned).__name__}: return a mapping or None")
+    try:
+        text = json.dumps(storable(dict(returned)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        return Failed(f"the callback returned what is not a JSON object: {error}")
+    if (size := len(text.encode())) > MAX_EXTRAS_BYTES:
+        return Failed(f"the callback returned {size} bytes of JSON: at most {MAX_EXTRAS_BYTES} are kept")
+    return Completed(text)
+
+
+def storable(value: object, depth: int = 1) -> object:
+    """`value` as every supported database stores it unchanged: no lone surrogates, no huge integers, at most 30 levels.
+
+    Raises ValueError or TypeError with a sentence when it cannot be said in such JSON.
+    """
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return storable_text(value)
+        case int() if not -(2**63) <= value < 2**63:
+            raise ValueError(f"an integer of {value.bit_length()} bits, more than 64: return it as a string")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"{value} has no form in JSON")
+        case int() | float():
+            return value
+    if depth > MAX_JSON_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    match value:
+        case Mapping():
+            if strange := next((key for key in value if not isinstance(key, str)), None):
+                raise TypeError(f"a key of type {type(strange).__name__}: keys are strings")
+            return {storable_text(key): storable(item, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [storable(item, depth + 1) for item in value]
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def storable_text(text: str) -> str:
+    """Lone surrogates, which no supported database takes, become U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def storable_error(text: str) -> str:
+    """An error as the table keeps it: at most 16 Ki characters, no NUL, its first line first."""
+    text = storable_text(text).replace("\0", "\N{REPLACEMENT CHARACTER}").strip() or "no message"
+    return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 12] + "\n[cut here]"

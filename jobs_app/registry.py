@@ -1,0 +1,99 @@
+"""The job names and the callbacks they stand for; filled by importing jobs_app/callbacks at start-up."""
+
+import importlib
+import inspect
+import pkgutil
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from jobs_app.outcomes import JobContext
+
+Callback = Callable[[JobContext], Any]
+MAX_NAME_CHARACTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefinition:
+    """A job name, its callback and what was said in its decorator; None means: as the settings say."""
+
+    name: str
+    callback: Callback
+    is_async: bool
+    own_max_attempts: int | None
+    own_backoff_seconds: float | None
+    own_timeout_seconds: float | None
+
+    @property
+    def max_attempts(self) -> int:
+        return self.own_max_attempts or settings.WRK_JOB_MAX_ATTEMPTS
+
+    @property
+    def timeout_seconds(self) -> float:
+        return self.own_timeout_seconds or settings.WRK_JOB_TIMEOUT_SECONDS
+
+    def backoff_seconds(self, attempt: int, after: float | None = None) -> float:
+        """Seconds until the attempt after `attempt`: `after` up to the cap, or full jitter over a doubling range.
+
+        Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        """
+        cap: float = settings.WRK_JOB_BACKOFF_CAP_SECONDS
+        if after is not None:
+            return max(0.0, min(cap, after))
+        base = settings.WRK_JOB_BACKOFF_BASE_SECONDS if self.own_backoff_seconds is None else self.own_backoff_seconds
+        return random.uniform(0, min(cap, base * 2 ** min(attempt - 1, 64)))  # noqa: S311 - jitter is no secret
+
+
+_definitions: dict[str, JobDefinition] = {}
+
+
+def job(
+    name: str, *, max_attempts: int | None = None, backoff: float | None = None, timeout: float | None = None
+) -> Callable[[Callback], Callback]:
+    """Registers a callback under a job name.
+
+    `max_attempts`: attempts in all, from 1. `backoff`: seconds, base of the doubling wait. `timeout`: seconds that one
+    attempt may take. Each defaults to its WRK_JOB_ setting. Raises ImproperlyConfigured for a name that is taken.
+    """
+    if not name or len(name) > MAX_NAME_CHARACTERS:
+        raise ImproperlyConfigured(f"job name {name!r}: 1 to {MAX_NAME_CHARACTERS} characters are allowed")
+    if (max_attempts is not None and max_attempts < 1) or (timeout is not None and timeout <= 0):
+        raise ImproperlyConfigured(f"job {name}: max_attempts starts at 1, timeout above 0 seconds")
+
+    def register(callback: Callback) -> Callback:
+        if taken := _definitions.get(name):
+            places = " and ".join(sorted(c.__module__ for c in (taken.callback, callback)))
+            raise ImproperlyConfigured(f"two callbacks are registered as job {name!r}: in {places}")
+        is_async = inspect.iscoroutinefunction(callback)
+        _definitions[name] = JobDefinition(name, callback, is_async, max_attempts, backoff, timeout)
+        return callback
+
+    return register
+
+
+def definition(name: str) -> JobDefinition | None:
+    return _definitions.get(name)
+
+
+def names() -> list[str]:
+    return sorted(_definitions)
+
+
+def definitions() -> Iterable[JobDefinition]:
+    return list(_definitions.values())
+
+
+def unregister(name: str) -> None:
+    """For tests, which register callbacks of their own."""
+    _definitions.pop(name, None)
+
+
+def import_submodules(package: ModuleType) -> list[ModuleType]:
+    """Imports every module of a package, in name order: how callbacks and recipes are found."""
+    found = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [importlib.import_module(f"{package.__name__}.{name}") for name in found]

@@ -1,0 +1,169 @@
+"""Every setting, in one place. Only this file reads the environment (and .env, when there is one)."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from tasker_site.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Environment(BASE_DIR / ".env")
+
+
+def _mode(name: str) -> str:
+    """The seed's ENV in any spelling: prod, production, stag, staging, stage; anything else is a developer's machine."""
+    if name.lower().startswith("prod"):
+        return "production"
+    return "staging" if name.lower().startswith("stag") else "local"
+
+
+ENV = _mode(env.text("ENV"))
+DEPLOYED = ENV != "local"
+
+# The web process -----------------------------------------------------------------------------------------------------
+PORT = env.integer("PORT", 8000, at_least=1, at_most=65535, required=DEPLOYED)
+DEBUG = env.flag("DJANGO_DEBUG", default=False) and not DEPLOYED
+# Only the admin's sessions hang on it. Without one, they end when the web process restarts; workers never need it.
+SECRET_KEY = env.text("DJANGO_SECRET_KEY") or secrets.token_urlsafe(50)
+SECRET_KEY_IS_RANDOM = not env.is_set("DJANGO_SECRET_KEY")
+ALLOWED_HOSTS = [host.strip() for host in env.text("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")]
+CSRF_TRUSTED_ORIGINS = [o.strip() for o in env.text("DJANGO_CSRF_TRUSTED_ORIGINS").split(",") if o.strip()]
+BEHIND_TLS_PROXY = env.flag("DJANGO_BEHIND_TLS_PROXY", default=False)
+WEB_WORKERS = env.integer("WRK_WEB_WORKERS", 2, at_least=1, at_most=64)
+WEB_THREADS = env.integer("WRK_WEB_THREADS", 4, at_least=1, at_most=256)
+
+# The workers ---------------------------------------------------------------------------------------------------------
+WRK_ENABLED = env.flag("WRK_ENABLED", default=True)
+WRK_JOB_CRON = env.cron("WRK_JOB_CRON", "*/15 * * * *")
+WRK_REQUEST_NEW_CRON = env.cron("WRK_REQUEST_NEW_CRON", "*/5 * * * *")
+WRK_REQUEST_INPROGRESS_CRON = env.cron("WRK_REQUEST_INPROGRESS_CRON", "*/1 * * * *")
+WRK_JOB_CONCURRENCY = env.integer("WRK_JOB_CONCURRENCY", 32, at_least=1, at_most=10_000)
+WRK_JOB_MAX_ATTEMPTS = env.integer("WRK_JOB_MAX_ATTEMPTS", 10, at_least=1, at_most=1_000_000)
+WRK_JOB_BACKOFF_BASE_SECONDS = env.seconds("WRK_JOB_BACKOFF_BASE_SECONDS", 10)
+WRK_JOB_BACKOFF_CAP_SECONDS = env.seconds("WRK_JOB_BACKOFF_CAP_SECONDS", 900)
+WRK_JOB_TIMEOUT_SECONDS = env.seconds("WRK_JOB_TIMEOUT_SECONDS", 60, at_least=0.1)
+WRK_JOB_LEASE_SECONDS = env.seconds("WRK_JOB_LEASE_SECONDS", 300, at_least=0.5)
+WRK_STOP_GRACE_SECONDS = env.seconds("WRK_STOP_GRACE_SECONDS", 30)
+WRK_HTTP_TIMEOUT_SECONDS = env.seconds("WRK_HTTP_TIMEOUT_SECONDS", 10, at_least=0.1)
+WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+
+# The outside services. Locally they default to the three that `make demo` starts. --------------------------------------
+URL_SERVICE1 = env.url("URL_SERVICE1", "" if DEPLOYED else "http://127.0.0.1:8101", required=DEPLOYED)
+URL_SERVICE2 = env.url("URL_SERVICE2", "" if DEPLOYED else "http://127.0.0.1:8102", required=DEPLOYED)
+URL_SERVICE3 = env.url("URL_SERVICE3", "" if DEPLOYED else "http://127.0.0.1:8103", required=DEPLOYED)
+
+# The database ----------------------------------------------------------------------------------------------------------
+DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")
+SQLITE_FILE = env.text("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3"))
+
+
+def _mysql() -> dict[str, Any]:
+    """MariaDB 10.6+ or MySQL 8.0+. DB_HOST may be the path of a socket."""
+    return {
+        "ENGINE": "django.db.backends.mysql",
+        "USER": env.text("DB_USER", required=True),
+        "PASSWORD": env.text("DB_PASS", required=True, may_be_empty=True),
+        "HOST": env.text("DB_HOST", required=True),
+        "PORT": env.integer("DB_PORT", 3306, at_least=1, at_most=65535, required=True),
+        "NAME": env.text("DB_NAME", required=True),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "charset": "utf8mb4",
+            # READ COMMITTED: REPEATABLE READ's gap locks deadlock claims against inserts.
+            "isolation_level": "read committed",
+            "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00'",
+            # A database that stopped answering is a lost connection, not a worker that hangs for ever.
+            "connect_timeout": 5,
+            "read_timeout": 30,
+            "write_timeout": 30,
+        },
+    }
+
+
+def _sqlite() -> dict[str, Any]:
+    """The embedded default: one file, WAL, every commit synced to disk."""
+    Path(SQLITE_FILE).parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": SQLITE_FILE,
+        "OPTIONS": {
+            # IMMEDIATE: a transaction that starts as a reader cannot become a writer when another one wrote meanwhile.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
+        },
+    }
+
+
+DATABASES = {"default": _mysql() if DEPLOYED or any(map(env.is_set, DB_NAMES)) else _sqlite()}
+
+env.stop_on_faults(ENV)
+
+# Django --------------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_prometheus",
+    "jobs_app",
+    "requests_app",
+]
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "requests_app.views.ProbeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "tasker_site.urls"
+WSGI_APPLICATION = "tasker_site.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # straight from the packages: no collectstatic, nothing to write at start
+PROMETHEUS_EXPORT_MIGRATIONS = False  # would query the database at import
+
+# Security (check --deploy) ---------------------------------------------------------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = DEPLOYED
+SECURE_HSTS_SECONDS = 31_536_000 if DEPLOYED else 0
+# Whether other subdomains speak HTTPS, and the preload list, are the domain owner's decisions, not this process's.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Believe X-Forwarded-Proto only where a proxy is known to set it.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": WRK_LOG_LEVEL},
+}
