@@ -95,6 +95,17 @@ def completed(returned: object) -> Completed | Failed:
     return Completed(text)
 
 
+def json_object(text: str) -> Json:
+    """The JSON object that `text` is. Raises ValueError with a sentence, also for what is nested too deep to read."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{type(value).__name__} where a JSON object is needed")
+    return value
+
+
 def storable(value: object, depth: int = 1) -> object:
     """`value` as every supported database stores it unchanged: no lone surrogates, no huge integers, at most 30 levels.
 

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import pkgutil
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,13 +19,13 @@ MAX_NAME_CHARACTERS = 100
 
 @dataclass(frozen=True, slots=True)
 class JobDefinition:
-    """A job name, its callback and what was said in its decorator; None means: as the settings say."""
+    """A job name, its callback and what its decorator says; what it leaves open is as the settings say."""
 
     name: str
     callback: Callback
     is_async: bool
     own_max_attempts: int | None
-    own_backoff_seconds: float | None
+    backoff_seconds: float | None
     own_timeout_seconds: float | None
 
     @property
@@ -36,17 +35,6 @@ class JobDefinition:
     @property
     def timeout_seconds(self) -> float:
         return self.own_timeout_seconds or settings.WRK_JOB_TIMEOUT_SECONDS
-
-    def backoff_seconds(self, attempt: int, after: float | None = None) -> float:
-        """Seconds until the attempt after `attempt`: `after` up to the cap, or full jitter over a doubling range.
-
-        Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-        """
-        cap: float = settings.WRK_JOB_BACKOFF_CAP_SECONDS
-        if after is not None:
-            return max(0.0, min(cap, after))
-        base = settings.WRK_JOB_BACKOFF_BASE_SECONDS if self.own_backoff_seconds is None else self.own_backoff_seconds
-        return random.uniform(0, min(cap, base * 2 ** min(attempt - 1, 64)))  # noqa: S311 - jitter is no secret
 
 
 _definitions: dict[str, JobDefinition] = {}

@@ -1,0 +1,405 @@
+"""The tables `jobs` and `passes`. Every move of a job stands in JobQuerySet, its guard in sight, and nowhere else.
+
+Which moves there are, their guards and their lock order: docs/moves.md. The schema's arrow (a job points at its request)
+runs against the arrow of imports (requests_app imports jobs_app): the foreign key is a string, and SQL here names `requests`.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+from django.db import connections, models, transaction
+from django.db.models import Q
+
+from jobs_app.dialect import ByteCharField, UtcNow, dialect, marks
+from jobs_app.pass_run import PassRun as PassRun
+
+_ROWS_PER_INSERT = 2000
+
+
+class JobStatus(models.TextChoices):
+    NEW = "new", "new"
+    INPROGRESS = "inprogress", "in progress"
+    COMPLETED = "completed", "completed"
+    FAILURE = "failure", "failure"
+    RETRY = "retry", "retry"
+    CANCELLED = "cancelled", "cancelled"
+
+
+OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
+ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """One attempt as the process that claimed it holds it. `claim` is the claiming transaction's UUID."""
+
+    id: int
+    request_id: int
+    step: int
+    name: str
+    attempt: int
+    last_attempt: int
+    claim: str
+
+
+class RequestRow(NamedTuple):
+    """What a job's callback is to know of its request; `params` and `extras` are JSON texts."""
+
+    token: str
+    action: str
+    params: str
+    extras: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended, ready to be recorded. `status` NEW hands it back unstarted.
+
+    Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor.
+    """
+
+    job: ClaimedJob
+    status: JobStatus
+    error: str = ""
+    extras: str | None = None
+    delay_seconds: float = 0.0
+    last_attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A row to insert as `new`, due `delay_seconds` from the database's now."""
+
+    request_id: int
+    step: int
+    name: str
+    last_attempt: int
+    attempt: int = 1
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """One look at the table. `now` is the database's clock as its driver gives it, to be handed back in a query."""
+
+    now: Any
+    has_due: bool
+    has_expired: bool
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    # Filters ---------------------------------------------------------------------------------------------------------
+    def open(self) -> Self:
+        return self.filter(status__in=OPEN)
+
+    def latest_attempts(self) -> Self:
+        later = Job.objects.filter(
+            request_id=models.OuterRef("request_id"),
+            step=models.OuterRef("step"),
+            name=models.OuterRef("name"),
+            attempt__gt=models.OuterRef("attempt"),
+        )
+        return self.filter(~models.Exists(later))
+
+    def outlook(self) -> Outlook:
+        """Whether anything is due or has lost its lease, in one statement that locks nothing."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
+                f"WHERE status = 'new' AND due_at <= {sql.now}), "
+                f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
+                f"WHERE status = 'inprogress' AND lease_until < {sql.now})"
+            )
+            now, has_due, has_expired = cursor.fetchone()
+        return Outlook(now, bool(has_due), bool(has_expired))
+
+    def lease_expired(self, limit: int) -> list[ClaimedJob]:
+        """Jobs whose holder fell silent, whatever their request's status. Read without locks: `record` guards again."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT id, request_id, step, name, attempt, last_attempt, claimed_by FROM jobs "
+                f"{sql.force('jobs_status_lease')} WHERE status = 'inprogress' AND lease_until < {sql.now} "
+                "ORDER BY lease_until, id LIMIT %s",
+                [limit],
+            )
+            return [ClaimedJob(*row) for row in cursor.fetchall()]
+
+    # Moves -----------------------------------------------------------------------------------------------------------
+    def insert_new(self, jobs: Sequence[NewJob]) -> None:
+        """Inserts `new` rows. The caller holds their requests' locks: an INSERT takes a shared lock on its parent."""
+        now_plus = dialect(self.db).now_plus
+        with connections[self.db].cursor() as cursor:
+            for start in range(0, len(jobs), _ROWS_PER_INSERT):
+                rows = jobs[start : start + _ROWS_PER_INSERT]
+                values = ", ".join([f"(%s, %s, %s, %s, %s, {now_plus})"] * len(rows))
+                cursor.execute(
+                    f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at) VALUES {values}",
+                    [
+                        value
+                        for job in rows
+                        for value in (
+                            job.request_id,
+                            job.step,
+                            job.name,
+                            job.attempt,
+                            job.last_attempt,
+                            job.delay_seconds,
+                        )
+                    ],
+                )
+
+    def claim(self, claim: str, limit: int, lease_seconds: float, due_by: Any = None) -> list[int]:
+        """`new` -> `inprogress`, oldest due first; rows that another claim has locked are skipped, never waited for.
+
+        `claim`: a new UUID for this transaction. `due_by`: a moment of `outlook`; None: the database's now.
+        """
+        sql = dialect(self.db)
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' AND due_at <= "
+                f"{sql.now if due_by is None else '%s'} ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
+                [limit] if due_by is None else [due_by, limit],
+            )
+            ids = [row[0] for row in cursor.fetchall()]
+            if ids:
+                cursor.execute(
+                    f"UPDATE jobs SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
+                    f"lease_until = {sql.now_plus} WHERE id IN ({marks(ids)}) AND status = 'new'",
+                    [claim, lease_seconds, *ids],
+                )
+        return ids
+
+    def held_by(self, claim: str) -> list[int]:
+        """What carries this claim: so a claim whose COMMIT was lost learns what it won."""
+        held = self.filter(status=JobStatus.INPROGRESS, claimed_by=claim)
+        return list(held.order_by("due_at", "id").values_list("id", flat=True))
+
+    def with_requests(self, claim: str, ids: Sequence[int]) -> list[tuple[ClaimedJob, RequestRow]]:
+        """Claimed jobs, oldest due first, with what their requests say; read after the claim is committed."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, "
+                "r.token, r.action, r.params, r.extras FROM jobs j JOIN requests r ON r.id = j.request_id "
+                f"WHERE j.id IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
+                [*ids, claim],
+            )
+            return [(ClaimedJob(*row[:6], claim), RequestRow(*row[6:])) for row in cursor.fetchall()]
+
+    def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
+        """Leases again what this process holds in memory: by id and claim, never by the process's name."""
+        sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE jobs SET lease_until = {sql.now_plus} WHERE id IN ({marks(ids)}) "
+                f"AND status = 'inprogress' AND claimed_by IN ({marks(claims)})",
+                [lease_seconds, *ids, *claims],
+            )
+            return int(cursor.rowcount)
+
+    def record(self, ends: Sequence[End], *, lease_expired: bool = False) -> list[End]:
+        """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
+
+        Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
+        that a retry beside a failure sees that its request is doomed. `lease_expired` adds to the guard that the lease
+        is still over: its holder may have renewed it since it was read.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            requests = self._lock_requests({e.job.request_id for e in ends if e.status != "completed" or e.extras})
+            siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
+            held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
+            won = [end for end in ends if held.get(end.job.id) == end.job.claim]
+            by_status = {status: [end for end in won if end.status == status] for status in JobStatus}
+            self._complete(by_status[JobStatus.COMPLETED], requests)
+            self._fail(by_status[JobStatus.FAILURE], siblings)
+            again = by_status[JobStatus.RETRY] + by_status[JobStatus.NEW]
+            doomed, later = self._doomed({end.job.request_id for end in again}, requests)
+            self._retry(by_status[JobStatus.RETRY], doomed, later)
+            self._hand_back(by_status[JobStatus.NEW], doomed)
+        return won
+
+    def cancel_new(self, request_ids: Collection[int]) -> int:
+        """`new` -> `cancelled`, for requests whose locks the caller holds."""
+        return self._cancel(list(self._new_siblings(request_ids)))
+
+    # The parts of `record`, each under its locks -----------------------------------------------------------------------
+    def _lock_requests(self, ids: Collection[int]) -> dict[int, tuple[str, int, str]]:
+        """Status, step and extras of these requests, locked by id ascending."""
+        if not ids:
+            return {}
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, status, step, extras FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                f"ORDER BY id {sql.for_update}",
+                sorted(ids),
+            )
+            return {row[0]: row[1:] for row in cursor.fetchall()}
+
+    def _new_siblings(self, request_ids: Collection[int]) -> dict[int, int]:
+        """The `new` jobs of these requests: id -> request id. Under the requests' locks none can be added."""
+        if not request_ids:
+            return {}
+        return dict(self.filter(request_id__in=request_ids, status=JobStatus.NEW).values_list("id", "request_id"))
+
+    def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str]:
+        """Locks these rows by id ascending; answers the claims of those that are in progress (and over their lease)."""
+        sql = dialect(self.db)
+        expired = f"AND lease_until < {sql.now}" if lease_expired else ""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, claimed_by FROM jobs {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                f"AND (status = 'new' OR (status = 'inprogress' {expired})) ORDER BY id {sql.for_update}",
+                sorted(ids),
+            )
+            return {id_: claim for id_, claim in cursor.fetchall() if claim}
+
+    def _complete(self, ends: Sequence[End], requests: dict[int, tuple[str, int, str]]) -> None:
+        """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
+        self._set_ended(ends, JobStatus.COMPLETED)
+        merged: dict[int, dict[str, Any]] = {}
+        for end in sorted((e for e in ends if e.extras), key=lambda e: e.job.id):
+            of_request = merged.setdefault(end.job.request_id, json.loads(requests[end.job.request_id][2]))
+            of_request.update(json.loads(end.extras or "{}"))
+        if merged:
+            texts = {id_: json.dumps(extras, ensure_ascii=False) for id_, extras in merged.items()}
+            with connections[self.db].cursor() as cursor:
+                cursor.execute(
+                    f"UPDATE requests SET extras = {_case(texts)} WHERE id IN ({marks(texts)})",
+                    [*_case_values(texts), *texts],
+                )
+
+    def _fail(self, ends: Sequence[End], siblings: dict[int, int]) -> None:
+        """A failure that won dooms its request: siblings that have not begun never will."""
+        self._set_ended(ends, JobStatus.FAILURE)
+        failed = {end.job.request_id for end in ends}
+        self._cancel([id_ for id_, request_id in siblings.items() if request_id in failed])
+
+    def _retry(self, ends: Sequence[End], doomed: set[int], later: set[tuple[int, int, str, int]]) -> None:
+        """Ends the attempt and inserts its successor, unless the request is doomed (or somebody inserted it already)."""
+        self._set_ended(ends, JobStatus.RETRY)
+        successors = [
+            NewJob(job.request_id, job.step, job.name, end.last_attempt, job.attempt + 1, end.delay_seconds)
+            for end in ends
+            if (job := end.job).request_id not in doomed
+            and (job.request_id, job.step, job.name, job.attempt + 1) not in later
+        ]
+        self.insert_new(successors)
+
+    def _hand_back(self, ends: Sequence[End], doomed: set[int]) -> None:
+        """Not started: the same row becomes `new` again, or `cancelled` when its request is doomed."""
+        if not ends:
+            return
+        unclaimed = {"claimed_by": None, "lease_until": None, "started_at": None}
+        ids = [end.job.id for end in ends if end.job.request_id not in doomed]
+        self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **unclaimed)
+        ids = [end.job.id for end in ends if end.job.request_id in doomed]
+        self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(
+            status=JobStatus.CANCELLED, completed_at=UtcNow(), **unclaimed
+        )
+
+    def _doomed(
+        self, request_ids: Collection[int], requests: dict[int, tuple[str, int, str]]
+    ) -> tuple[set[int], set[tuple[int, int, str, int]]]:
+        """Requests in which nothing may be started any more, and all attempts of the others' current steps.
+
+        Doomed: not `Inprogress`, or the latest attempt of a job of the current step is `failure`. Under their locks.
+        """
+        if not request_ids:
+            return set(), set()
+        rows = self.filter(request_id__in=request_ids).order_by("attempt")
+        attempts, latest = set(), {}
+        for request_id, step, name, attempt, status in rows.values_list(
+            "request_id", "step", "name", "attempt", "status"
+        ):
+            attempts.add((request_id, step, name, attempt))
+            latest[request_id, step, name] = status
+        failed = {
+            request_id
+            for (request_id, step, _), status in latest.items()
+            if status == JobStatus.FAILURE and step == requests[request_id][1]
+        }
+        return failed | {id_ for id_ in request_ids if requests[id_][0] != "Inprogress"}, attempts
+
+    def _set_ended(self, ends: Sequence[End], status: JobStatus) -> None:
+        if not ends:
+            return
+        errors = {end.job.id: end.error for end in ends if end.error}
+        extras = {end.job.id: end.extras for end in ends if end.extras}
+        ids = [end.job.id for end in ends]
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE jobs SET status = %s, completed_at = {dialect(self.db).now}, claimed_by = NULL, "
+                f"lease_until = NULL, error = {_case(errors, 'error')}, extras = {_case(extras, 'extras')} "
+                f"WHERE id IN ({marks(ids)}) AND status = 'inprogress'",
+                [status, *_case_values(errors), *_case_values(extras), *ids],
+            )
+
+    def _cancel(self, ids: Collection[int]) -> int:
+        if not ids:
+            return 0
+        return self.filter(id__in=ids, status=JobStatus.NEW).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
+
+
+def _case(values: Collection[int], otherwise: str = "") -> str:
+    """`CASE id WHEN .. THEN .. END` with placeholders for `_case_values`: one statement for many rows' own values."""
+    if not values:
+        return otherwise
+    return f"CASE id {' '.join(['WHEN %s THEN %s'] * len(values))}{f' ELSE {otherwise}' if otherwise else ''} END"
+
+
+def _case_values(values: dict[int, Any]) -> Iterable[Any]:
+    return (part for pair in values.items() for part in pair)
+
+
+class Job(models.Model):
+    """One attempt of one job of a request's step. A retried job has several rows; the latest attempt counts."""
+
+    id = models.BigAutoField(primary_key=True)
+    request = models.ForeignKey(
+        "requests_app.Request", on_delete=models.PROTECT, related_name="jobs", db_index=False
+    )  # no index of its own: the unique key begins with it
+    step = models.IntegerField()
+    name = ByteCharField(max_length=100)
+    attempt = models.IntegerField(db_default=1)
+    # The number of the last attempt allowed. In the row, so that handing back and retrying by hand can raise it.
+    last_attempt = models.IntegerField(db_default=10)
+    status = ByteCharField(max_length=10, choices=JobStatus, db_default=JobStatus.NEW.value)
+    error = models.TextField(blank=True, db_default="")
+    extras = models.JSONField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=UtcNow())
+    claimed_by = ByteCharField(max_length=36, null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=UtcNow())
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[JobQuerySet] = JobQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "jobs"
+        indexes: ClassVar = [
+            models.Index(fields=["status", "due_at", "id"], name="jobs_status_due"),
+            models.Index(fields=["status", "lease_until", "id"], name="jobs_status_lease"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["request", "step", "name", "attempt"], name="jobs_attempt"),
+            models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="jobs_status_known"),
+            models.CheckConstraint(condition=Q(attempt__gte=1, step__gte=0), name="jobs_numbers"),
+            models.CheckConstraint(
+                condition=Q(status__in=ENDED, completed_at__isnull=False)
+                | Q(status__in=OPEN, completed_at__isnull=True),
+                name="jobs_completed_at",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=JobStatus.INPROGRESS, claimed_by__isnull=False, lease_until__isnull=False)
+                | (~Q(status=JobStatus.INPROGRESS) & Q(claimed_by__isnull=True, lease_until__isnull=True)),
+                name="jobs_lease",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} (step {self.step}, attempt {self.attempt})"

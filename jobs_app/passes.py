@@ -1,0 +1,184 @@
+"""The pass over the jobs: claim, execute, record. Here is the claiming side; recorder.py records, pool.py executes."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+from uuid import uuid4
+
+from django.conf import settings
+
+from jobs_app.faults import run_transaction
+from jobs_app.models import ClaimedJob, End, Job, RequestRow
+from jobs_app.outcomes import Failed, JobContext, Retried, json_object
+from jobs_app.pass_run import RunRecord
+from jobs_app.pool import Pool
+from jobs_app.recorder import BATCH, Recorder, record_ends
+from jobs_app.retry_policy import end_of
+from jobs_app.stopping import Stop
+
+_CLAIM_AHEAD_SECONDS = 0.1  # of work: a claimed job that waits here could run elsewhere
+_TURN_SECONDS = 0.05  # the longest wait of the claiming thread
+RECONNECT_SECONDS = 10.0
+LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
+
+
+def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrency: int | None = None) -> None:
+    """One pass over what is due at its start, by the database's clock.
+
+    1. Ends attempts whose lease ran out.
+    2. Claims due jobs in batches. 3. Runs their callbacks concurrently. 4. Records how they ended.
+    Ends when nothing is due, at `limit` jobs, or when `stop` says so. Raises DatabaseAway, CallbacksHang.
+    """
+    outlook = run_transaction(Job.objects.outlook)
+    if outlook.has_expired:
+        end_lost_leases(stop, run)
+    if outlook.has_due:
+        with JobRunner(stop, run, due_by=outlook.now, limit=limit, concurrency=concurrency) as runner:
+            while not stop and runner.turn():
+                runner.wait()
+
+
+def end_lost_leases(stop: Stop, run: RunRecord) -> None:
+    """Ends attempts whose holder fell silent as a retry, or gives up: a job that kills its worker must end some time."""
+    while not stop:
+        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
+        ends = [end_of(job, Retried(LEASE_LOST)) for job in lost]
+        won = record_ends(ends, run, lease_expired=True, seconds=RECONNECT_SECONDS) if ends else []
+        run.add({"lease_lost": len(won)})
+        if len(lost) < BATCH:
+            return
+
+
+class CallbacksHang(Exception):
+    """Every thread is busy with a callback that ignored its timeout. Its text is one line for the operator."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(f"{threads} callbacks ignore their timeout and hold every thread: start a new process")
+
+
+class JobRunner:
+    """Claims, runs and records jobs until told to stop. A context manager: leaving it ends everything in order.
+
+    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `on_recorded`: see Recorder.
+    """
+
+    def __init__(
+        self,
+        stop: Stop,
+        run: RunRecord,
+        *,
+        due_by: Any = None,
+        limit: int | None = None,
+        concurrency: int | None = None,
+        reconnect_seconds: float = RECONNECT_SECONDS,
+        on_recorded: Callable[[list[End]], None] | None = None,
+    ) -> None:
+        self._stop, self._run = stop, run
+        self._due_by, self._left, self._seconds = due_by, limit, reconnect_seconds
+        self._lease: float = settings.WRK_JOB_LEASE_SECONDS
+        self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY)
+        self._recorder = Recorder(self._pool, run, seconds=reconnect_seconds, on_recorded=on_recorded)
+        self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
+        self._renewed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            self._wind_down(cut=bool(self._stop) or kind is not None)
+        finally:
+            self._recorder.close()
+            self._pool.close()
+        if self._recorder.fault and kind is None:
+            raise self._recorder.fault
+
+    def turn(self) -> bool:
+        """One turn: watches over what runs and, if there is room, claims. False: nothing is due and nothing runs."""
+        self._watch()
+        room = self._room()
+        if room and self._claim(room):
+            return True
+        return bool(self._pool.held) or (not room and self._left != 0)
+
+    def wait(self, seconds: float = _TURN_SECONDS) -> None:
+        """Until the recorder took up or finished a batch, or the time is over."""
+        self._recorder.changed.wait(seconds)
+        self._recorder.changed.clear()
+
+    # Claim -----------------------------------------------------------------------------------------------------------
+    def _room(self) -> int:
+        """How many jobs to claim now: what starts soon at the pace of the last moments, in batches worth their commit."""
+        if self._pool.lost_threads >= self._pool.concurrency:
+            raise CallbacksHang(self._pool.lost_threads)
+        ahead = min(2 * BATCH, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
+        room = min(ahead - len(self._pool.held), BATCH, 2 * BATCH - self._recorder.backlog())
+        if self._left is not None:
+            room = min(room, self._left)
+        return room if room >= min(ahead // 4, BATCH // 2) or not self._pool.held else 0
+
+    def _pace(self) -> float:
+        """Jobs that ended per second, of late."""
+        seconds = time.monotonic() - self._rated_at
+        if seconds > 0.02:
+            ended = self._recorder.ended_count
+            self._rate = (self._rate + (ended - self._rated_count) / seconds) / 2
+            self._rated_at, self._rated_count = time.monotonic(), ended
+        return self._rate
+
+    def _claim(self, limit: int) -> int:
+        claim, sent_at, tried = str(uuid4()), time.monotonic(), False
+
+        def work() -> list[int]:
+            nonlocal tried
+            won = Job.objects.held_by(claim) if tried else []  # by a COMMIT whose answer was lost
+            tried = True
+            return won or Job.objects.claim(claim, limit, self._lease, self._due_by)
+
+        if not (ids := run_transaction(work, seconds=self._seconds)):
+            return 0
+        rows = run_transaction(lambda: Job.objects.with_requests(claim, ids), seconds=self._seconds)
+        if self._left is not None:
+            self._left = max(0, self._left - len(ids))
+        self._run.add({"claimed": len(ids)})
+        self._pool.submit(self._readable(rows), sent_at, self._lease)
+        return len(ids)
+
+    def _readable(self, rows: Sequence[tuple[ClaimedJob, RequestRow]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
+        """With the JSON read. A job whose request cannot be read fails; its neighbours go on."""
+        for job, row in rows:
+            try:
+                params, extras = json_object(row.params), json_object(row.extras)
+            except ValueError as error:
+                self._pool.ended.put((job, Failed(f"the request's params or extras cannot be read: {error}")))
+            else:
+                yield job, JobContext(row.token, row.action, job.step, job.name, job.attempt, params, extras)
+
+    # Watch -----------------------------------------------------------------------------------------------------------
+    def _watch(self) -> None:
+        if self._recorder.fault:
+            raise self._recorder.fault
+        self._pool.end_overdue(self._lease)
+        if time.monotonic() - self._renewed_at >= self._lease / 3:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Leases all held jobs again in one statement. Unless all were still ours, none may count on it to begin."""
+        self._renewed_at = sent_at = time.monotonic()
+        held = list(self._pool.held)
+        jobs = [one.job for one in held]
+        if held and run_transaction(lambda: Job.objects.renew(jobs, self._lease), seconds=self._seconds) == len(held):
+            for one in held:
+                one.lease_ends = sent_at + self._lease
+
+    def _wind_down(self, *, cut: bool) -> None:
+        """Lets what runs finish. When `cut` short: only for the grace period, and what did not begin is handed back."""
+        if cut:
+            self._pool.hand_back_waiting()
+        grace_ends = time.monotonic() + (settings.WRK_STOP_GRACE_SECONDS if cut else math.inf)
+        while self._pool.held and not self._recorder.fault:
+            if time.monotonic() >= grace_ends:
+                self._pool.stop_running()
+            self._watch()
+            self.wait()

@@ -1,0 +1,183 @@
+"""Runs claimed jobs' callbacks: plain ones in threads, `async def` ones on one event loop. Reads and writes no table.
+
+A job is held from its claim until the first of: its callback ended, its time was up, its run is stopped. Whoever takes it
+out of `held` first says how it ended; everybody else's word for it is dropped.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+from django.db import connections
+
+from jobs_app.execution import run_async_callback, run_callback
+from jobs_app.models import ClaimedJob
+from jobs_app.outcomes import JobContext, NotStarted, Outcome, Retried, Stopped
+from jobs_app.registry import JobDefinition, definition
+
+
+class Held:
+    """One job that this process holds. Times are on the process's own monotonic clock, in seconds."""
+
+    __slots__ = ("context", "definition", "held_since", "job", "lease_ends", "task", "timeout", "times_out")
+
+    def __init__(self, job: ClaimedJob, context: JobContext, known: JobDefinition, claimed_at: float, lease: float):
+        self.job, self.context, self.definition = job, context, known
+        self.held_since = claimed_at
+        self.lease_ends = claimed_at + lease
+        self.timeout = known.timeout_seconds
+        self.times_out: float | None = None  # set when the callback begins
+        self.task: asyncio.Task[None] | None = None
+
+    def may_begin(self, now: float) -> bool:
+        """A lease with less left than the timeout could be over before the callback is: somebody else may run it then."""
+        return self.lease_ends - now >= self.timeout
+
+
+class Pool:
+    """At most `concurrency` plain callbacks in threads and as many async ones at once."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.held: set[Held] = set()
+        self.ended: SimpleQueue[tuple[ClaimedJob, Outcome] | None] = SimpleQueue()
+        self.lost_threads = 0  # busy with callbacks that ignored their timeout
+        self._waiting: SimpleQueue[Held | None] = SimpleQueue()
+        self._threads = 0
+        self._loop: _Loop | None = None
+        self._lock = Lock()  # a callback that begins and a hand-back of the same job must not both succeed
+
+    def submit(self, claimed: Iterable[tuple[ClaimedJob, JobContext]], claimed_at: float, lease_seconds: float) -> None:
+        """`claimed_at`: the monotonic moment before the claim was sent."""
+        coroutines = []
+        for job, context in claimed:
+            known = definition(job.name)
+            if known is None:
+                self.ended.put((job, Retried(f'this release has no callback for job "{job.name}"')))
+                continue
+            held = Held(job, context, known, claimed_at, lease_seconds)
+            self.held.add(held)
+            if known.is_async:
+                coroutines.append(held)
+            else:
+                self._waiting.put(held)
+        self._start_threads()
+        if coroutines:
+            self._loop = self._loop or _Loop(self)
+            self._loop.submit(coroutines)
+
+    def begin(self, held: Held) -> bool:
+        """To be asked right before the callback is called; False: not this job, not any more."""
+        now = time.monotonic()
+        if not held.may_begin(now):
+            self.end(held, NotStarted())
+        with self._lock:
+            if held not in self.held:
+                return False
+            held.times_out = now + held.timeout
+            return True
+
+    def end(self, held: Held, outcome: Outcome) -> bool:
+        """Takes a job out with this outcome. False: it was out already, or began before it could be handed back."""
+        with self._lock:
+            if held not in self.held or (held.times_out is not None and isinstance(outcome, NotStarted)):
+                return False
+            self.held.remove(held)
+        self.ended.put((held.job, outcome))
+        return True
+
+    def end_overdue(self, lease_seconds: float) -> None:
+        """Ends what runs past its timeout; hands back what waited here for a whole lease."""
+        now = time.monotonic()
+        for held in list(self.held):
+            if held.times_out is None:
+                if now - held.held_since > lease_seconds:
+                    self.end(held, NotStarted())
+            elif now >= held.times_out:
+                self._cut_short(held, Retried(f"timed out after {held.timeout:g} seconds"))
+
+    def hand_back_waiting(self) -> None:
+        for held in list(self.held):
+            self.end(held, NotStarted())
+
+    def stop_running(self) -> None:
+        for held in list(self.held):
+            self._cut_short(held, Stopped())
+
+    def close(self) -> None:
+        """Ends the idle threads and the loop; a callback that still runs holds up nobody, its thread is a daemon."""
+        for _ in range(self._threads):
+            self._waiting.put(None)
+        if self._loop:
+            self._loop.close()
+
+    def _cut_short(self, held: Held, outcome: Outcome) -> None:
+        if not self.end(held, outcome):
+            return
+        if held.definition.is_async:
+            if self._loop and held.task:
+                self._loop.cancel(held.task)
+        else:
+            self.lost_threads += 1  # its thread still runs; another one takes its place
+            self._threads -= 1
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        """Threads are started when there is work for them, up to `concurrency`."""
+        wanted = min(self.concurrency, sum(1 for held in list(self.held) if not held.definition.is_async))
+        while self._threads < wanted:
+            self._threads += 1
+            Thread(target=self._work, name=f"callbacks-{self._threads}", daemon=True).start()
+
+    def _work(self) -> None:
+        while held := self._waiting.get():
+            if not self.begin(held):
+                continue
+            outcome = run_callback(held.definition, held.context)
+            close_connections()
+            if not self.end(held, outcome):
+                self.lost_threads -= 1
+                return  # cut short: another thread has taken this one's place
+
+
+class _Loop:
+    """The event loop's thread. Jobs come in batches: one wake-up of the loop a batch."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._waiting: deque[Held] = deque()
+        self._running = 0
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, name="async-callbacks", daemon=True).start()
+
+    def submit(self, batch: list[Held]) -> None:
+        self._loop.call_soon_threadsafe(self._begin, batch)
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        self._loop.call_soon_threadsafe(task.cancel)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _begin(self, batch: Iterable[Held] = ()) -> None:
+        self._waiting.extend(batch)
+        while self._waiting and self._running < self._pool.concurrency:
+            held = self._waiting.popleft()
+            if self._pool.begin(held):
+                self._running += 1
+                held.task = self._loop.create_task(self._run(held))
+
+    async def _run(self, held: Held) -> None:
+        outcome = await run_async_callback(held.definition, held.context)
+        self._running -= 1
+        self._pool.end(held, outcome)
+        self._begin()
+
+
+def close_connections() -> None:
+    """Of this thread: a callback may have used the database, and a thread's connections outlive its callbacks."""
+    for connection in connections.all(initialized_only=True):
+        connection.close()

@@ -1,0 +1,150 @@
+"""Records how attempts ended: in batches, in a thread and on a connection of its own, beside the thread that claims."""
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from queue import Empty
+from threading import Event, Thread
+
+from django.db import DatabaseError, transaction
+
+from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
+from jobs_app.models import ClaimedJob, End, Job, JobStatus
+from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
+from jobs_app.pass_run import RunRecord
+from jobs_app.pool import Pool, close_connections
+from jobs_app.retry_policy import end_of
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+_BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
+_LINGER_SECONDS = 0.01  # an end waits this long for company, and only while other jobs run
+
+_COUNTED = {
+    JobStatus.COMPLETED: "completed",
+    JobStatus.RETRY: "retry",
+    JobStatus.FAILURE: "failure",
+    JobStatus.NEW: "handed_back",
+}
+
+
+def record_ends(ends: Sequence[End], run: RunRecord, *, lease_expired: bool = False, seconds: float = 0) -> list[End]:
+    """Records ends and counts them, in one transaction; answers those that won.
+
+    One that the database cannot store fails alone, with its reason. `seconds`: how long a lost connection is tried again.
+    """
+
+    def work() -> tuple[list[End], dict[str, int]]:
+        with transaction.atomic():
+            won = Job.objects.record(ends, lease_expired=lease_expired)
+            counts = dict(Counter(_COUNTED[end.status] for end in won))
+            run.save(counts)
+        return won, counts
+
+    try:
+        won, counts = run_transaction(work, seconds=seconds)
+    except DatabaseError as error:
+        if sort_fault(error) in {Fault.LOST, Fault.CONTENTION}:
+            raise
+        parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
+        return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
+    run.add(counts)
+    return won
+
+
+def _unstorable(end: End, error: DatabaseError) -> End:
+    """What is recorded in place of an end that the database refuses. Raises the error when that was refused as well."""
+    if end.status == JobStatus.FAILURE:
+        raise error
+    log.error("job %s: its end cannot be stored (%s)", end.job.id, fault_line(error))
+    return End(end.job, JobStatus.FAILURE, f"the end of this attempt cannot be stored: {fault_line(error)}")
+
+
+class Recorder:
+    """The recording thread. Batches grow by themselves: each is whatever ended while the one before was written.
+
+    `on_recorded` is called in this thread with the ends of each committed batch. `changed` is set whenever a batch is
+    taken up or done. `fault` holds what ended the thread, if anything did.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        run: RunRecord,
+        *,
+        seconds: float,
+        on_recorded: Callable[[list[End]], None] | None = None,
+    ) -> None:
+        self._pool, self._run, self._seconds, self._on_recorded = pool, run, seconds, on_recorded
+        self.changed = Event()
+        self.ended_count = 0
+        self.fault: BaseException | None = None
+        self._recording = 0
+        self._closing = False
+        self._thread = Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def backlog(self) -> int:
+        """Ends that are not recorded yet."""
+        return self._pool.ended.qsize() + self._recording
+
+    def close(self) -> None:
+        """Records what is left and ends the thread."""
+        self._pool.ended.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while batch := self._collect():
+                self._recording = len(batch)
+                self.changed.set()
+                self._record([end_of(job, outcome) for job, outcome in batch])
+                self.ended_count += len(batch)
+                self._recording = 0
+                self.changed.set()
+        except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
+            self.fault = fault
+            self.changed.set()
+        finally:
+            close_connections()
+
+    def _record(self, ends: list[End]) -> None:
+        won = record_ends(ends, self._run, seconds=self._seconds)
+        if len(won) < len(ends):
+            kept = {end.job.id for end in won}
+            self._run.add({"refused": len(ends) - len(kept)})
+            for end in ends:
+                if end.job.id not in kept:
+                    log.warning("job %s: its lease was lost, its result (%s) changes nothing", end.job.id, end.status)
+        if won and self._on_recorded:
+            self._on_recorded(won)
+
+    def _collect(self) -> list[tuple[ClaimedJob, Outcome]]:
+        """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""
+        batch: list[tuple[ClaimedJob, Outcome]] = []
+        characters, closes_at = 0, math.inf
+        while not self._closing and len(batch) < BATCH and characters < _BATCH_CHARACTERS:
+            linger = closes_at - time.monotonic() if self._pool.held else 0.0
+            try:
+                item = self._pool.ended.get(timeout=max(0.0, linger)) if batch else self._pool.ended.get()
+            except Empty:
+                break
+            if item is None:
+                self._closing = True
+                break
+            batch.append(item)
+            characters += _characters(item[1])
+            closes_at = closes_at if len(batch) > 1 else time.monotonic() + _LINGER_SECONDS
+        return batch
+
+
+def _characters(outcome: Outcome) -> int:
+    match outcome:
+        case Completed(extras):
+            return len(extras or "")
+        case Failed(error) | Retried(error) | Stopped(error):
+            return len(error)
+    return 0
