@@ -1,0 +1,35 @@
+# `make help` lists the targets. Each sets up what it needs first (scripts/setup.sh) and is quick when that is done.
+#   PYTHON=python3.12 make ...   selects the interpreter
+#   make test ARGS="-k name"     hands arguments to pytest
+
+MAKEFLAGS += --no-print-directory
+PYTHONBIN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test lint clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Make .venv and install what is missing (every other target does so too)
+	@scripts/setup.sh runtime
+
+demo: ## See it work: requests by plain SQL, three services, the three commands, in seconds
+	@scripts/setup.sh runtime
+	@$(PYTHONBIN) -m demo.run
+
+run: ## Web, worker and three services on var/tasker.sqlite3, until Ctrl-C
+	@scripts/setup.sh runtime
+	@exec $(PYTHONBIN) -m demo.serve
+
+test: ## All tests: on SQLite, then on a private MariaDB, or on the server that DB_* name
+	@scripts/setup.sh test
+	@scripts/test.sh $(ARGS)
+
+lint: ## Ruff, mypy, import contracts, missing migrations, Dockerfile, docker-compose.yml
+	@scripts/setup.sh lint
+	@scripts/lint.sh
+
+clean: ## Remove .venv, caches and the demo's database; var/tasker.sqlite3 stays
+	rm -rf .venv var/demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Makes .venv and installs what is missing on this machine. Run again, it does only what is left, mostly nothing.
+#   scripts/setup.sh runtime   what the project runs on
+#   scripts/setup.sh lint      ... and the tools that check it
+#   scripts/setup.sh test      ... and a MariaDB server and a browser for its tests
+# System packages are installed by apt where we are root or may use sudo without a password; else the exact command is
+# printed and we stop. PYTHON=python3.12 selects the interpreter; without it, the first that is new enough.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+level=${1:-runtime}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+die() {
+  printf '%s\n' "$@" >&2
+  exit 1
+}
+
+# step WHAT COMMAND...: one line for people, with the time it took; the command's output only when it fails.
+step() {
+  local what=$1 begun=$SECONDS pid
+  shift
+  printf '%s ... ' "$what"
+  "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  trap 'kill "$pid" 2>/dev/null; wait "$pid"; echo stopped; exit 130' INT TERM
+  while [ -t 1 ] && kill -0 "$pid" 2>/dev/null; do
+    printf '\r%s ... %s s ' "$what" $((SECONDS - begun))
+    sleep 0.2
+  done
+  if wait "$pid"; then
+    trap - INT TERM
+    [ -t 1 ] && printf '\r%s ... ' "$what"
+    echo "done, $((SECONDS - begun)) s"
+  else
+    echo "failed after $((SECONDS - begun)) s. The end of its output:"
+    tail -n 25 "$log" >&2
+    exit 1
+  fi
+}
+
+# System packages -----------------------------------------------------------------------------------------------------
+
+# need_packages WHY PACKAGE...: installs them, or says how and stops.
+need_packages() {
+  local why=$1 become=""
+  shift
+  [ $# -gt 0 ] || return 0
+  if ! command -v apt-get >/dev/null; then
+    die "$why needs what Debian calls: $*" \
+      "There is no apt-get here: install your system's equivalents, then run make again."
+  fi
+  if [ "$(id -u)" != 0 ]; then
+    become="sudo -n"
+    if ! { command -v sudo && sudo -n true; } >/dev/null 2>&1; then
+      die "$why needs system packages, and installing them needs root. Please run:" "" \
+        "  sudo apt-get update && sudo apt-get install -y --no-install-recommends $*" "" \
+        "then run make again."
+    fi
+  fi
+  local apt="$become env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=300"
+  # shellcheck disable=SC2086 # $apt is words
+  step "Updating apt's package lists" $apt update
+  # shellcheck disable=SC2086
+  step "Installing system packages for $why: $*" $apt install -y --no-install-recommends "$@"
+}
+
+# What compiling mysqlclient (it has no Linux wheels) and making a virtual environment take, as far as it is missing.
+missing_build_packages() {
+  local version
+  command -v gcc >/dev/null || command -v cc >/dev/null || echo gcc libc6-dev
+  command -v pkg-config >/dev/null || echo pkg-config
+  pkg-config --exists libmariadb 2>/dev/null || pkg-config --exists mysqlclient 2>/dev/null || echo libmariadb-dev
+  version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+  # Debian splits these from its Python; other builds bring them along.
+  "$python" -c 'import sys, sysconfig, pathlib
+sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || echo "$version-dev"
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
+}
+
+# The server and the browser that the tests use. mariadb-server-core is Debian's mariadb-server without its service.
+missing_test_packages() {
+  if [ -z "${DB_HOST:-}" ] && ! PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null; then
+    echo mariadb-server-core mariadb-client-core
+  fi
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+    echo chromium
+  command -v chromedriver >/dev/null || echo chromium-driver
+}
+
+# Python --------------------------------------------------------------------------------------------------------------
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-.venv/bin/python python3 python3.14 python3.13 python3.12 python3.11}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  if [ -n "${PYTHON:-}" ]; then
+    die "PYTHON=$PYTHON is $(version_of "$PYTHON"): Python 3.11 or newer is needed."
+  fi
+  die "Python 3.11 or newer is needed; python3 is $(version_of python3)." \
+    "If a newer one has another name, say it: PYTHON=/path/to/python3.12 make ..."
+}
+
+version_of() { "$1" --version 2>/dev/null || echo "no program here"; }
+full_version() { "$1" -c 'import sys; print(sys.version)' 2>/dev/null; }
+
+make_venv() {
+  if [ "$(full_version .venv/bin/python)" = "$(full_version "$python")" ]; then
+    return 0
+  fi
+  step "Making .venv with $(version_of "$python")" "$python" -m venv --clear .venv
+}
+
+# install NAME FILE...: runs pip once for each state of the requirements; the stamp remembers it.
+install() {
+  local stamp=.venv/.installed-$1 state
+  state=$(full_version .venv/bin/python && cat requirements* | cksum)
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
+    return 0
+  fi
+  step "Installing Python packages ($2)" .venv/bin/python -m pip install --disable-pip-version-check "${@:3}"
+  printf '%s\n' "$state" >"$stamp"
+}
+
+python=$(find_python)
+case $level in
+  runtime | lint | test) ;;
+  *) die "scripts/setup.sh runtime | lint | test" ;;
+esac
+
+if [ ! -e .venv/.installed-runtime ] || [ "$(full_version .venv/bin/python)" != "$(full_version "$python")" ]; then
+  # shellcheck disable=SC2046 # a list of packages
+  need_packages "the MySQL client" $(missing_build_packages)
+  make_venv
+fi
+if [ -e requirements.lock ]; then
+  install runtime requirements.lock --require-hashes -r requirements.lock
+else
+  install runtime requirements.txt -r requirements.txt
+fi
+if [ "$level" != runtime ]; then
+  install development requirements-dev.txt -r requirements-dev.txt
+fi
+if [ "$level" = test ]; then
+  # shellcheck disable=SC2046
+  need_packages "the tests" $(missing_test_packages)
+fi
