@@ -1,6 +1,6 @@
 """What MariaDB, MySQL and SQLite say differently: the clock, the locks, the column types. No statement of ours lives here."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,20 @@ def dialect(using: str) -> Dialect:
     return _MYSQL if connections[using].vendor == "mysql" else _SQLITE
 
 
-def marks(values: Iterable[object]) -> str:
-    """The placeholders of an IN list or a row: `%s, %s, %s`."""
-    return ", ".join(["%s"] * len(list(values)))
+def marks(values: Collection[object]) -> str:
+    """The placeholders of an IN list: `%s, %s, %s`."""
+    return ", ".join(["%s"] * len(values))
+
+
+def case(values: Collection[object], otherwise: str = "", column: str = "id") -> str:
+    """`CASE id WHEN .. THEN .. END`, its placeholders for `case_values`: one statement for many rows' own values."""
+    if not values:
+        return otherwise
+    return f"CASE {column} {' '.join(['WHEN %s THEN %s'] * len(values))}{f' ELSE {otherwise}' if otherwise else ''} END"
+
+
+def case_values(values: Mapping[Any, Any]) -> Iterable[Any]:
+    return (part for pair in values.items() for part in pair)
 
 
 class UtcNow(models.Func):
@@ -58,7 +69,7 @@ class UtcNow(models.Func):
         return _MYSQL.now, []
 
     def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
-        return _SQLITE.now.replace("%%", "%"), []
+        return _SQLITE.now, []
 
 
 class NewUuid(models.Func):

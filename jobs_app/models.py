@@ -5,14 +5,14 @@ runs against the arrow of imports (requests_app imports jobs_app): the foreign k
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.dialect import ByteCharField, UtcNow, dialect, marks
+from jobs_app.dialect import ByteCharField, UtcNow, case, case_values, dialect, marks
 from jobs_app.pass_run import PassRun as PassRun
 
 _ROWS_PER_INSERT = 2000
@@ -268,8 +268,8 @@ class JobQuerySet(models.QuerySet["Job"]):
             texts = {id_: json.dumps(extras, ensure_ascii=False) for id_, extras in merged.items()}
             with connections[self.db].cursor() as cursor:
                 cursor.execute(
-                    f"UPDATE requests SET extras = {_case(texts)} WHERE id IN ({marks(texts)})",
-                    [*_case_values(texts), *texts],
+                    f"UPDATE requests SET extras = {case(texts)} WHERE id IN ({marks(texts)})",
+                    [*case_values(texts), *texts],
                 )
 
     def _fail(self, ends: Sequence[End], siblings: dict[int, int]) -> None:
@@ -333,26 +333,15 @@ class JobQuerySet(models.QuerySet["Job"]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"UPDATE jobs SET status = %s, completed_at = {dialect(self.db).now}, claimed_by = NULL, "
-                f"lease_until = NULL, error = {_case(errors, 'error')}, extras = {_case(extras, 'extras')} "
+                f"lease_until = NULL, error = {case(errors, 'error')}, extras = {case(extras, 'extras')} "
                 f"WHERE id IN ({marks(ids)}) AND status = 'inprogress'",
-                [status, *_case_values(errors), *_case_values(extras), *ids],
+                [status, *case_values(errors), *case_values(extras), *ids],
             )
 
     def _cancel(self, ids: Collection[int]) -> int:
         if not ids:
             return 0
         return self.filter(id__in=ids, status=JobStatus.NEW).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
-
-
-def _case(values: Collection[int], otherwise: str = "") -> str:
-    """`CASE id WHEN .. THEN .. END` with placeholders for `_case_values`: one statement for many rows' own values."""
-    if not values:
-        return otherwise
-    return f"CASE id {' '.join(['WHEN %s THEN %s'] * len(values))}{f' ELSE {otherwise}' if otherwise else ''} END"
-
-
-def _case_values(values: dict[int, Any]) -> Iterable[Any]:
-    return (part for pair in values.items() for part in pair)
 
 
 class Job(models.Model):

@@ -1,0 +1,1 @@
+"""System checks, tagged `tasker`: written below."""

@@ -1,0 +1,81 @@
+"""What the commands of the passes have in common: arguments, the switch, the row of the run, one printed line, exit codes."""
+
+import argparse
+import time
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from jobs_app.faults import DatabaseAway, fault_line, run_transaction
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import CallbacksHang
+from jobs_app.stopping import Stop
+
+TABLES_MISSING = {1146, 1054}  # no such table, unknown column
+
+
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("a whole number from 1 is needed")
+    return number
+
+
+class PassCommand(BaseCommand):
+    """A pass as a command. Exit 0: it ran. 1: it could not, with one line that says why. 2: wrong usage."""
+
+    pass_name: ClassVar[str]
+    always_printed: ClassVar[tuple[str, ...]]
+    requires_system_checks: ClassVar[list[str]] = ["tasker"]  # only our own: a pass must start fast
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--limit", type=positive, metavar="N", help="take at most N rows, then end")
+        parser.add_argument(
+            "--max-seconds", type=float, metavar="S", help="take nothing new after S seconds; what runs may finish"
+        )
+
+    def run(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def handle(self, *args: object, **options: Any) -> None:
+        if not settings.WRK_ENABLED:
+            self.stdout.write(f"{self.pass_name} does nothing: WRK_ENABLED is false")
+            return
+        stop = Stop(options.get("max_seconds"))
+        stop.listen()
+        began = time.monotonic()
+        try:
+            run = run_transaction(lambda: RunRecord(self.pass_name))
+            self._run_recorded(stop, run, options)
+        except (DatabaseAway, CallbacksHang) as away:
+            raise CommandError(f"{self.pass_name}: {away}") from away
+        except DatabaseError as error:
+            raise CommandError(f"{self.pass_name}: {_remedy(error)}") from error
+        self.stdout.write(self._line(run, time.monotonic() - began))
+
+    def _run_recorded(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
+        try:
+            self.run(stop, run, options)
+        except Exception as error:
+            _try_to_save(run, fault_line(error))
+            raise
+        run_transaction(lambda: run.save(ended=True), seconds=2)
+
+    def _line(self, run: RunRecord, seconds: float) -> str:
+        totals = {name: 0 for name in self.always_printed} | {k: n for k, n in run.totals().items() if n}
+        counts = " ".join(f"{name}={count}" for name, count in totals.items())
+        return f"{self.pass_name} {counts} seconds={seconds:.1f}"
+
+
+def _try_to_save(run: RunRecord, error: str) -> None:
+    try:
+        run.save(error=error, ended=True)
+    except DatabaseError:
+        pass  # the error that ended the pass is the one to tell
+
+
+def _remedy(error: DatabaseError) -> str:
+    if error.args and (error.args[0] in TABLES_MISSING or "no such table" in str(error)):
+        return "the database's tables are missing or old: run `python manage.py migrate`"
+    return f"the database refused a statement: {fault_line(error)}"

@@ -1,0 +1,16 @@
+"""At start-up: import every recipe, so that its action is known, and the system checks."""
+
+from django.apps import AppConfig
+
+
+class RequestsAppConfig(AppConfig):
+    name = "requests_app"
+    verbose_name = "Requests"
+
+    def ready(self) -> None:
+        # Imported here, not above: these use models, which exist only once all apps are loaded.
+        from jobs_app.registry import import_submodules
+        from requests_app import actions, checks  # noqa: F401
+        from requests_app.recipes import register_all
+
+        register_all(import_submodules(actions))

@@ -1,0 +1,17 @@
+"""`manage.py run_inprogress_requests`: one pass over the requests whose current step's jobs have ended."""
+
+from typing import Any, ClassVar
+
+from jobs_app.management.pass_command import PassCommand
+from jobs_app.pass_run import RunRecord
+from jobs_app.stopping import Stop
+from requests_app.passes import run_inprogress_requests
+
+
+class Command(PassCommand):
+    help = "Moves requests whose step has ended: to the next step, to Completed, or to Failed."
+    pass_name = "run_inprogress_requests"
+    always_printed: ClassVar[tuple[str, ...]] = ("advanced", "completed", "failed")
+
+    def run(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
+        run_inprogress_requests(stop, run, limit=options["limit"])

@@ -1,0 +1,211 @@
+"""The table `requests`. Every move of a request stands in RequestQuerySet, its guard in sight, and nowhere else.
+
+Which moves there are, their guards and their lock order: docs/moves.md.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
+
+from django.db import connections, models, transaction
+from django.db.models import Q
+
+from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, UtcNow, case, case_values, dialect, marks
+from jobs_app.models import Job
+from requests_app.steps import MAX_STEPS_BYTES
+
+
+class RequestStatus(models.TextChoices):
+    QUEUING = "Queuing", "Queuing"
+    INPROGRESS = "Inprogress", "In progress"
+    COMPLETED = "Completed", "Completed"
+    FAILED = "Failed", "Failed"
+    CANCELLED = "Cancelled", "Cancelled"
+
+
+UNFINISHED = (RequestStatus.QUEUING, RequestStatus.INPROGRESS)
+FINAL = (RequestStatus.COMPLETED, RequestStatus.FAILED, RequestStatus.CANCELLED)
+
+
+class QueuedRow(NamedTuple):
+    """A locked request that waits for its pick-up. `steps`: JSON text; None when NULL or longer than `steps_bytes` allows."""
+
+    id: int
+    action: str
+    params_are_object: bool
+    steps: str | None
+    steps_bytes: int | None
+
+
+class StepRow(NamedTuple):
+    """A locked request that is in progress. `steps`: JSON text."""
+
+    id: int
+    step: int
+    steps: str | None
+
+
+class AttemptRow(NamedTuple):
+    """One job row of a request's current step. `error`: its beginning."""
+
+    request_id: int
+    name: str
+    attempt: int
+    status: str
+    error: str
+
+
+class RequestQuerySet(models.QuerySet["Request"]):
+    # Filters ---------------------------------------------------------------------------------------------------------
+    def due(self) -> Self:
+        return self.filter(status=RequestStatus.QUEUING, due_at__lte=UtcNow())
+
+    def settled(self, limit: int, after: tuple[Any, int] | None = None) -> list[tuple[int, Any]]:
+        """(id, due_at) of requests in progress whose current step has no open job, oldest first.
+
+        `after`: the last row of the page before. Read without locks: `lock_inprogress` guards again.
+        """
+        sql = dialect(self.db)
+        page = "AND (r.due_at > %s OR (r.due_at = %s AND r.id > %s)) " if after else ""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT r.id, r.due_at FROM requests r {sql.force('requests_status_due')} "
+                "WHERE r.status = 'Inprogress' AND NOT EXISTS ("
+                f"SELECT 1 FROM jobs j {sql.force('jobs_attempt')} "
+                "WHERE j.request_id = r.id AND j.step = r.step AND j.status IN ('new', 'inprogress')) "
+                f"{page}ORDER BY r.due_at, r.id LIMIT %s",
+                [*((after[0], after[0], after[1]) if after else ()), limit],
+            )
+            return [(row[0], row[1]) for row in cursor.fetchall()]
+
+    def current_attempts(self, ids: Collection[int]) -> list[AttemptRow]:
+        """All job rows of these requests' current steps."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT r.id, j.name, j.attempt, j.status, SUBSTR(j.error, 1, 600) "
+                f"FROM requests r JOIN jobs j {dialect(self.db).force('jobs_attempt')} "
+                f"ON j.request_id = r.id AND j.step = r.step WHERE r.id IN ({marks(ids)})",
+                [*ids],
+            )
+            return [AttemptRow(*row) for row in cursor.fetchall()]
+
+    # Locks, inside the caller's transaction ----------------------------------------------------------------------------
+    def lock_due(self, limit: int) -> list[QueuedRow]:
+        """Due `Queuing` requests, oldest first, locked; those that another pass has locked are skipped.
+
+        What may be huge stays in the database: of params only whether they are an object, of steps only what is readable.
+        """
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT id, action, LOWER(JSON_TYPE(params)) = 'object', "
+                "CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps) "
+                f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
+                f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
+                [MAX_STEPS_BYTES, limit],
+            )
+            return [QueuedRow(*row) for row in cursor.fetchall()]
+
+    def lock_inprogress(self, ids: Collection[int]) -> list[StepRow]:
+        """Those of these that are `Inprogress`, locked by id ascending, with the step read under the lock."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, step, steps FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                f"AND status = 'Inprogress' ORDER BY id {sql.for_update}",
+                sorted(ids),
+            )
+            return [StepRow(*row) for row in cursor.fetchall()]
+
+    # Moves -----------------------------------------------------------------------------------------------------------
+    def start(self, ids: Collection[int], recipes: Mapping[str, str]) -> int:
+        """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL."""
+        chosen = f"steps = COALESCE(steps, {case(recipes, column='action')}), " if recipes else ""
+        return self._update(
+            f"{chosen}status = 'Inprogress', step = 0, started_at = {dialect(self.db).now}",
+            [*case_values(recipes)],
+            ids,
+            "Queuing",
+        )
+
+    def refuse(self, errors: Mapping[int, str]) -> int:
+        """`Queuing` -> `Failed`, each with its reason."""
+        return self._end_failed(errors, "Queuing")
+
+    def advance(self, ids: Collection[int]) -> int:
+        """To the next step. The caller holds the locks of `lock_inprogress` and inserts the step's jobs."""
+        return self._update("step = step + 1", [], ids, "Inprogress")
+
+    def complete(self, ids: Collection[int]) -> int:
+        """`Inprogress` -> `Completed`, under the locks of `lock_inprogress`."""
+        return self._update(f"status = 'Completed', completed_at = {dialect(self.db).now}", [], ids, "Inprogress")
+
+    def fail(self, errors: Mapping[int, str]) -> int:
+        """`Inprogress` -> `Failed`, each with its reason, under the locks of `lock_inprogress`."""
+        return self._end_failed(errors, "Inprogress")
+
+    def cancel(self, token: str) -> bool:
+        """`Queuing` or `Inprogress` -> `Cancelled`, and its `new` jobs; what runs ends and is recorded."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            row = self.select_for_update().filter(token=token, status__in=UNFINISHED).values_list("id").first()
+            if row is None:
+                return False
+            self.filter(id=row[0], status__in=UNFINISHED).update(
+                status=RequestStatus.CANCELLED, completed_at=UtcNow()
+            )
+            Job.objects.cancel_new([row[0]])
+        return True
+
+    def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
+        return self._update(
+            f"status = 'Failed', error = {case(errors, 'error')}, completed_at = {dialect(self.db).now}",
+            [*case_values(errors)],
+            [*errors],
+            status,
+        )
+
+    def _update(self, assignments: str, values: list[Any], ids: Collection[int], status: str) -> int:
+        """One guarded UPDATE; answers how many rows it won."""
+        if not ids:
+            return 0
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE requests SET {assignments} WHERE id IN ({marks(ids)}) AND status = %s",
+                [*values, *sorted(ids), status],
+            )
+            return int(cursor.rowcount)
+
+
+class Request(models.Model):
+    """One operation to be carried out in several services, step by step."""
+
+    id = models.BigAutoField(primary_key=True)
+    token = ByteCharField(max_length=64, unique=True, db_default=NewUuid())
+    action = ByteCharField(max_length=100)
+    params = models.JSONField(db_default=EmptyObject())
+    extras = models.JSONField(db_default=EmptyObject())
+    steps = models.JSONField(null=True, blank=True)
+    step = models.IntegerField(db_default=0)
+    status = ByteCharField(max_length=10, choices=RequestStatus, db_default=RequestStatus.QUEUING.value)
+    error = models.TextField(blank=True, db_default="")
+    due_at = models.DateTimeField(db_default=UtcNow())
+    created_at = models.DateTimeField(db_default=UtcNow())
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[RequestQuerySet] = RequestQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "requests"
+        indexes: ClassVar = [models.Index(fields=["status", "due_at", "id"], name="requests_status_due")]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(status__in=RequestStatus.values), name="requests_status_known"),
+            models.CheckConstraint(condition=Q(step__gte=0), name="requests_step"),
+            models.CheckConstraint(
+                condition=Q(status__in=FINAL, completed_at__isnull=False)
+                | Q(status__in=UNFINISHED, completed_at__isnull=True),
+                name="requests_completed_at",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.token}"

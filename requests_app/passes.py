@@ -1,0 +1,179 @@
+"""The two passes over the requests: run_new_requests picks up, run_inprogress_requests moves on."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from django.db import IntegrityError, transaction
+
+from jobs_app.faults import run_transaction
+from jobs_app.models import Job, NewJob
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import RECONNECT_SECONDS
+from jobs_app.registry import definition, names
+from jobs_app.stopping import Stop
+from requests_app import progress
+from requests_app.models import QueuedRow, Request, StepRow
+from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
+from requests_app.recipes import recipe_of, recipes
+from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps, to_json
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+# run_new_requests ----------------------------------------------------------------------------------------------------
+def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) -> None:
+    """One pass over the requests that wait for their pick-up, in batches, each in one transaction.
+
+    1. Locks due `Queuing` requests, oldest first; what another pass has locked is skipped.
+    2. Reads each one's steps, or its action's recipe.
+    3. A good one becomes `Inprogress` and gets its first step's jobs. 4. A bad one becomes `Failed` with the reason.
+    """
+    left = limit
+    while not stop and left != 0:
+        size = BATCH if left is None else min(BATCH, left)
+        taken = pick_up(run, size)
+        left = None if left is None else left - taken
+        if taken < size:
+            return
+
+
+def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS) -> int:
+    """Starts or refuses up to `limit` due requests; answers how many."""
+
+    def work() -> dict[str, int]:
+        with transaction.atomic():
+            rows = Request.objects.lock_due(limit)
+            if not rows:
+                return {}
+            first_steps, errors = _read_all(rows)
+            started = Request.objects.start(list(first_steps), _recipes_of(rows))
+            refused = Request.objects.refuse(errors)
+            _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()})
+            counts = {"started": started, "refused": refused}
+            run.save(counts)
+            return counts
+
+    counts = run_transaction(work, seconds=seconds)
+    run.add(counts)
+    return sum(counts.values())
+
+
+def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str]]:
+    """By request id: the first step of the good ones, the reason of the bad ones."""
+    first_steps: dict[int, Step] = {}
+    errors: dict[int, str] = {}
+    known = frozenset(names())
+    for row in rows:
+        try:
+            first_steps[row.id] = _steps_of(row, known)[0]
+        except StepsError as error:
+            errors[row.id] = str(error)
+    return first_steps, errors
+
+
+def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
+    if not row.params_are_object:
+        raise StepsError('params: not a JSON object; write an object, for example {"id": 7}')
+    if row.steps is not None:
+        return read_steps(row.steps, known)
+    if row.steps_bytes is not None:
+        raise StepsError(f"steps: {row.steps_bytes} bytes; at most {MAX_STEPS_BYTES} are read")
+    if (recipe := recipe_of(row.action)) is None:
+        actions = ", ".join(recipe.action for recipe in recipes()) or "none"
+        raise StepsError(f'action: unknown action "{row.action}"; known: {actions}; or give the request its own steps')
+    return read_steps(to_json(recipe.steps), known)
+
+
+def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
+    """The recipes to write into requests that came without steps: action -> JSON text."""
+    actions = {row.action for row in rows if row.steps_bytes is None}
+    return {action: to_json(recipe.steps) for action in actions if (recipe := recipe_of(action))}
+
+
+def _insert_step(steps: dict[int, tuple[int, tuple[str, ...]]]) -> None:
+    """`new` jobs: request id -> (step, job names). A name without a callback in this release waits for one that has it."""
+    jobs = []
+    for request_id, (step, job_names) in steps.items():
+        for name in job_names:
+            known = definition(name)
+            jobs.append(NewJob(request_id, step, name, known.max_attempts if known else 1))
+    Job.objects.insert_new(jobs)
+
+
+# run_inprogress_requests ---------------------------------------------------------------------------------------------
+def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) -> None:
+    """One pass over the requests in progress whose current step has no open job, oldest first, in batches.
+
+    1. Locks them; reads their steps and the step's job rows. 2. Decides by the latest attempt of every job of the step.
+    3. All completed: the next step's jobs are inserted, or the request is `Completed`. 4. One is `failure`: `Failed`.
+    Anything else is left alone; `show_request` says what does not add up.
+    """
+    left, after = limit, None
+    while not stop and left != 0:
+        page = run_transaction(lambda page=after: Request.objects.settled(BATCH, page), seconds=RECONNECT_SECONDS)
+        rows = page if left is None else page[:left]
+        if rows:
+            moved = move_on(run, [id_ for id_, _ in rows])
+            left = None if left is None else left - moved
+            after = rows[-1][1], rows[-1][0]
+        if len(page) < BATCH:
+            return
+
+
+def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:
+    """Moves these requests on as far as their current step's jobs allow; answers how many moved."""
+
+    def work() -> dict[str, int]:
+        with transaction.atomic():
+            decisions = _decide_all(ids)
+            counts = _apply(decisions)
+            if counts:
+                run.save(counts)
+            return counts
+
+    try:
+        counts = run_transaction(work, seconds=seconds)
+    except IntegrityError as error:
+        # Rows of the next step are there already, so not by us: of a batch the others move, the one is left alone.
+        if len(ids) > 1:
+            return sum(move_on(run, [id_], seconds=seconds) for id_ in ids)
+        log.error("request %s: its next step cannot be inserted (error %s)", ids[0], error.args[0])
+        return 0
+    run.add(counts)
+    return sum(counts.values())
+
+
+def _decide_all(ids: Sequence[int]) -> list[tuple[StepRow, Decision]]:
+    """Under the requests' locks: what each one's current step says."""
+    locked = Request.objects.lock_inprogress(ids)
+    attempts: dict[int, list[Attempt]] = {row.id: [] for row in locked}
+    for request_id, *attempt in Request.objects.current_attempts(list(attempts)) if attempts else ():
+        attempts[request_id].append(Attempt(*attempt))
+    return [(row, _decide(row, attempts[row.id])) for row in locked]
+
+
+def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
+    try:
+        steps = read_steps(row.steps or "null")
+    except StepsError as error:
+        # Nothing of ours writes such steps. While jobs are open the request waits for them all the same.
+        waits = progress.decide((), row.step, attempts) == Wait()
+        return Wait() if waits else Fail(f"its steps cannot be read any more: {error}")
+    return progress.decide(steps, row.step, attempts)
+
+
+def _apply(decisions: Sequence[tuple[StepRow, Decision]]) -> dict[str, int]:
+    """Writes what was decided; answers what was done how often."""
+    advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
+    complete = [row.id for row, how in decisions if isinstance(how, Complete)]
+    errors = {row.id: how.error for row, how in decisions if isinstance(how, Fail)}
+    moved = Counter(
+        advanced=Request.objects.advance(list(advance)),
+        completed=Request.objects.complete(complete),
+        failed=Request.objects.fail(errors),
+    )
+    _insert_step(advance)
+    return dict(+moved)

@@ -1,0 +1,69 @@
+"""Decides where a request goes from its current step, by the latest attempt of every job that the step names. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jobs_app.models import OPEN, JobStatus
+from requests_app.steps import Step
+
+_LINE_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What counts of one job row of the current step."""
+
+    name: str
+    attempt: int
+    status: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Left alone. `reason` is empty while jobs are open, else it says what does not add up."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """To the next step, with these jobs."""
+
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The last step is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    error: str
+
+
+Decision = Wait | Advance | Complete | Fail
+
+
+def decide(steps: Sequence[Step], step: int, attempts: Iterable[Attempt]) -> Decision:
+    """Open jobs: wait. A latest attempt that is `failure`: fail. All named jobs completed: on. Anything else: wait."""
+    rows = sorted(attempts, key=lambda row: row.attempt)
+    if any(row.status in OPEN for row in rows):
+        return Wait()
+    latest = {row.name: row for row in rows}
+    if failed := next((row for row in latest.values() if row.status == JobStatus.FAILURE), None):
+        return Fail(f"{failed.name} failed: {first_line(failed.error)}")
+    if not 0 <= step < len(steps):
+        return Wait(f"step {step} is not one of its {len(steps)} steps")
+    for name in steps[step].jobs:
+        if name not in latest:
+            return Wait(f"step {step} has no row for its job {name}")
+        if latest[name].status != JobStatus.COMPLETED:
+            return Wait(f"the latest attempt of {name} is {latest[name].status} and nothing follows it")
+    return Advance(steps[step + 1].jobs) if step + 1 < len(steps) else Complete()
+
+
+def first_line(error: str) -> str:
+    line = error.partition("\n")[0].strip() or "no reason given"
+    return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - 1] + "…"

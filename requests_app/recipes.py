@@ -1,0 +1,48 @@
+"""The actions and their recipes; filled from requests_app/actions at start-up. Copied into a request at its pick-up."""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from django.core.exceptions import ImproperlyConfigured
+
+from requests_app.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An action's steps, in order."""
+
+    action: str
+    steps: tuple[Step, ...]
+
+
+_recipes: dict[str, Recipe] = {}
+
+
+def register(recipe: Recipe) -> None:
+    """Raises ImproperlyConfigured when the action has a recipe already."""
+    if recipe.action in _recipes:
+        raise ImproperlyConfigured(f"two recipes are registered for action {recipe.action!r}")
+    _recipes[recipe.action] = recipe
+
+
+def register_all(modules: list[ModuleType]) -> None:
+    """Takes the constant RECIPE of each module. Raises ImproperlyConfigured when there is none."""
+    for module in modules:
+        recipe = getattr(module, "RECIPE", None)
+        if not isinstance(recipe, Recipe):
+            raise ImproperlyConfigured(f"{module.__name__} defines no RECIPE: write RECIPE = Recipe(action=..., steps=...)")
+        register(recipe)
+
+
+def unregister(action: str) -> None:
+    """For tests, which register recipes of their own."""
+    _recipes.pop(action, None)
+
+
+def recipe_of(action: str) -> Recipe | None:
+    return _recipes.get(action)
+
+
+def recipes() -> list[Recipe]:
+    return [_recipes[action] for action in sorted(_recipes)]

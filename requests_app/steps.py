@@ -1,0 +1,101 @@
+"""The shape of a request's steps: reads them, and names the fault and its remedy when they are not of that shape."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from jobs_app.registry import MAX_NAME_CHARACTERS
+
+MAX_STEPS_BYTES = 256 * 1024
+_KNOWN_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One ordered stage: its name, and the names of the jobs that run at once."""
+
+    name: str
+    jobs: tuple[str, ...]
+
+
+class StepsError(ValueError):
+    """What is wrong, where, and what to do: `steps[1].jobs[0]: unknown job "x"; known: ...`."""
+
+
+def to_json(steps: Collection[Step]) -> str:
+    return json.dumps([{"name": step.name, "jobs": list(step.jobs)} for step in steps], ensure_ascii=False)
+
+
+def read_steps(text: str, known_jobs: Collection[str] | None = None) -> tuple[Step, ...]:
+    """Parses the JSON text of `steps`. `known_jobs`: refuse any other. Raises StepsError."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise StepsError("steps: not readable as JSON") from None
+    return parse_steps(value, known_jobs)
+
+
+def parse_steps(value: object, known_jobs: Collection[str] | None = None) -> tuple[Step, ...]:
+    """As `read_steps`, from a value that is read already."""
+    if not isinstance(value, list) or not value:
+        raise StepsError(
+            f'steps: {_kind(value)} where a list with at least one {{"name": ..., "jobs": [...]}} is needed; '
+            "leave the column out to use the action's recipe"
+        )
+    return tuple(_step(f"steps[{index}]", item, known_jobs) for index, item in enumerate(value))
+
+
+def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step:
+    if not isinstance(value, dict):
+        raise StepsError(f'{place}: {_kind(value)} where {{"name": ..., "jobs": [...]}} is needed')
+    if strange := sorted(set(value) - {"name", "jobs"}):
+        raise StepsError(f"{place}: unknown key {_quoted(strange[0])}; only name and jobs are allowed")
+    name = _name(f"{place}.name", value.get("name"))
+    jobs = value.get("jobs")
+    if not isinstance(jobs, list) or not jobs:
+        raise StepsError(f"{place}.jobs: {_kind(jobs)} where a list with at least one job name is needed")
+    names: dict[str, int] = {}
+    for index, item in enumerate(jobs):
+        job = _name(f"{place}.jobs[{index}]", item)
+        if job in names:
+            raise StepsError(
+                f"{place}.jobs[{index}]: {_quoted(job)} stands in this step already (jobs[{names[job]}]); "
+                "put the repeat into a step of its own"
+            )
+        if known_jobs is not None and job not in known_jobs:
+            raise StepsError(f"{place}.jobs[{index}]: unknown job {_quoted(job)}; known: {_listed(known_jobs)}")
+        names[job] = index
+    return Step(name, tuple(names))
+
+
+def _name(place: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise StepsError(f"{place}: {_kind(value)} where a name is needed")
+    if len(value) > MAX_NAME_CHARACTERS:
+        raise StepsError(f"{place}: {len(value)} characters; a name has at most {MAX_NAME_CHARACTERS}")
+    return value
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string" if value else "an empty string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list" if value else "an empty list"
+    return "an object"
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name[: MAX_NAME_CHARACTERS + 1], ensure_ascii=False)
+
+
+def _listed(names: Collection[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - _KNOWN_SHOWN} more" if len(listed) > _KNOWN_SHOWN else ""
+    return ", ".join(listed[:_KNOWN_SHOWN]) + more if listed else "none"

@@ -1,0 +1,80 @@
+"""The three passes in one process, in a loop: what cron does, with milliseconds instead of minutes between the steps."""
+
+import time
+
+from jobs_app.faults import run_transaction
+from jobs_app.models import End, Job, JobStatus
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import JobRunner, end_lost_leases
+from jobs_app.stopping import Stop
+from requests_app.models import Request
+from requests_app.passes import BATCH, move_on, pick_up, run_inprogress_requests
+
+RECONNECT_SECONDS = 60.0  # as long as a failover takes, with some to spare
+_LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.002, 0.05, 1.1
+_STAY_AWAKE_SECONDS = 2.0  # after work was found, before polls grow apart
+_LEAST_SWEEP_SECONDS, _SWEEP_SHARE = 1.0, 0.01  # sweeps may take this share of the time
+_SEEN_SECONDS = 10.0
+
+
+def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) -> None:
+    """Picks up requests, runs jobs and moves requests on until `stop`. Raises DatabaseAway, CallbacksHang.
+
+    A request is moved on right after the end of its job is recorded. What other processes left behind is found by sweeps:
+    lost leases, and requests whose step has ended.
+    """
+
+    def moved_on(ends: list[End]) -> None:
+        ids = {end.job.request_id for end in ends if end.status in {JobStatus.COMPLETED, JobStatus.FAILURE}}
+        if ids:
+            move_on(run, sorted(ids), seconds=RECONNECT_SECONDS)
+
+    poll, sweep = Poll(), Sweep(stop, run)
+    with JobRunner(
+        stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, on_recorded=moved_on
+    ) as runner:
+        while not stop:
+            sweep.if_due()
+            picked_up = _pick_up_due(run)
+            busy = runner.turn()
+            runner.wait(poll.seconds(found_work=busy or picked_up > 0))
+
+
+def _pick_up_due(run: RunRecord) -> int:
+    is_due = run_transaction(Request.objects.due().exists, seconds=RECONNECT_SECONDS)
+    return pick_up(run, BATCH, seconds=RECONNECT_SECONDS) if is_due else 0
+
+
+class Poll:
+    """How long to wait between two looks: little while there is work, then longer and longer."""
+
+    def __init__(self) -> None:
+        self._seconds, self._worked_at = _LEAST_POLL_SECONDS, time.monotonic()
+
+    def seconds(self, *, found_work: bool) -> float:
+        if found_work:
+            self._seconds, self._worked_at = _LEAST_POLL_SECONDS, time.monotonic()
+        elif time.monotonic() - self._worked_at > _STAY_AWAKE_SECONDS:
+            self._seconds = min(_MOST_POLL_SECONDS, self._seconds * _POLL_GROWTH)
+        return self._seconds
+
+
+class Sweep:
+    """Finds what no end of a job here will move: as often as its own cost allows."""
+
+    def __init__(self, stop: Stop, run: RunRecord) -> None:
+        self._stop, self._run = stop, run
+        self._due_at = self._seen_due_at = 0.0
+
+    def if_due(self) -> None:
+        began = time.monotonic()
+        if began < self._due_at:
+            return
+        if run_transaction(Job.objects.outlook, seconds=RECONNECT_SECONDS).has_expired:
+            end_lost_leases(self._stop, self._run)
+        run_inprogress_requests(self._stop, self._run)
+        if began >= self._seen_due_at:
+            self._run.save()
+            self._seen_due_at = began + _SEEN_SECONDS
+        now = time.monotonic()
+        self._due_at = now + max(_LEAST_SWEEP_SECONDS, (now - began) / _SWEEP_SHARE)
