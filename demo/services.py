@@ -1,7 +1,7 @@
-"""The three outside services of the demo and of the tests: real HTTP, users in memory, idempotent by Idempotency-Key.
+"""The three outside services of the demo and the tests: real HTTP, users in memory, idempotent by Idempotency-Key.
 
-`python -m demo.services --host 127.0.0.1 --ports 8101 8102 8103`; in tests `with Services() as services:` on free ports.
-What each answers is section 6 of the contract (docs/services.md); faults are part of their state, so that tests set them.
+`python -m demo.services --ports 8101 8102 8103`; in tests `with Services() as services:` on free ports. Services 1 and
+2 know a user by id, service 3 by e-mail. Faults are part of their state, so that a test can set them.
 """
 
 import argparse
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             key, attempt = (self.headers.get(name, "") for name in ("Idempotency-Key", "Tasker-Attempt"))
             self._send(self.server.service.handle(self.command, path, key, attempt, body))
 
-    do_GET = do_DELETE = do_POST = _serve  # the names that http.server calls
+    do_GET = do_DELETE = do_POST = _serve  # noqa: N815 - the names that http.server calls
 
     def _read_body(self) -> Json | None:
         """The JSON object that was sent, {} without one, None when it is anything else."""

@@ -12,7 +12,7 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check lint-imports
+check lint-imports --no-logo
 # In memory and without DB_*: the question is about the code, not about any database.
 check env -u DB_USER -u DB_PASS -u DB_HOST -u DB_PORT -u DB_NAME WRK_SQLITE_FILE=:memory: \
   python manage.py makemigrations --check --dry-run

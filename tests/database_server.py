@@ -143,7 +143,8 @@ class MariaDBServer:
         (self.folder / "init.sql").write_text(
             "CREATE DATABASE IF NOT EXISTS tasker CHARACTER SET utf8mb4;\n"
             f"CREATE USER IF NOT EXISTS tasker@localhost IDENTIFIED BY '{self._password}';\n"
-            "GRANT ALL PRIVILEGES ON *.* TO tasker@localhost;\n"  # Django makes test databases, fault tests kill sessions
+            # On everything: Django makes test databases, and tests of faults kill sessions.
+            "GRANT ALL PRIVILEGES ON *.* TO tasker@localhost;\n"
         )
 
     def _common_options(self) -> list[str]:

@@ -1,0 +1,151 @@
+"""What every test may ask for: the test database (never in memory), the three services, commands as real processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from demo.services import Services
+from tests.sample.jobs import RECORD_VARIABLE
+
+COMMAND_SECONDS = 60.0
+
+
+# Which tests run ------------------------------------------------------------------------------------------------------
+
+
+def _on_server() -> bool:
+    return bool(settings.DATABASES["default"]["ENGINE"] == "django.db.backends.mysql")
+
+
+def pytest_report_header() -> str:
+    if _on_server():
+        return f"database: server at {settings.DATABASES['default']['HOST']}"
+    return "database: SQLite; tests marked integration are left out (make test runs them)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is about the other database, and says so: pytest counts it as deselected."""
+    left_out = "sqlite" if _on_server() else "integration"
+    asked_for = config.option.markexpr
+    if left_out == "integration" and "integration" in asked_for and "not integration" not in asked_for:
+        raise pytest.UsageError(
+            "tests marked integration need a MariaDB or MySQL server. `make test` starts one; so does "
+            "`.venv/bin/python -m tests.database_server -- .venv/bin/pytest -m integration`."
+        )
+    deselected = [item for item in items if item.get_closest_marker(left_out)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if not item.get_closest_marker(left_out)]
+
+
+# The database ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SQLite's test database is a file of this run: one in memory has other locks, and no second process sees it."""
+    if not _on_server():
+        file = tmp_path_factory.mktemp("database") / "tasker.sqlite3"
+        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(file)
+
+
+# The services ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _running_services() -> Iterator[Services]:
+    with Services() as running:
+        yield running
+
+
+@pytest.fixture
+def services(_running_services: Services, settings: Any) -> Services:
+    """The three services, as new and without faults, and the settings that point at them.
+
+    `services.reset(users=..., faults=...)` changes who they know and what goes wrong; `services.calls(2)` is what the
+    second was called with.
+    """
+    _running_services.reset()
+    for name, url in _running_services.environment().items():
+        setattr(settings, name, url)
+    return _running_services
+
+
+# Commands as processes ------------------------------------------------------------------------------------------------
+
+
+class Manage:
+    """`manage.py` as an operator runs it, on the test database, with the sample jobs.
+
+    `manage("run_jobs", "--limit", "5", WRK_JOB_CONCURRENCY="2")` waits for its end; `manage.start(...)` does not.
+    Keyword arguments are environment variables. What a test wrote must be committed for the process to see it.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._started: list[subprocess.Popen[str]] = []
+
+    def __call__(
+        self, *arguments: str, timeout: float = COMMAND_SECONDS, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **environment)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            stdout, stderr = process.communicate()
+            pytest.fail(f"manage.py {' '.join(arguments)} took more than {timeout} s.\n{stdout}\n{stderr}")
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=settings.BASE_DIR,
+            env=self._environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def end_all(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def manage(transactional_db: None, tmp_path: Path) -> Iterator[Manage]:
+    """Runs manage.py on the test database. The services' addresses are those of the settings (see `services`)."""
+    manage = Manage(_environment_of_commands() | {RECORD_VARIABLE: str(tmp_path / "record")})
+    yield manage
+    manage.end_all()
+
+
+@pytest.fixture
+def record_file(manage: Manage, tmp_path: Path) -> Path:
+    """Where the sample jobs `records...` add their lines."""
+    file = tmp_path / "record"
+    file.touch()
+    return file
+
+
+def _environment_of_commands() -> dict[str, str]:
+    database = connection.settings_dict
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "WRK_SQLITE_FILE": str(database["NAME"])}
+    environment |= {name: getattr(settings, name) for name in ("URL_SERVICE1", "URL_SERVICE2", "URL_SERVICE3")}
+    if connection.vendor == "mysql":
+        environment["DB_NAME"] = str(database["NAME"])
+    return environment

@@ -1,0 +1,83 @@
+"""Jobs that behave in one known way each, for tests that run real passes in real processes."""
+
+import asyncio
+import os
+import time
+
+from jobs_app.outcomes import Failure, JobContext, Json, Retry
+from jobs_app.registry import job
+
+RECORD_VARIABLE = "TASKER_TEST_RECORD"
+
+
+@job("noop")
+def noop(context: JobContext) -> None:
+    """Returns at once."""
+
+
+for number in (1, 2, 3, 4):
+    job(f"noop_{number}")(noop)
+
+
+@job("returns_extras")
+def returns_extras(context: JobContext) -> Json:
+    return {context.name: context.attempt}
+
+
+@job("sleeps")
+def sleeps(context: JobContext) -> None:
+    """For params.seconds."""
+    time.sleep(context.params["seconds"])
+
+
+@job("fails")
+def fails(context: JobContext) -> None:
+    raise Failure("refused, as asked")
+
+
+@job("retries")
+def retries(context: JobContext) -> Json:
+    """Until attempt params.succeed_at (never, without it); then says which attempt that was."""
+    if context.attempt != context.params.get("succeed_at"):
+        raise Retry("not yet", after=context.params.get("after"))
+    return {context.name: context.attempt}
+
+
+@job("raises")
+def raises(context: JobContext) -> None:
+    raise ValueError("a bug, as asked")
+
+
+@job("kills_worker")
+def kills_worker(context: JobContext) -> None:
+    """As the kernel does when memory runs out."""
+    os._exit(137)
+
+
+@job("async_noop")
+async def async_noop(context: JobContext) -> None:
+    """Returns at once, from the event loop."""
+
+
+@job("async_sleeps")
+async def async_sleeps(context: JobContext) -> None:
+    """For params.seconds, in the event loop."""
+    await asyncio.sleep(context.params["seconds"])
+
+
+def records(context: JobContext) -> None:
+    """Adds a line `token step name attempt pid` to the file that TASKER_TEST_RECORD names; then sleeps params.seconds.
+
+    One write to a file opened for appending: lines of several processes never mix.
+    """
+    line = f"{context.token} {context.step} {context.name} {context.attempt} {os.getpid()}\n"
+    record = os.open(os.environ[RECORD_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(record, line.encode())
+    finally:
+        os.close(record)
+    time.sleep(context.params.get("seconds", 0))
+
+
+for name in ("records", "records_1", "records_2", "records_3"):
+    job(name)(records)

@@ -1,0 +1,12 @@
+"""Settings of the tests, and of the commands that tests run as processes of their own (DJANGO_SETTINGS_MODULE)."""
+
+from unittest import mock
+
+import environ
+
+# A developer's .env must not decide how the tests end; the environment does reach them.
+with mock.patch.object(environ.Env, "read_env"):
+    from tasker_site.settings import *
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.sample"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # made to be slow is the others' virtue
