@@ -1,1 +1,104 @@
-"""System checks, tagged `tasker`: written below."""
+"""System checks of the jobs' side: leases, and the database's settings (the latter when a database is named)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from jobs_app.registry import definitions
+
+TASKER = "tasker"
+_LEAST_VERSION = {"MariaDB": (10, 6), "MySQL": (8, 0, 13), "SQLite": (3, 38)}
+
+
+@register(TASKER)
+def lease_outlasts_timeouts(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+    """A callback begins only while its lease outlasts its timeout: otherwise no job would ever begin."""
+    lease = settings.WRK_JOB_LEASE_SECONDS
+    return [
+        Error(
+            f"job {job.name}: its timeout of {job.timeout_seconds:g} s is not shorter than the lease of {lease:g} s, "
+            "so it would never begin",
+            hint="Raise WRK_JOB_LEASE_SECONDS, or lower WRK_JOB_TIMEOUT_SECONDS or the job's own timeout=.",
+            id="tasker.E001",
+        )
+        for job in definitions()
+        if job.timeout_seconds >= lease
+    ]
+
+
+@register(Tags.database, TASKER)
+def database_settings(
+    app_configs: object, databases: Sequence[str] | None = None, **kwargs: object
+) -> list[CheckMessage]:
+    """Version, isolation level, character set and sql_mode, asked of the server on a connection of ours."""
+    return [message for alias in databases or () for message in _database(alias)]
+
+
+def _database(alias: str) -> list[CheckMessage]:
+    connection = connections[alias]
+    if connection.vendor == "sqlite":
+        return _version("SQLite", connection.Database.sqlite_version_info)
+    if connection.vendor != "mysql":
+        return [Error(f"{connection.display_name} is not supported", hint="Use MariaDB, MySQL or SQLite.", id="tasker.E002")]
+    name = "MariaDB" if connection.mysql_is_mariadb else "MySQL"
+    return _version(name, connection.mysql_version) + _server(connection)
+
+
+def _version(name: str, version: tuple[int, ...]) -> list[CheckMessage]:
+    least = _LEAST_VERSION[name]
+    if version >= least:
+        return []
+    return [Error(f"{name} {_dotted(version)} is too old", hint=f"Use {_dotted(least)} or newer.", id="tasker.E003")]
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def _server(connection: Any) -> list[CheckMessage]:
+    isolation = "tx_isolation" if connection.mysql_is_mariadb else "transaction_isolation"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT @@{isolation}, @@character_set_connection, @@character_set_database, @@sql_mode")
+        level, session_charset, database_charset, sql_mode = cursor.fetchone()
+    found: list[CheckMessage] = []
+    if level != "READ-COMMITTED":
+        found.append(
+            Error(
+                f"the isolation level is {level}",
+                hint='Set "isolation_level": "read committed" in the database\'s OPTIONS: gap locks deadlock claims.',
+                id="tasker.E004",
+            )
+        )
+    if {session_charset, database_charset} != {"utf8mb4"}:
+        found.append(
+            Error(
+                f"the character set is {session_charset} (connection), {database_charset} (database)",
+                hint="ALTER DATABASE ... CHARACTER SET utf8mb4, and charset utf8mb4 in the database's OPTIONS.",
+                id="tasker.E005",
+            )
+        )
+    if not {"STRICT_TRANS_TABLES", "STRICT_ALL_TABLES"} & set(sql_mode.split(",")):
+        found.append(
+            Error(
+                f"sql_mode is not strict ({sql_mode or 'empty'})",
+                hint="SET sql_mode = 'TRADITIONAL' in the database's init_command: values would be cut silently.",
+                id="tasker.E006",
+            )
+        )
+    return found
+
+
+@register(TASKER, deploy=True)
+def secret_key_is_given(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+    if not settings.SECRET_KEY_IS_RANDOM:
+        return []
+    return [
+        Warning(
+            "DJANGO_SECRET_KEY is not set: the admin's sessions end whenever the web process restarts",
+            hint="Set DJANGO_SECRET_KEY (or DJANGO_SECRET_KEY_FILE) to a long random string.",
+            id="tasker.W001",
+        )
+    ]

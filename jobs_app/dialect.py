@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
@@ -42,6 +43,14 @@ _SQLITE = Dialect(
 
 def dialect(using: str) -> Dialect:
     return _MYSQL if connections[using].vendor == "mysql" else _SQLITE
+
+
+def database_now(using: str = DEFAULT_DB_ALIAS) -> datetime:
+    """The database's clock, aware, in UTC."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {dialect(using).now}", [])
+        now = cursor.fetchone()[0]
+    return (datetime.fromisoformat(now) if isinstance(now, str) else now).replace(tzinfo=UTC)
 
 
 def marks(values: Collection[object]) -> str:

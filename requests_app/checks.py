@@ -1,1 +1,34 @@
-"""System checks, tagged `tasker`: written below."""
+"""System checks of the requests' side: recipes name known jobs, cron lines can be read."""
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from jobs_app.checks import TASKER
+from jobs_app.registry import names
+from requests_app.cron import cron_fault
+from requests_app.recipes import recipes
+from requests_app.steps import StepsError, read_steps, to_json
+
+_CRON_SETTINGS = ("WRK_JOB_CRON", "WRK_REQUEST_NEW_CRON", "WRK_REQUEST_INPROGRESS_CRON")
+
+
+@register(TASKER)
+def recipes_are_good(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for recipe in recipes():
+        try:
+            read_steps(to_json(recipe.steps), frozenset(names()))
+        except StepsError as error:
+            hint = f"Mend requests_app/actions/{recipe.action}.py, or add the job's file to jobs_app/callbacks/."
+            found.append(Error(f"recipe {recipe.action}: {error}", hint=hint, id="tasker.E010"))
+    return found
+
+
+@register(TASKER)
+def cron_lines_are_good(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+    faults = {name: cron_fault(getattr(settings, name)) for name in _CRON_SETTINGS}
+    return [
+        Error(f"{name}: {fault}", hint="Five fields: minute hour day month weekday.", id="tasker.E011")
+        for name, fault in faults.items()
+        if fault
+    ]

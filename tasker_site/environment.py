@@ -1,27 +1,15 @@
 """Reads typed settings from the environment and collects every fault, so that one message names them all."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
-from cronsim import CronSim, CronSimError
 from django.core.exceptions import ImproperlyConfigured
 
-_ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+from requests_app.cron import cron_fault
+
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
-
-
-def cron_fault(line: str) -> str | None:
-    """What is wrong with a five-field cron line, or None."""
-    if len(line.split()) != 5:
-        return f"{line!r} is not a cron line: five fields are needed, for example */5 * * * *"
-    try:
-        CronSim(line, _ANY_MOMENT)
-    except CronSimError as error:
-        return f"{line!r} is not a cron line: {error}"
-    return None
 
 
 class Environment:

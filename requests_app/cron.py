@@ -1,0 +1,19 @@
+"""Cron lines: whether one can be read. Imported by the settings too, so nothing here may need them."""
+
+from datetime import UTC, datetime
+
+from cronsim import CronSim, CronSimError
+
+_ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+_FIELDS = 5
+
+
+def cron_fault(line: str) -> str | None:
+    """What is wrong with a five-field cron line, or None."""
+    if len(line.split()) != _FIELDS:
+        return f"{line!r} is not a cron line: five fields are needed, for example */5 * * * *"
+    try:
+        CronSim(line, _ANY_MOMENT)
+    except CronSimError as error:
+        return f"{line!r} is not a cron line: {error}"
+    return None

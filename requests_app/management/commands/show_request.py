@@ -1,0 +1,85 @@
+"""`manage.py show_request TOKEN`: a request with every attempt, and in words what it waits for."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from jobs_app.faults import fault_line
+from jobs_app.models import Job
+from requests_app.models import Request
+from requests_app.progress import first_line
+from requests_app.why import explain
+
+
+class Command(BaseCommand):
+    help = "Shows a request: its steps, each job's attempts with times and errors, and what it waits for."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("token", help="the request's public name")
+        parser.add_argument("--json", action="store_true", help="everything that is stored, params and extras too")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        try:
+            request = Request.objects.get(token=options["token"])
+            jobs = list(request.jobs.order_by("step", "name", "attempt"))
+            why = explain(request)
+        except Request.DoesNotExist:
+            raise CommandError(f"there is no request with token {options['token']}") from None
+        except DatabaseError as error:
+            raise CommandError(f"the database cannot be read: {fault_line(error)}") from error
+        self.stdout.write(_as_json(request, jobs, why) if options["json"] else _as_text(request, jobs, why))
+
+
+def _as_text(request: Request, jobs: list[Job], why: str) -> str:
+    times = [("placed", request.created_at), ("started", request.started_at), ("ended", request.completed_at)]
+    lines = [
+        f"{request.action}  {request.token}  {request.status}",
+        "  ".join(f"{word} {_moment(at)}" for word, at in times if at),
+        why,
+    ]
+    steps = request.steps if isinstance(request.steps, list) else []
+    for index, step in enumerate(steps):
+        name = step.get("name") if isinstance(step, dict) else None
+        lines += ["", f"step {index}  {name or '?'}{'  <- here' if index == request.step else ''}"]
+        lines += _attempts([job for job in jobs if job.step == index]) or ["  not begun"]
+    if strays := [job for job in jobs if job.step >= len(steps)]:
+        lines += ["", "of no step", *_attempts(strays)]
+    return "\n".join(lines)
+
+
+def _attempts(jobs: list[Job]) -> list[str]:
+    width = max((len(job.name) for job in jobs), default=0)
+    lines = []
+    for job in jobs:
+        began, ended = job.started_at, job.completed_at
+        took = f"{(ended - began).total_seconds():.3f} s" if began and ended else ""
+        lines.append(
+            f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  "
+            f"{f'began {_moment(began)}' if began else f'due {_moment(job.due_at)}'}  {took}".rstrip()
+        )
+        if job.error:
+            lines.append(f"  {'':<{width}}  {first_line(job.error)}")
+    return lines
+
+
+def _as_json(request: Request, jobs: list[Job], why: str) -> str:
+    return json.dumps(
+        {**_columns(request), "why": why, "jobs": [_columns(job, leave_out={"request"}) for job in jobs]},
+        ensure_ascii=False,
+        indent=2,
+    )
+
+
+def _columns(row: Request | Job, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
+    fields = [field.name for field in row._meta.concrete_fields if field.name not in leave_out]
+    values = {name: getattr(row, name) for name in fields}
+    return {name: _moment(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def _moment(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds."""
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z" if at else None

@@ -1,0 +1,79 @@
+"""`manage.py submit_request ACTION`: places a request, as one INSERT would."""
+
+import json
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, IntegrityError
+
+from jobs_app.faults import fault_line
+from requests_app.models import UNFINISHED, Request, RequestStatus
+from requests_app.progress import first_line
+from requests_app.recipes import recipe_of, recipes
+from requests_app.why import explain
+
+_POLL_SECONDS = 0.2
+NOT_COMPLETED = 3
+
+
+class Command(BaseCommand):
+    help = (
+        "Places a request and prints its token. With --wait: exit 0 when it is Completed, 3 when it is Failed or Cancelled."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", help="the kind of request, for example delete_user")
+        parser.add_argument("--params", default="{}", metavar="JSON", help='the input, for example \'{"id": 7}\'')
+        parser.add_argument("--token", metavar="T", help="its public name, at most 64 characters (default: a new UUID)")
+        parser.add_argument("--wait", action="store_true", help="until it has ended, with progress on standard error")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        columns = {"action": _known_action(options["action"]), "params": _object(options["params"])}
+        if options["token"] is not None:
+            columns["token"] = _token(options["token"])
+        try:
+            created = Request.objects.create(**columns)
+            request = Request.objects.get(pk=created.pk)
+        except IntegrityError as error:
+            raise CommandError(f"there is a request with token {options['token']} already: {fault_line(error)}") from error
+        except DatabaseError as error:
+            raise CommandError(f"the request could not be placed: {fault_line(error)}") from error
+        self.stdout.write(request.token)
+        if options["wait"]:
+            self._wait(request)
+
+    def _wait(self, request: Request) -> None:
+        said = ""
+        while request.status in UNFINISHED:
+            if (sentence := explain(request)) != said:
+                self.stderr.write(said := sentence)
+            time.sleep(_POLL_SECONDS)
+            request.refresh_from_db()
+        self.stderr.write(f"{request.status}{f': {first_line(request.error)}' if request.error else ''}")
+        if request.status != RequestStatus.COMPLETED:
+            raise SystemExit(NOT_COMPLETED)
+
+
+def _known_action(action: str) -> str:
+    if recipe_of(action) is None:
+        known = ", ".join(recipe.action for recipe in recipes()) or "none"
+        raise CommandError(f'unknown action "{action}"; known: {known}', returncode=2)
+    return action
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"--params is not JSON ({error}); for example --params '{{\"id\": 7}}'", returncode=2) from error
+    if not isinstance(value, dict):
+        raise CommandError("--params is not a JSON object; for example --params '{\"id\": 7}'", returncode=2)
+    return value
+
+
+def _token(token: str) -> str:
+    if not 0 < len(token) <= 64:  # noqa: PLR2004 - the column's width
+        raise CommandError(f"--token has {len(token)} characters; 1 to 64 are allowed", returncode=2)
+    return token
