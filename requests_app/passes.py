@@ -172,8 +172,8 @@ def _apply(decisions: Sequence[tuple[StepRow, Decision]]) -> dict[str, int]:
     errors = {row.id: how.error for row, how in decisions if isinstance(how, Fail)}
     moved = Counter(
         advanced=Request.objects.advance(list(advance)),
-        completed=Request.objects.complete(complete),
-        failed=Request.objects.fail(errors),
+        requests_completed=Request.objects.complete(complete),  # `completed` counts jobs
+        requests_failed=Request.objects.fail(errors),
     )
     _insert_step(advance)
     return dict(+moved)

@@ -11,7 +11,7 @@ from requests_app.passes import run_inprogress_requests
 class Command(PassCommand):
     help = "Moves requests whose step has ended: to the next step, to Completed, or to Failed."
     pass_name = "run_inprogress_requests"
-    always_printed: ClassVar[tuple[str, ...]] = ("advanced", "completed", "failed")
+    always_printed: ClassVar[tuple[str, ...]] = ("advanced", "requests_completed", "requests_failed")
 
     def run(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
         run_inprogress_requests(stop, run, limit=options["limit"])
