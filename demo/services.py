@@ -256,13 +256,13 @@ class Services:
 
 
 def stop_event() -> threading.Event:
-    """Set by SIGTERM and Ctrl-C."""
+    """Set by SIGTERM, Ctrl-C and a terminal that is closed."""
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     return stopped
 

@@ -1,0 +1,166 @@
+"""`make demo`: requests placed by plain SQL, three services, the three commands in turn until everything is final."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.progress import FINAL, Display, Placed, read, table
+from demo.services import Services
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+FOLDER = Path("var", "demo")
+DATABASE = FOLDER / "tasker.sqlite3"
+PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
+FOUND_WORK = re.compile(r" \w+=[1-9]\d* ")  # a pass waiting for a retry to be due says `claimed=0 completed=0 ...`
+PATIENCE_SECONDS = 60.0
+REDRAW_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A request to place, and how it should end."""
+
+    action: str
+    params: dict[str, Any]
+    ends: str = "Completed"
+    retried: bool = False
+
+
+WISHES = (
+    Wish("delete_user", {"id": 1}),
+    Wish("delete_user", {"id": 2}),
+    Wish("delete_user", {"id": 3}, retried=True),  # service 2 is down for maintenance at first
+    Wish("delete_user", {"id": 4}, ends="Failed"),  # service 3 refuses
+    Wish("update_user", {"id": 5, "email": "five@example.com"}),
+    Wish("update_user", {"id": 6, "email": "six@example.com"}),
+    Wish("update_user", {"id": 7, "email": "seven@example.com"}),
+    Wish("remove_user", {"id": 8}, ends="Failed"),  # nobody knows this action
+)
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+def main() -> int:
+    os.chdir(BASE_DIR)
+    began = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    try:
+        with Services() as services:
+            environment = _environment(services)
+            print(f"Making a fresh SQLite file: {DATABASE}")
+            _manage(environment, "migrate", "--verbosity", "0")
+            print("Three services are listening:", *services.urls)
+            _place()
+            _run_passes(environment)
+    except DemoError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+    requests = read(DATABASE)
+    print(f"\n{table(requests)}\n")
+    if surprises := _surprises(requests):
+        print("This is not how the demo should end:", *surprises, sep="\n  ", file=sys.stderr)
+        return 1
+    print(_further(requests, time.monotonic() - began))
+    return 0
+
+
+def _environment(services: Services) -> dict[str, str]:
+    """Ours alone: what this shell has set for another database or service must not reach the demo."""
+    theirs = ("DB_", "DJANGO_", "URL_", "WRK_", "ENV", "PORT")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    return (
+        inherited
+        | services.environment()
+        | {
+            "DJANGO_SETTINGS_MODULE": "demo.settings",
+            "WRK_SQLITE_FILE": str(BASE_DIR / DATABASE),
+            "WRK_JOB_BACKOFF_BASE_SECONDS": "0.2",
+        }
+    )
+
+
+def _manage(environment: dict[str, str], *arguments: str, display: Display | None = None) -> str:
+    """Runs manage.py to its end, drawing meanwhile, and gives what it printed. Raises DemoError when it fails."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # the few lines of a pass fit a pipe
+        text=True,
+    )
+    while process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(REDRAW_SECONDS)
+        if display and process.poll() is None:
+            display.draw(arguments[0])
+    printed, complaints = process.communicate()
+    if process.returncode:
+        raise DemoError(f"manage.py {' '.join(arguments)} ended with exit code {process.returncode}:\n{complaints}")
+    return printed.strip()
+
+
+def _place() -> None:
+    """As any program in any language would: two columns, the database fills in the rest."""
+    print(f"Placing {len(WISHES)} requests by plain SQL:")
+    connection = sqlite3.connect(DATABASE)
+    with connection:
+        for wish in WISHES:
+            params = json.dumps(wish.params)
+            connection.execute("INSERT INTO requests (action, params) VALUES (?, ?)", (wish.action, params))
+            print(f"  INSERT INTO requests (action, params) VALUES ('{wish.action}', '{params}');")
+    connection.close()
+
+
+def _run_passes(environment: dict[str, str]) -> None:
+    print("Running the three commands in turn, as cron would, until every request is final:")
+    display, gives_up_at = Display(DATABASE), time.monotonic() + PATIENCE_SECONDS
+    while not all(request.status in FINAL for request in read(DATABASE)):
+        if time.monotonic() > gives_up_at:
+            raise DemoError(f"after {PATIENCE_SECONDS:.0f} s there are still open requests:\n{table(read(DATABASE))}")
+        for name in PASSES:
+            printed = _manage(environment, name, display=display)
+            if FOUND_WORK.search(printed):
+                display.say(f"  {printed}")
+                display.draw(name)
+    display.clear()
+
+
+def _surprises(requests: list[Placed]) -> list[str]:
+    """What did not end as it should: one line each."""
+    return [
+        f"{wish.action} {wish.params}: {request.status} after {len(request.retries)} retries, {wish.ends} was due"
+        for wish, request in zip(WISHES, requests, strict=True)
+        if request.status != wish.ends or bool(request.retries) != wish.retried
+    ]
+
+
+def _further(requests: list[Placed], seconds: float) -> str:
+    retried = next(request for request in requests if request.retries)
+    settings = "DJANGO_SETTINGS_MODULE=demo.settings " if Path(".env").exists() else ""
+    return f"""All as it should be, in {seconds:.1f} s. Look further:
+  the whole story of the request that was retried
+      {settings}WRK_SQLITE_FILE={DATABASE} .venv/bin/python manage.py show_request {retried.token}
+  web pages, admin and a worker that never stops
+      make run
+  your own first job, and placing requests from your language
+      README.md, docs/"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
