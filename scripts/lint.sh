@@ -9,7 +9,7 @@ check() {
   "$@"
 }
 
-check ruff check .
+check ruff check --output-format concise .
 check ruff format --check .
 check mypy
 check lint-imports --no-logo
