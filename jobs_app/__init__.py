@@ -1,0 +1,3 @@
+"""Jobs: what they are, how they are claimed, run and recorded, and the callbacks and clients that do their work."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,112 @@
+"""What an outside service's answer, or the lack of one, means for the job: the contract's mapping, in this one place.
+Sends and receives nothing.
+"""
+
+import http.client
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import urllib3.exceptions
+
+from jobs_app.outcomes import Failure, Json, Retry, json_object
+
+MAX_QUOTED_BYTES = 4 * 1024  # of an answer, in an error
+
+
+class TooLarge(Exception):
+    """The service sends more than is read of it."""
+
+
+# All that requests, urllib3 and http.client may raise for one call; requests' own exceptions are OSErrors.
+FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError, TooLarge)
+# Of these, what a URL or an answer is to blame for that will be no better next time ...
+_LASTING = (
+    TooLarge,
+    ValueError,
+    http.client.HTTPException,
+    urllib3.exceptions.DecodeError,
+    urllib3.exceptions.InvalidHeader,
+)
+# ... but not those of their subclasses that say that the connection was cut, or that a certificate is to be renewed.
+_PASSING = (ConnectionError, http.client.IncompleteRead, ssl.SSLError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered to `call` (a text without personal data); `fault` is why `content` is not all of it."""
+
+    call: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    fault: Exception | None = None
+
+    def json_object(self) -> Json:
+        """Raises Failure when the content is not a JSON object."""
+        if self.fault:
+            raise unanswered(self.call, self.fault)
+        try:
+            return json_object(self.content.decode("utf-8-sig"))
+        except ValueError as error:
+            raise Failure(f"{self.call}: the answer is not a JSON object: {error}{self._quoted()}") from None
+
+    def judged(self, *, may_be_gone: bool) -> "Answer":
+        """The answer itself when the call is done. Raises Retry or Failure when it is not."""
+        if 200 <= self.status < 300:
+            # That much is done even if more comes than anybody reads; a cut answer is asked for again.
+            if self.fault and not _is_lasting(self.fault):
+                raise unanswered(self.call, self.fault)
+            return self
+        if self.status == 404 and may_be_gone:
+            return self
+        says = f"{self.call}: answered {self.status}{self._quoted()}"
+        if self.status in {408, 425, 429} or 500 <= self.status < 600:
+            raise Retry(says, after=retry_after(self.headers))
+        raise Failure(says)
+
+    def _quoted(self) -> str:
+        start = self.content[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
+        return f": {start}" if start else ""
+
+
+def unanswered(call: str, error: Exception) -> Failure | Retry:
+    """What to raise when there is no whole answer."""
+    cause = _cause(error)
+    if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
+        return Retry(f"{call}: no whole answer in time")
+    says = str(cause)[:MAX_QUOTED_BYTES] or type(cause).__name__
+    return Failure(f"{call}: no usable answer: {says}") if _is_lasting(cause) else Retry(f"{call}: no answer: {says}")
+
+
+def _is_lasting(error: BaseException) -> bool:
+    cause = _cause(error)
+    return isinstance(cause, _LASTING) and not isinstance(cause, _PASSING)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost error, below the layers of requests and urllib3, whose texts name hosts and URLs."""
+    inner = (error.__cause__, getattr(error, "reason", None), *reversed(error.args))
+    found = next((each for each in inner if isinstance(each, BaseException)), None)
+    return _cause(found) if found else error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from now that Retry-After asks for, in either form (RFC 9110, 10.2.3); None without a sensible one."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)  # also of thousands of digits: infinity; the backoff's cap holds
+    until = _http_date(value)
+    # By the service's own clock, if it says what that shows: machines' clocks differ.
+    now = _http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds()) if until else None
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):  # what the email package raises for nonsense
+        return None

@@ -1,0 +1,106 @@
+"""The one way out to the outside services: makes a call, within its time and size. What the answer means is answers.py,
+what the sockets must do transport.py. Nothing here logs: calls hold personal data.
+"""
+
+import json
+import logging
+import time
+from functools import cache
+from string import ascii_letters, digits, punctuation
+from urllib.parse import quote
+
+import requests
+import urllib3
+from django.conf import settings
+
+from jobs_app import __version__
+from jobs_app.clients.answers import FAULTS, Answer, TooLarge, unanswered
+from jobs_app.clients.transport import Adapter, Budget, budget
+from jobs_app.fields import integer
+from jobs_app.outcomes import JobContext, Json
+
+MAX_BODY_BYTES = 1024 * 1024  # after decompression
+MAX_WIRE_BYTES = 2 * MAX_BODY_BYTES  # headers, body and the framing of its chunks
+_PIECE_BYTES = 64 * 1024
+_SAFE = (ascii_letters + digits + punctuation).replace("%", "")
+
+# urllib3 warns with the URLs and headers that it was given.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+class Service:
+    """One outside service. Its base URL is the setting `url_setting`, read at each call: no row chooses a host."""
+
+    def __init__(self, name: str, url_setting: str) -> None:
+        self.name = name
+        self._url_setting = url_setting
+
+    def call(self, context: JobContext, method: str, path: str, *, body: Json | None = None, **ids: int) -> Answer:
+        """Makes one call, WRK_HTTP_TIMEOUT_SECONDS long at most. `path` is a template, such as /user/{id}, for `ids`.
+
+        Returns the answer of a call that is done. Raises Retry for what may go better next time, Failure for the rest.
+        """
+        says = f"{self.name} {method} {path}"
+        filled = path.format_map({name: integer(ids, name, "") for name in ids})
+        outer = budget.set(Budget(time.monotonic() + settings.WRK_HTTP_TIMEOUT_SECONDS, MAX_WIRE_BYTES))
+        try:
+            url = getattr(settings, self._url_setting).rstrip("/") + filled
+            answer = _send(says, _request(context, method, url, body))
+        except FAULTS as error:
+            raise unanswered(says, error) from error
+        finally:
+            budget.reset(outer)
+        return answer.judged(may_be_gone=method == "DELETE")
+
+
+def _request(context: JobContext, method: str, url: str, body: Json | None) -> requests.PreparedRequest:
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip, deflate",
+        "User-Agent": f"tasker-worker/{__version__}",
+        "Idempotency-Key": _header_safe(context.idempotency_key),
+        "Tasker-Attempt": str(context.attempt),
+    }
+    if body is None:
+        return requests.Request(method, url, headers).prepare()
+    headers["Content-Type"] = "application/json"
+    return requests.Request(method, url, headers, data=json.dumps(body).encode()).prepare()
+
+
+def _header_safe(key: str) -> str:
+    """A token may hold any character, a header's value may not: what is not visible ASCII is percent-encoded, as UTF-8.
+
+    A key of visible ASCII alone is sent as it is; in the others % is encoded too, so that no two of them become one.
+    """
+    if key.isascii() and key.isprintable() and " " not in key:
+        return key
+    return quote(key.encode("utf-8", "surrogatepass"), safe=_SAFE)
+
+
+@cache
+def _adapter() -> Adapter:
+    """One for the process: it holds the open connections and the TLS context, which takes long to make."""
+    return Adapter(pool_maxsize=settings.WRK_JOB_CONCURRENCY, max_retries=0)
+
+
+def _send(call: str, request: requests.PreparedRequest) -> Answer:
+    response = _adapter().send(request, stream=True, timeout=settings.WRK_HTTP_TIMEOUT_SECONDS)
+    content, fault = _read(response.raw)
+    return Answer(call, response.status_code, response.headers, content, fault)
+
+
+def _read(raw: urllib3.HTTPResponse) -> tuple[bytes, Exception | None]:
+    """The body, and why it is not all of it. Only a connection whose answer was read to the end is used again."""
+    pieces: list[bytes] = []
+    left = MAX_BODY_BYTES
+    try:
+        # In pieces: urllib3 decompresses no more than is asked for, and the socket looks at the time in between.
+        while piece := raw.read(_PIECE_BYTES, decode_content=True):
+            pieces.append(piece[:left])
+            left -= len(piece)
+            if left < 0:
+                raise TooLarge(f"more than {MAX_BODY_BYTES} bytes")
+    except FAULTS as error:
+        raw.close()
+        return b"".join(pieces), error
+    return b"".join(pieces), None
