@@ -14,7 +14,7 @@ _LEAST_VERSION = {"MariaDB": (10, 6), "MySQL": (8, 0, 13), "SQLite": (3, 38)}
 
 
 @register(TASKER)
-def lease_outlasts_timeouts(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+def lease_outlasts_timeouts(**_: object) -> list[CheckMessage]:
     """A callback begins only while its lease outlasts its timeout: otherwise no job would ever begin."""
     lease = settings.WRK_JOB_LEASE_SECONDS
     return [
@@ -30,19 +30,19 @@ def lease_outlasts_timeouts(app_configs: object, **kwargs: object) -> list[Check
 
 
 @register(Tags.database, TASKER)
-def database_settings(
-    app_configs: object, databases: Sequence[str] | None = None, **kwargs: object
-) -> list[CheckMessage]:
+def database_settings(databases: Sequence[str] | None = None, **_: object) -> list[CheckMessage]:
     """Version, isolation level, character set and sql_mode, asked of the server on a connection of ours."""
     return [message for alias in databases or () for message in _database(alias)]
 
 
 def _database(alias: str) -> list[CheckMessage]:
-    connection = connections[alias]
+    connection: Any = connections[alias]
     if connection.vendor == "sqlite":
         return _version("SQLite", connection.Database.sqlite_version_info)
     if connection.vendor != "mysql":
-        return [Error(f"{connection.display_name} is not supported", hint="Use MariaDB, MySQL or SQLite.", id="tasker.E002")]
+        return [
+            Error(f"{connection.display_name} is not supported", hint="Use MariaDB, MySQL or SQLite.", id="tasker.E002")
+        ]
     name = "MariaDB" if connection.mysql_is_mariadb else "MySQL"
     return _version(name, connection.mysql_version) + _server(connection)
 
@@ -92,7 +92,7 @@ def _server(connection: Any) -> list[CheckMessage]:
 
 
 @register(TASKER, deploy=True)
-def secret_key_is_given(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+def secret_key_is_given(**_: object) -> list[CheckMessage]:
     if not settings.SECRET_KEY_IS_RANDOM:
         return []
     return [

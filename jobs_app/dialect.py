@@ -1,4 +1,4 @@
-"""What MariaDB, MySQL and SQLite say differently: the clock, the locks, the column types. No statement of ours lives here."""
+"""What MariaDB, MySQL and SQLite say differently, and the pieces our SQL is made of. No whole statement lives here."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Dialect:
     force_index: str  # holds {} where the index's name belongs
 
     def force(self, index: str) -> str:
-        """Statistics mislead both optimizers into a full scan with a filesort when few rows are new: say which index."""
+        """Statistics mislead the optimizers into full scans with a filesort when few rows are new: name the index."""
         return self.force_index.format(index)
 
 
@@ -77,7 +77,7 @@ class UtcNow(models.Func):
     def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
         return _MYSQL.now, []
 
-    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
+    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
         return _SQLITE.now, []
 
 
@@ -89,7 +89,7 @@ class NewUuid(models.Func):
     def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
         return "UUID()", []
 
-    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
+    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
         # Version 4, variant 1: RFC 9562, section 5.4.
         return (
             "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' || "

@@ -1,7 +1,8 @@
 """The tables `jobs` and `passes`. Every move of a job stands in JobQuerySet, its guard in sight, and nowhere else.
 
-Which moves there are, their guards and their lock order: docs/moves.md. The schema's arrow (a job points at its request)
-runs against the arrow of imports (requests_app imports jobs_app): the foreign key is a string, and SQL here names `requests`.
+Which moves there are, their guards and their lock order: docs/moves.md. The schema's arrow (a job points at its
+request) runs against the arrow of imports (requests_app imports jobs_app): the foreign key is a string, and SQL here
+names the table `requests`.
 """
 
 import json
@@ -187,7 +188,10 @@ class JobQuerySet(models.QuerySet["Job"]):
                 f"WHERE j.id IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
                 [*ids, claim],
             )
-            return [(ClaimedJob(*row[:6], claim), RequestRow(*row[6:])) for row in cursor.fetchall()]
+            return [
+                (ClaimedJob(id_, request_id, step, name, attempt, last_attempt, claim), RequestRow(*of_request))
+                for id_, request_id, step, name, attempt, last_attempt, *of_request in cursor.fetchall()
+            ]
 
     def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
         """Leases again what this process holds in memory: by id and claim, never by the process's name."""
@@ -225,7 +229,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """`new` -> `cancelled`, for requests whose locks the caller holds."""
         return self._cancel(list(self._new_siblings(request_ids)))
 
-    # The parts of `record`, each under its locks -----------------------------------------------------------------------
+    # The parts of `record`, each under its locks ---------------------------------------------------------------------
     def _lock_requests(self, ids: Collection[int]) -> dict[int, tuple[str, int, str]]:
         """Status, step and extras of these requests, locked by id ascending."""
         if not ids:
@@ -246,7 +250,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return dict(self.filter(request_id__in=request_ids, status=JobStatus.NEW).values_list("id", "request_id"))
 
     def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str]:
-        """Locks these rows by id ascending; answers the claims of those that are in progress (and over their lease)."""
+        """Locks these rows by id ascending; answers the claims of those in progress (and over their lease)."""
         sql = dialect(self.db)
         expired = f"AND lease_until < {sql.now}" if lease_expired else ""
         with connections[self.db].cursor() as cursor:
@@ -279,7 +283,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         self._cancel([id_ for id_, request_id in siblings.items() if request_id in failed])
 
     def _retry(self, ends: Sequence[End], doomed: set[int], later: set[tuple[int, int, str, int]]) -> None:
-        """Ends the attempt and inserts its successor, unless the request is doomed (or somebody inserted it already)."""
+        """Ends the attempt and inserts its successor, unless the request is doomed (or it is there already)."""
         self._set_ended(ends, JobStatus.RETRY)
         successors = [
             NewJob(job.request_id, job.step, job.name, end.last_attempt, job.attempt + 1, end.delay_seconds)

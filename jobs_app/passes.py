@@ -40,7 +40,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
 
 
 def end_lost_leases(stop: Stop, run: RunRecord) -> None:
-    """Ends attempts whose holder fell silent as a retry, or gives up: a job that kills its worker must end some time."""
+    """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time."""
     while not stop:
         lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
         ends = [end_of(job, Retried(LEASE_LOST)) for job in lost]
@@ -60,7 +60,8 @@ class CallbacksHang(Exception):
 class JobRunner:
     """Claims, runs and records jobs until told to stop. A context manager: leaving it ends everything in order.
 
-    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `on_recorded`: see Recorder.
+    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `on_recorded`: as
+    the Recorder's.
     """
 
     def __init__(
@@ -109,14 +110,15 @@ class JobRunner:
 
     # Claim -----------------------------------------------------------------------------------------------------------
     def _room(self) -> int:
-        """How many jobs to claim now: what starts soon at the pace of the last moments, in batches worth their commit."""
+        """How many jobs to claim now: what starts soon at the pace of late, in batches worth their commit."""
         if self._pool.lost_threads >= self._pool.concurrency:
             raise CallbacksHang(self._pool.lost_threads)
         ahead = min(2 * BATCH, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
         room = min(ahead - len(self._pool.held), BATCH, 2 * BATCH - self._recorder.backlog())
         if self._left is not None:
             room = min(room, self._left)
-        return room if room >= min(ahead // 4, BATCH // 2) or not self._pool.held else 0
+        worthwhile = min(ahead // 4, BATCH // 2) if self._pool.held else 1
+        return room if room >= worthwhile else 0
 
     def _pace(self) -> float:
         """Jobs that ended per second, of late."""

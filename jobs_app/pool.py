@@ -1,7 +1,7 @@
 """Runs claimed jobs' callbacks: plain ones in threads, `async def` ones on one event loop. Reads and writes no table.
 
-A job is held from its claim until the first of: its callback ended, its time was up, its run is stopped. Whoever takes it
-out of `held` first says how it ended; everybody else's word for it is dropped.
+A job is held from its claim until the first of: its callback ended, its time was up, its run is stopped. Whoever takes
+it out of `held` first says how it ended; everybody else's word for it is dropped.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Held:
         self.task: asyncio.Task[None] | None = None
 
     def may_begin(self, now: float) -> bool:
-        """A lease with less left than the timeout could be over before the callback is: somebody else may run it then."""
+        """A lease with less left than the timeout may be over before the callback is: then somebody else may run it."""
         return self.lease_ends - now >= self.timeout
 
 

@@ -34,7 +34,7 @@ _COUNTED = {
 def record_ends(ends: Sequence[End], run: RunRecord, *, lease_expired: bool = False, seconds: float = 0) -> list[End]:
     """Records ends and counts them, in one transaction; answers those that won.
 
-    One that the database cannot store fails alone, with its reason. `seconds`: how long a lost connection is tried again.
+    One that the database cannot store fails alone, with its reason. `seconds`: how long to try for a lost connection.
     """
 
     def work() -> tuple[list[End], dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Decides, from one attempt's outcome, how it is recorded: whether there is another attempt, when, and how many may follow."""
+"""Decides from an attempt's outcome how it is recorded: whether another follows, when, and how many may follow."""
 
 import random
 from typing import assert_never
@@ -9,8 +9,8 @@ from jobs_app.models import ClaimedJob, End, JobStatus
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped, storable_error
 from jobs_app.registry import definition
 
-# A successor must be due after the moment it is inserted, or the pass that inserts it could claim it. SQLite's clock has
-# milliseconds.
+# A successor must be due after the moment it is inserted, or the pass that inserts it could claim it; SQLite's clock
+# has milliseconds.
 _LEAST_DELAY_SECONDS = 0.002
 
 

@@ -13,7 +13,7 @@ _CRON_SETTINGS = ("WRK_JOB_CRON", "WRK_REQUEST_NEW_CRON", "WRK_REQUEST_INPROGRES
 
 
 @register(TASKER)
-def recipes_are_good(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+def recipes_are_good(**_: object) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for recipe in recipes():
         try:
@@ -25,7 +25,7 @@ def recipes_are_good(app_configs: object, **kwargs: object) -> list[CheckMessage
 
 
 @register(TASKER)
-def cron_lines_are_good(app_configs: object, **kwargs: object) -> list[CheckMessage]:
+def cron_lines_are_good(**_: object) -> list[CheckMessage]:
     faults = {name: cron_fault(getattr(settings, name)) for name in _CRON_SETTINGS}
     return [
         Error(f"{name}: {fault}", hint="Five fields: minute hour day month weekday.", id="tasker.E011")

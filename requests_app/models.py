@@ -27,7 +27,7 @@ FINAL = (RequestStatus.COMPLETED, RequestStatus.FAILED, RequestStatus.CANCELLED)
 
 
 class QueuedRow(NamedTuple):
-    """A locked request that waits for its pick-up. `steps`: JSON text; None when NULL or longer than `steps_bytes` allows."""
+    """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read."""
 
     id: int
     action: str
@@ -88,11 +88,11 @@ class RequestQuerySet(models.QuerySet["Request"]):
             )
             return [AttemptRow(*row) for row in cursor.fetchall()]
 
-    # Locks, inside the caller's transaction ----------------------------------------------------------------------------
+    # Locks, inside the caller's transaction --------------------------------------------------------------------------
     def lock_due(self, limit: int) -> list[QueuedRow]:
         """Due `Queuing` requests, oldest first, locked; those that another pass has locked are skipped.
 
-        What may be huge stays in the database: of params only whether they are an object, of steps only what is readable.
+        What may be huge stays in the database: of params only whether they are an object, of steps what is readable.
         """
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
@@ -149,9 +149,7 @@ class RequestQuerySet(models.QuerySet["Request"]):
             row = self.select_for_update().filter(token=token, status__in=UNFINISHED).values_list("id").first()
             if row is None:
                 return False
-            self.filter(id=row[0], status__in=UNFINISHED).update(
-                status=RequestStatus.CANCELLED, completed_at=UtcNow()
-            )
+            self.filter(id=row[0], status__in=UNFINISHED).update(status=RequestStatus.CANCELLED, completed_at=UtcNow())
             Job.objects.cancel_new([row[0]])
         return True
 

@@ -3,6 +3,8 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -94,7 +96,7 @@ def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
 
 
 def _insert_step(steps: dict[int, tuple[int, tuple[str, ...]]]) -> None:
-    """`new` jobs: request id -> (step, job names). A name without a callback in this release waits for one that has it."""
+    """`new` jobs: request id -> (step, job names). A name that this release lacks waits for one that has it."""
     jobs = []
     for request_id, (step, job_names) in steps.items():
         for name in job_names:
@@ -111,9 +113,10 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
     3. All completed: the next step's jobs are inserted, or the request is `Completed`. 4. One is `failure`: `Failed`.
     Anything else is left alone; `show_request` says what does not add up.
     """
-    left, after = limit, None
+    left = limit
+    after: tuple[Any, int] | None = None
     while not stop and left != 0:
-        page = run_transaction(lambda page=after: Request.objects.settled(BATCH, page), seconds=RECONNECT_SECONDS)
+        page = run_transaction(partial(Request.objects.settled, BATCH, after), seconds=RECONNECT_SECONDS)
         rows = page if left is None else page[:left]
         if rows:
             moved = move_on(run, [id_ for id_, _ in rows])
@@ -149,10 +152,10 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
 def _decide_all(ids: Sequence[int]) -> list[tuple[StepRow, Decision]]:
     """Under the requests' locks: what each one's current step says."""
     locked = Request.objects.lock_inprogress(ids)
-    attempts: dict[int, list[Attempt]] = {row.id: [] for row in locked}
-    for request_id, *attempt in Request.objects.current_attempts(list(attempts)) if attempts else ():
-        attempts[request_id].append(Attempt(*attempt))
-    return [(row, _decide(row, attempts[row.id])) for row in locked]
+    attempts: dict[int, list[Attempt]] = {request.id: [] for request in locked}
+    for row in Request.objects.current_attempts(list(attempts)) if attempts else ():
+        attempts[row.request_id].append(Attempt(row.name, row.attempt, row.status, row.error))
+    return [(request, _decide(request, attempts[request.id])) for request in locked]
 
 
 def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:

@@ -31,7 +31,9 @@ def register_all(modules: list[ModuleType]) -> None:
     for module in modules:
         recipe = getattr(module, "RECIPE", None)
         if not isinstance(recipe, Recipe):
-            raise ImproperlyConfigured(f"{module.__name__} defines no RECIPE: write RECIPE = Recipe(action=..., steps=...)")
+            raise ImproperlyConfigured(
+                f"{module.__name__} defines no RECIPE: write RECIPE = Recipe(action=..., steps=...)"
+            )
         register(recipe)
 
 

@@ -51,11 +51,13 @@ def _running(jobs: Sequence[Job], more: int) -> str:
     lost = [job for job in jobs if job.lease_until and job.lease_until < now]
     if lost:
         return (
-            f"The lease of {_named(lost)} ran out at {_clock(lost[0].lease_until)}: its worker is gone. It is tried again "
-            f"by the next run_jobs, which {_last_seen('run_jobs')}."
+            f"The lease of {_named(lost)} ran out at {_clock(lost[0].lease_until)}: its worker is gone. "
+            f"It is tried again by the next run_jobs, which {_last_seen('run_jobs')}."
         )
     waits = f"; {more} more of its step wait" if more else ""
-    return f"It runs {_named(jobs)} since {_clock(jobs[0].started_at)}, leased until {_clock(jobs[0].lease_until)}{waits}."
+    return (
+        f"It runs {_named(jobs)} since {_clock(jobs[0].started_at)}, leased until {_clock(jobs[0].lease_until)}{waits}."
+    )
 
 
 def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
@@ -94,7 +96,11 @@ def _last_seen(pass_name: str) -> str:
     """When this pass last ran without an error, by itself or inside run_worker."""
     runs = PassRun.objects.filter(name__in=[pass_name, "run_worker"], error="")
     seen: datetime | None = runs.aggregate(seen=Max("seen_at"))["seen"]
-    return f"last ran {_ago(database_now() - seen)} ago" if seen else "has never run (is cron set up, or run_worker started?)"
+    return (
+        f"last ran {_ago(database_now() - seen)} ago"
+        if seen
+        else "has never run (is cron set up, or run_worker started?)"
+    )
 
 
 def _ago(span: timedelta) -> str:

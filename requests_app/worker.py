@@ -1,4 +1,4 @@
-"""The three passes in one process, in a loop: what cron does, with milliseconds instead of minutes between the steps."""
+"""The three passes in one process, in a loop: what cron does, with milliseconds between the steps, not minutes."""
 
 import time
 
@@ -20,8 +20,8 @@ _SEEN_SECONDS = 10.0
 def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) -> None:
     """Picks up requests, runs jobs and moves requests on until `stop`. Raises DatabaseAway, CallbacksHang.
 
-    A request is moved on right after the end of its job is recorded. What other processes left behind is found by sweeps:
-    lost leases, and requests whose step has ended.
+    A request is moved on right after the end of its job is recorded. What other processes left behind is found by
+    sweeps: lost leases, and requests whose step has ended.
     """
 
     def moved_on(ends: list[End]) -> None:

@@ -11,7 +11,7 @@ env = Environment(BASE_DIR / ".env")
 
 
 def _mode(name: str) -> str:
-    """The seed's ENV in any spelling: prod, production, stag, staging, stage; anything else is a developer's machine."""
+    """ENV in any spelling: prod, production, stag, staging, stage; anything else is a developer's machine."""
     if name.lower().startswith("prod"):
         return "production"
     return "staging" if name.lower().startswith("stag") else "local"
@@ -47,12 +47,12 @@ WRK_STOP_GRACE_SECONDS = env.seconds("WRK_STOP_GRACE_SECONDS", 30)
 WRK_HTTP_TIMEOUT_SECONDS = env.seconds("WRK_HTTP_TIMEOUT_SECONDS", 10, at_least=0.1)
 WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 
-# The outside services. Locally they default to the three that `make demo` starts. --------------------------------------
+# The outside services. Locally they default to the three that `make demo` starts. ------------------------------------
 URL_SERVICE1 = env.url("URL_SERVICE1", "" if DEPLOYED else "http://127.0.0.1:8101", required=DEPLOYED)
 URL_SERVICE2 = env.url("URL_SERVICE2", "" if DEPLOYED else "http://127.0.0.1:8102", required=DEPLOYED)
 URL_SERVICE3 = env.url("URL_SERVICE3", "" if DEPLOYED else "http://127.0.0.1:8103", required=DEPLOYED)
 
-# The database ----------------------------------------------------------------------------------------------------------
+# The database --------------------------------------------------------------------------------------------------------
 DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")
 SQLITE_FILE = env.text("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3"))
 
@@ -152,7 +152,7 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # straight from the packages: no collectstatic, nothing to write at start
 PROMETHEUS_EXPORT_MIGRATIONS = False  # would query the database at import
 
-# Security (check --deploy) ---------------------------------------------------------------------------------------------
+# Security (check --deploy) -------------------------------------------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = DEPLOYED
 SECURE_HSTS_SECONDS = 31_536_000 if DEPLOYED else 0
 # Whether other subdomains speak HTTPS, and the preload list, are the domain owner's decisions, not this process's.

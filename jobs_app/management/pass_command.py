@@ -1,6 +1,7 @@
-"""What the commands of the passes have in common: arguments, the switch, the row of the run, one printed line, exit codes."""
+"""What the passes' commands have in common: arguments, the switch, the row of the run, one printed line, exit codes."""
 
 import argparse
+import contextlib
 import time
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from jobs_app.checks import TASKER
 from jobs_app.faults import DatabaseAway, fault_line, run_transaction
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import CallbacksHang
@@ -27,7 +29,7 @@ class PassCommand(BaseCommand):
 
     pass_name: ClassVar[str]
     always_printed: ClassVar[tuple[str, ...]]
-    requires_system_checks: ClassVar[list[str]] = ["tasker"]  # only our own: a pass must start fast
+    requires_system_checks = (TASKER,)  # only our own: a pass must start fast
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--limit", type=positive, metavar="N", help="take at most N rows, then end")
@@ -63,16 +65,14 @@ class PassCommand(BaseCommand):
         run_transaction(lambda: run.save(ended=True), seconds=2)
 
     def _line(self, run: RunRecord, seconds: float) -> str:
-        totals = {name: 0 for name in self.always_printed} | {k: n for k, n in run.totals().items() if n}
+        totals = dict.fromkeys(self.always_printed, 0) | {k: n for k, n in run.totals().items() if n}
         counts = " ".join(f"{name}={count}" for name, count in totals.items())
         return f"{self.pass_name} {counts} seconds={seconds:.1f}"
 
 
 def _try_to_save(run: RunRecord, error: str) -> None:
-    try:
+    with contextlib.suppress(DatabaseError):  # the error that ended the pass is the one to tell
         run.save(error=error, ended=True)
-    except DatabaseError:
-        pass  # the error that ended the pass is the one to tell
 
 
 def _remedy(error: DatabaseError) -> str:

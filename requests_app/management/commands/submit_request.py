@@ -18,14 +18,12 @@ NOT_COMPLETED = 3
 
 
 class Command(BaseCommand):
-    help = (
-        "Places a request and prints its token. With --wait: exit 0 when it is Completed, 3 when it is Failed or Cancelled."
-    )
+    help = "Places a request and prints its token. With --wait: exit 0 when it is Completed, 3 if Failed or Cancelled."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", help="the kind of request, for example delete_user")
-        parser.add_argument("--params", default="{}", metavar="JSON", help='the input, for example \'{"id": 7}\'')
+        parser.add_argument("--params", default="{}", metavar="JSON", help="the input, for example '{\"id\": 7}'")
         parser.add_argument("--token", metavar="T", help="its public name, at most 64 characters (default: a new UUID)")
         parser.add_argument("--wait", action="store_true", help="until it has ended, with progress on standard error")
 
@@ -37,7 +35,9 @@ class Command(BaseCommand):
             created = Request.objects.create(**columns)
             request = Request.objects.get(pk=created.pk)
         except IntegrityError as error:
-            raise CommandError(f"there is a request with token {options['token']} already: {fault_line(error)}") from error
+            raise CommandError(
+                f"there is a request with token {options['token']} already: {fault_line(error)}"
+            ) from error
         except DatabaseError as error:
             raise CommandError(f"the request could not be placed: {fault_line(error)}") from error
         self.stdout.write(request.token)
@@ -67,13 +67,15 @@ def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise CommandError(f"--params is not JSON ({error}); for example --params '{{\"id\": 7}}'", returncode=2) from error
+        raise CommandError(
+            f"--params is not JSON ({error}); for example --params '{{\"id\": 7}}'", returncode=2
+        ) from error
     if not isinstance(value, dict):
         raise CommandError("--params is not a JSON object; for example --params '{\"id\": 7}'", returncode=2)
     return value
 
 
 def _token(token: str) -> str:
-    if not 0 < len(token) <= 64:  # noqa: PLR2004 - the column's width
+    if not 0 < len(token) <= 64:
         raise CommandError(f"--token has {len(token)} characters; 1 to 64 are allowed", returncode=2)
     return token
