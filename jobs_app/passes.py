@@ -80,6 +80,7 @@ class JobRunner:
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
         self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY)
         self._recorder = Recorder(self._pool, run, seconds=reconnect_seconds, on_recorded=on_recorded)
+        self._full = due_by is not None  # a run with `due_by` has seen that something is due
         self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
         self._renewed_at = time.monotonic()
 
@@ -99,8 +100,10 @@ class JobRunner:
         """One turn: watches over what runs and, if there is room, claims. False: nothing is due and nothing runs."""
         self._watch()
         room = self._room()
-        if room and self._claim(room):
-            return True
+        if room and self._may_be_due():
+            claimed = self._claim(room)
+            self._full = claimed == room
+            return claimed > 0 or bool(self._pool.held)
         return bool(self._pool.held) or (not room and self._left != 0)
 
     def wait(self, seconds: float = _TURN_SECONDS) -> None:
@@ -109,6 +112,12 @@ class JobRunner:
         self._recorder.changed.clear()
 
     # Claim -----------------------------------------------------------------------------------------------------------
+    def _may_be_due(self) -> bool:
+        """After a claim that got all it asked for, yes. Else a run with `due_by` has had what was due then."""
+        return self._full or (
+            self._due_by is None and run_transaction(Job.objects.outlook, seconds=self._seconds).has_due
+        )
+
     def _room(self) -> int:
         """How many jobs to claim now: what starts soon at the pace of late, in batches worth their commit."""
         if self._pool.lost_threads >= self._pool.concurrency:

@@ -4,7 +4,7 @@ Which moves there are, their guards and their lock order: docs/moves.md.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 from django.db import connections, models, transaction
 from django.db.models import Q
@@ -56,8 +56,16 @@ class AttemptRow(NamedTuple):
 
 class RequestQuerySet(models.QuerySet["Request"]):
     # Filters ---------------------------------------------------------------------------------------------------------
-    def due(self) -> Self:
-        return self.filter(status=RequestStatus.QUEUING, due_at__lte=UtcNow())
+    def has_due(self) -> bool:
+        """Whether a pick-up would find anything, in one statement that locks nothing."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT EXISTS(SELECT 1 FROM requests {sql.force('requests_status_due')} "
+                f"WHERE status = 'Queuing' AND due_at <= {sql.now})",
+                [],
+            )
+            return bool(cursor.fetchone()[0])
 
     def settled(self, limit: int, after: tuple[Any, int] | None = None) -> list[tuple[int, Any]]:
         """(id, due_at) of requests in progress whose current step has no open job, oldest first.

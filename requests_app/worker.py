@@ -41,7 +41,7 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
 
 
 def _pick_up_due(run: RunRecord) -> int:
-    is_due = run_transaction(Request.objects.due().exists, seconds=RECONNECT_SECONDS)
+    is_due = run_transaction(Request.objects.has_due, seconds=RECONNECT_SECONDS)
     return pick_up(run, BATCH, seconds=RECONNECT_SECONDS) if is_due else 0
 
 
