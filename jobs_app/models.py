@@ -112,7 +112,8 @@ class JobQuerySet(models.QuerySet["Job"]):
                 f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
                 f"WHERE status = 'new' AND due_at <= {sql.now}), "
                 f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
-                f"WHERE status = 'inprogress' AND lease_until < {sql.now})"
+                f"WHERE status = 'inprogress' AND lease_until < {sql.now})",
+                [],
             )
             now, has_due, has_expired = cursor.fetchone()
         return Outlook(now, bool(has_due), bool(has_expired))
