@@ -1,10 +1,10 @@
 """`make demo`: requests placed by plain SQL, three services, the three commands in turn until everything is final."""
 
+import argparse
 import contextlib
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,11 +17,9 @@ from demo.progress import FINAL, Display, Placed, read, table
 from demo.services import Services
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-FOLDER = Path("var", "demo")
-DATABASE = FOLDER / "tasker.sqlite3"
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 FOUND_WORK = re.compile(r" \w+=[1-9]\d* ")  # a pass waiting for a retry to be due says `claimed=0 completed=0 ...`
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 40.0
 REDRAW_SECONDS = 0.1
 
 
@@ -53,33 +51,41 @@ class DemoError(Exception):
 
 def main() -> int:
     os.chdir(BASE_DIR)
+    parser = argparse.ArgumentParser(prog="python -m demo.run", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("var/demo"), help="for its database (default: %(default)s)")
+    database = parser.parse_args().folder / "tasker.sqlite3"
     began = time.monotonic()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
     try:
         with Services() as services:
-            environment = _environment(services)
-            print(f"Making a fresh SQLite file: {DATABASE}")
+            environment = _environment(services, database)
+            print(f"Making a fresh SQLite file: {database}")
+            _remove(database)
             _manage(environment, "migrate", "--verbosity", "0")
             print("Three services are listening:", *services.urls)
-            _place()
-            _run_passes(environment)
+            _place(database)
+            _run_passes(environment, database)
     except DemoError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped")
         return 130
-    requests = read(DATABASE)
+    requests = read(database)
     print(f"\n{table(requests)}\n")
     if surprises := _surprises(requests):
         print("This is not how the demo should end:", *surprises, sep="\n  ", file=sys.stderr)
         return 1
-    print(_further(requests, time.monotonic() - began))
+    print(_further(requests, database, time.monotonic() - began))
     return 0
 
 
-def _environment(services: Services) -> dict[str, str]:
+def _remove(database: Path) -> None:
+    """The file of the last run, with what SQLite keeps beside it."""
+    for file in database.parent.glob(f"{database.name}*"):
+        file.unlink()
+
+
+def _environment(services: Services, database: Path) -> dict[str, str]:
     """Ours alone: what this shell has set for another database or service must not reach the demo."""
     theirs = ("DB_", "DJANGO_", "URL_", "WRK_", "ENV", "PORT")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
@@ -88,7 +94,7 @@ def _environment(services: Services) -> dict[str, str]:
         | services.environment()
         | {
             "DJANGO_SETTINGS_MODULE": "demo.settings",
-            "WRK_SQLITE_FILE": str(BASE_DIR / DATABASE),
+            "WRK_SQLITE_FILE": str(database.absolute()),
             "WRK_JOB_BACKOFF_BASE_SECONDS": "0.2",
         }
     )
@@ -115,10 +121,10 @@ def _manage(environment: dict[str, str], *arguments: str, display: Display | Non
     return printed.strip()
 
 
-def _place() -> None:
+def _place(database: Path) -> None:
     """As any program in any language would: two columns, the database fills in the rest."""
     print(f"Placing {len(WISHES)} requests by plain SQL:")
-    connection = sqlite3.connect(DATABASE)
+    connection = sqlite3.connect(database)
     with connection:
         for wish in WISHES:
             params = json.dumps(wish.params)
@@ -127,12 +133,12 @@ def _place() -> None:
     connection.close()
 
 
-def _run_passes(environment: dict[str, str]) -> None:
+def _run_passes(environment: dict[str, str], database: Path) -> None:
     print("Running the three commands in turn, as cron would, until every request is final:")
-    display, gives_up_at = Display(DATABASE), time.monotonic() + PATIENCE_SECONDS
-    while not all(request.status in FINAL for request in read(DATABASE)):
+    display, gives_up_at = Display(database), time.monotonic() + PATIENCE_SECONDS
+    while not all(request.status in FINAL for request in read(database)):
         if time.monotonic() > gives_up_at:
-            raise DemoError(f"after {PATIENCE_SECONDS:.0f} s there are still open requests:\n{table(read(DATABASE))}")
+            raise DemoError(f"after {PATIENCE_SECONDS:.0f} s there are still open requests:\n{table(read(database))}")
         for name in PASSES:
             printed = _manage(environment, name, display=display)
             if FOUND_WORK.search(printed):
@@ -150,12 +156,12 @@ def _surprises(requests: list[Placed]) -> list[str]:
     ]
 
 
-def _further(requests: list[Placed], seconds: float) -> str:
+def _further(requests: list[Placed], database: Path, seconds: float) -> str:
     retried = next(request for request in requests if request.retries)
     settings = "DJANGO_SETTINGS_MODULE=demo.settings " if Path(".env").exists() else ""
     return f"""All as it should be, in {seconds:.1f} s. Look further:
   the whole story of the request that was retried
-      {settings}WRK_SQLITE_FILE={DATABASE} .venv/bin/python manage.py show_request {retried.token}
+      {settings}WRK_SQLITE_FILE={database} .venv/bin/python manage.py show_request {retried.token}
   web pages, admin and a worker that never stops
       make run
   your own first job, and placing requests from your language
