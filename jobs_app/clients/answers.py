@@ -4,6 +4,7 @@ Sends and receives nothing.
 
 import http.client
 import ssl
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ _LASTING = (
     ValueError,
     http.client.HTTPException,
     urllib3.exceptions.DecodeError,
+    zlib.error,
     urllib3.exceptions.InvalidHeader,
 )
 # ... but not those of their subclasses that say that the connection was cut, or that a certificate is to be renewed.

@@ -4,6 +4,7 @@ The timeouts of `requests` are per socket operation: a server that drips a byte 
 Here every operation on the socket gets the time that is left of the whole call.
 """
 
+import http.client
 import socket
 import ssl
 import time
@@ -95,7 +96,16 @@ def _connect(host: str, port: int) -> _Socket:
     raise failed
 
 
+class _Response(http.client.HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        """Every interim answer (1xx) is skipped; http.client skips 100 only, and takes another one for the answer."""
+        version, status, reason = super()._read_status()  # type: ignore[misc] # typeshed leaves it out
+        return version, 100 if 100 <= status < 200 else status, reason
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         try:
             return _connect(self._dns_host, self.port)

@@ -1,0 +1,40 @@
+"""One service to call, whose address each test sets, and short times."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs_app.clients.answers import Answer
+from jobs_app.clients.http import Service
+from jobs_app.outcomes import JobContext
+
+SECONDS = 0.25
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(settings: Any) -> Call:
+    """`call(url)` gets user 7 there; `call(url, "DELETE")`; `call(url, context=context(token=...))`."""
+    settings.WRK_HTTP_TIMEOUT_SECONDS = SECONDS
+
+    def call(url: str, method: str = "GET", *, context: JobContext | None = None, **more: Any) -> Answer:
+        settings.URL_SERVICE1 = url
+        service = Service("service1", "URL_SERVICE1")
+        return service.call(context or new_context(), method, "/user/{id}", **({"id": 7} | more))
+
+    return call
+
+
+def new_context(**changes: Any) -> JobContext:
+    values: dict[str, Any] = {
+        "token": "t-1",
+        "action": "delete_user",
+        "step": 0,
+        "name": "service1_get_user",
+        "attempt": 1,
+        "params": {"id": 7},
+        "extras": {},
+    }
+    return JobContext(**(values | changes))
