@@ -1,4 +1,4 @@
-"""One service to call, whose address each test sets, and short times."""
+"""One service to call, whose address each test sets, and a short time for the tests about time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,6 @@ Call = Callable[..., Answer]
 @pytest.fixture
 def call(settings: Any) -> Call:
     """`call(url)` gets user 7 there; `call(url, "DELETE")`; `call(url, context=context(token=...))`."""
-    settings.WRK_HTTP_TIMEOUT_SECONDS = SECONDS
 
     def call(url: str, method: str = "GET", *, context: JobContext | None = None, **more: Any) -> Answer:
         settings.URL_SERVICE1 = url
@@ -25,6 +24,12 @@ def call(settings: Any) -> Call:
         return service.call(context or new_context(), method, "/user/{id}", **({"id": 7} | more))
 
     return call
+
+
+@pytest.fixture
+def short(settings: Any) -> None:
+    """Calls may take SECONDS. Only for tests about time: on a busy machine it is little for an honest call."""
+    settings.WRK_HTTP_TIMEOUT_SECONDS = SECONDS
 
 
 def new_context(**changes: Any) -> JobContext:

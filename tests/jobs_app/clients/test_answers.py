@@ -69,7 +69,7 @@ def test_retry_after_is_handed_on_in_seconds(call, status):
     assert raised.value.after == 30
 
 
-def test_retry_after_is_obeyed_though_the_body_never_ends(call):
+def test_retry_after_is_obeyed_though_the_body_never_ends(call, short):
     head = b"HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 99\r\n\r\n"
     with sending(head, b".", every=0.05) as server, pytest.raises(Retry, match="503") as raised:
         call(server.url)

@@ -31,7 +31,7 @@ def ends_in_time():
     begun = time.monotonic()
     with pytest.raises(Retry, match="in time"):
         yield
-    assert SECONDS * 0.9 <= time.monotonic() - begun < SECONDS + 0.3
+    assert SECONDS * 0.9 <= time.monotonic() - begun < SECONDS + 1
 
 
 # The deadline ---------------------------------------------------------------------------------------------------------
@@ -54,17 +54,17 @@ def ends_in_time():
     ids=["status", "headers", "header", "interim", "length", "to the end", "chunks", "chunk", "trailers", "gzip"],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_server_that_drips_does_not_stretch_the_deadline(call, method, pieces):
+def test_a_server_that_drips_does_not_stretch_the_deadline(call, method, pieces, short):
     with sending(*pieces, every=0.05) as server, ends_in_time():
         call(server.url, method)
 
 
-def test_a_server_that_says_nothing_does_not_stretch_the_deadline(call):
+def test_a_server_that_says_nothing_does_not_stretch_the_deadline(call, short):
     with serving(lambda _connection, _number: time.sleep(5)) as server, ends_in_time():
         call(server.url)
 
 
-def test_a_server_that_never_accepts_does_not_stretch_the_deadline(call):
+def test_a_server_that_never_accepts_does_not_stretch_the_deadline(call, short):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         waiting = [socket.socket() for _ in range(4)]
@@ -77,13 +77,13 @@ def test_a_server_that_never_accepts_does_not_stretch_the_deadline(call):
             one.close()
 
 
-def test_a_server_that_does_not_read_does_not_stretch_the_deadline(call):
+def test_a_server_that_does_not_read_does_not_stretch_the_deadline(call, short):
     with serving(lambda _connection, _number: time.sleep(5)) as server, ends_in_time():
         call(server.url, "POST", body={"email": "x" * 50 * MIB})
 
 
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x03\x10\x00"], ids=["silent", "dripping record"])
-def test_slow_tls_does_not_stretch_the_deadline(call, start):
+def test_slow_tls_does_not_stretch_the_deadline(call, start, short):
     def handshake(connection, _number):
         connection.sendall(start)
         while True:
@@ -94,7 +94,7 @@ def test_slow_tls_does_not_stretch_the_deadline(call, start):
         call(server.url.replace("http:", "https:"))
 
 
-def test_a_dead_address_leaves_time_for_the_next_one(call, monkeypatch):
+def test_a_dead_address_leaves_time_for_the_next_one(call, monkeypatch, short):
     with answering(http(200, USER)) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
@@ -162,12 +162,12 @@ def test_a_bomb_within_a_bomb_uses_little_memory(call):
         call(server.url).json_object()
 
 
-def test_gzip_without_any_content_does_not_stretch_the_deadline(call):
+def test_gzip_without_any_content_does_not_stretch_the_deadline(call, short):
     empty = zlib.compress(b"", wbits=31)
     begun = time.monotonic()
     with answering(http(200, empty * 80_000, "Content-Encoding: gzip")) as server, pytest.raises((Failure, Retry)):
         call(server.url).json_object()
-    assert time.monotonic() - begun < SECONDS + 0.5
+    assert time.monotonic() - begun < SECONDS + 1
 
 
 @pytest.mark.parametrize("piece", [b"400\r\n" + b" " * 1024 + b"\r\n", b"1;" + b"x" * 60_000 + b"\r\n \r\n"])
@@ -283,7 +283,7 @@ def test_nothing_is_logged_of_a_call(call, caplog):
 # Connections ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_is_used_again_with_a_new_deadline(call):
+def test_a_connection_is_used_again_with_a_new_deadline(call, short):
     with answering(http(200, USER), http(404), http(503, b"busy"), http(200, USER)) as server:
         call(server.url)
         call(server.url, "DELETE")
@@ -313,7 +313,7 @@ def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(cal
         assert server.connections == 2
 
 
-def test_calls_at_the_same_time_have_each_their_own_deadline(call):
+def test_calls_at_the_same_time_have_each_their_own_deadline(call, short):
     def slow(connection, _number):
         while server.read_request(connection):
             time.sleep(SECONDS / 2)
@@ -394,7 +394,7 @@ def test_connections_over_tls_are_used_again(call, certify, trust):
         assert server.connections == 1
 
 
-def test_a_body_that_drips_over_tls_does_not_stretch_the_deadline(call, certify, trust):
+def test_a_body_that_drips_over_tls_does_not_stretch_the_deadline(call, certify, trust, short):
     def drip(connection, _number):
         server.read_request(connection)
         connection.sendall(CHUNKED)
