@@ -194,6 +194,13 @@ class JobQuerySet(models.QuerySet["Job"]):
                 for id_, request_id, step, name, attempt, last_attempt, *of_request in cursor.fetchall()
             ]
 
+    def standing(self, ends: Sequence[End]) -> list[End]:
+        """Those of these ends that stand in the table: what a `record` did whose COMMIT was not answered."""
+        if not ends:
+            return []
+        statuses = dict(self.filter(id__in=[end.job.id for end in ends]).values_list("id", "status"))
+        return [end for end in ends if statuses.get(end.job.id) == end.status]
+
     def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
         """Leases again what this process holds in memory: by id and claim, never by the process's name."""
         sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}

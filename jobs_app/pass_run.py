@@ -1,11 +1,11 @@
 """The table `passes`: what each run of a pass did. Passes run in processes that die, so metrics are made from here."""
 
-import json
 import os
 import socket
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import connections, models
 
@@ -35,9 +35,10 @@ class PassRun(models.Model):
 
 
 class RunRecord:
-    """The row of a run in progress. Totals live in memory; `save` writes them whole, so writing twice does no harm.
+    """The row of a run in progress. Its counts are added to by SQL, inside the transactions that do what is counted.
 
-    Safe to use from several threads of the run. `save` inside the transaction that records ends keeps both in step.
+    So they are exact whatever is killed, and a transaction that is run again because its COMMIT was not answered counts
+    once. `totals` are this process's own, for the printed line. Safe to use from several threads.
     """
 
     def __init__(self, name: str, using: str = "default") -> None:
@@ -49,20 +50,32 @@ class RunRecord:
             cursor.execute("INSERT INTO passes (name, process) VALUES (%s, %s)", [name, process])
             self.id = cursor.lastrowid
 
-    def add(self, counts: dict[str, int]) -> None:
+    def add(self, counts: Mapping[str, int]) -> None:
+        """To the totals; once the transaction that did it is committed."""
         with self._lock:
             self._totals.update(counts)
 
-    def totals(self, more: dict[str, int] | None = None) -> dict[str, int]:
+    def totals(self) -> dict[str, int]:
         with self._lock:
-            return dict(self._totals + Counter(more or {}))
+            return dict(+self._totals)
 
-    def save(self, more: dict[str, int] | None = None, *, error: str = "", ended: bool = False) -> None:
-        """Writes the totals, plus `more` that the caller will `add` once its transaction is committed."""
-        now = dialect(self._using).now
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Adds to the row. To be the last statement of the transaction: two threads of a run meet at this row."""
+        paths = {f"$.{name}": count for name, count in counts.items() if count}
+        set_all = "".join([", %s, CAST(COALESCE(JSON_EXTRACT(counts, %s), 0) + %s AS SIGNED)"] * len(paths))
+        values = [value for path, count in paths.items() for value in (path, path, count)]
+        self._update(f"counts = JSON_SET(counts{set_all})" if paths else "counts = counts", values)
+
+    def seen(self) -> None:
+        """Says that the run is alive."""
+        self._update("counts = counts", [])
+
+    def end(self, error: str = "") -> None:
+        self._update(f"error = %s, ended_at = {dialect(self._using).now}", [error])
+
+    def _update(self, assignments: str, values: list[Any]) -> None:
         with connections[self._using].cursor() as cursor:
             cursor.execute(
-                f"UPDATE passes SET counts = %s, error = %s, seen_at = {now}{f', ended_at = {now}' if ended else ''} "
-                "WHERE id = %s",
-                [json.dumps(self.totals(more)), error, self.id],
+                f"UPDATE passes SET {assignments}, seen_at = {dialect(self._using).now} WHERE id = %s",
+                [*values, self.id],
             )

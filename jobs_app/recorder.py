@@ -37,22 +37,30 @@ def record_ends(ends: Sequence[End], run: RunRecord, *, lease_expired: bool = Fa
     One that the database cannot store fails alone, with its reason. `seconds`: how long to try for a lost connection.
     """
 
-    def work() -> tuple[list[End], dict[str, int]]:
+    unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
+
+    def work() -> list[End]:
+        nonlocal unanswered
+        standing = Job.objects.standing(unanswered)
         with transaction.atomic():
             won = Job.objects.record(ends, lease_expired=lease_expired)
-            counts = dict(Counter(_COUNTED[end.status] for end in won))
-            run.save(counts)
-        return won, counts
+            run.count(_counts(won))
+            unanswered = won
+        return standing + won
 
     try:
-        won, counts = run_transaction(work, seconds=seconds)
+        won = run_transaction(work, seconds=seconds)
     except DatabaseError as error:
         if sort_fault(error) in {Fault.LOST, Fault.CONTENTION}:
             raise
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
         return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
-    run.add(counts)
+    run.add(_counts(won))
     return won
+
+
+def _counts(ends: Sequence[End]) -> Counter[str]:
+    return Counter(_COUNTED[end.status] for end in ends)
 
 
 def _unstorable(end: End, error: DatabaseError) -> End:
@@ -115,7 +123,7 @@ class Recorder:
         won = record_ends(ends, self._run, seconds=self._seconds)
         if len(won) < len(ends):
             kept = {end.job.id for end in won}
-            self._run.add({"refused": len(ends) - len(kept)})
+            self._run.add({"too_late": len(ends) - len(kept)})
             for end in ends:
                 if end.job.id not in kept:
                     log.warning("job %s: its lease was lost, its result (%s) changes nothing", end.job.id, end.status)

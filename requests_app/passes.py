@@ -55,7 +55,7 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS) -
             refused = Request.objects.refuse(errors)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()})
             counts = {"started": started, "refused": refused}
-            run.save(counts)
+            run.count(counts)
             return counts
 
     counts = run_transaction(work, seconds=seconds)
@@ -134,7 +134,7 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
             decisions = _decide_all(ids)
             counts = _apply(decisions)
             if counts:
-                run.save(counts)
+                run.count(counts)
             return counts
 
     try:

@@ -62,7 +62,7 @@ class PassCommand(BaseCommand):
         except Exception as error:
             _try_to_save(run, fault_line(error))
             raise
-        run_transaction(lambda: run.save(ended=True), seconds=2)
+        run_transaction(run.end, seconds=2)
 
     def _line(self, run: RunRecord, seconds: float) -> str:
         totals = dict.fromkeys(self.always_printed, 0) | {k: n for k, n in run.totals().items() if n}
@@ -72,7 +72,7 @@ class PassCommand(BaseCommand):
 
 def _try_to_save(run: RunRecord, error: str) -> None:
     with contextlib.suppress(DatabaseError):  # the error that ended the pass is the one to tell
-        run.save(error=error, ended=True)
+        run.end(error)
 
 
 def _remedy(error: DatabaseError) -> str:
