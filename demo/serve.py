@@ -39,7 +39,9 @@ def main() -> int:
         with ExitStack() as running:
             _start_services(running)
             # Left in reverse: the worker hands its jobs back while web and services are still there.
-            web = running.enter_context(_Child("web", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi"))
+            web = running.enter_context(
+                _Child("web process", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi")
+            )
             worker = running.enter_context(_Child("worker", "manage.py", "run_worker"))
             _wait_for_web(web)
             print(_welcome(password), flush=True)

@@ -48,13 +48,13 @@ need_packages() {
   shift
   [ $# -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
-    die "$why needs what Debian calls: $*" \
+    die "$why, for which this is missing, by Debian's names: $*" \
       "There is no apt-get here: install your system's equivalents, then run make again."
   fi
   if [ "$(id -u)" != 0 ]; then
     become="sudo -n"
     if ! { command -v sudo && sudo -n true; } >/dev/null 2>&1; then
-      die "$why needs system packages, and installing them needs root. Please run:" "" \
+      die "$why, for which system packages are missing. Installing them takes root. Please run:" "" \
         "  sudo apt-get update && sudo apt-get install -y --no-install-recommends $*" "" \
         "then run make again."
     fi
@@ -63,7 +63,7 @@ need_packages() {
   # shellcheck disable=SC2086 # $apt is words
   step "Updating apt's package lists" $apt update
   # shellcheck disable=SC2086
-  step "Installing system packages for $why: $*" $apt install -y --no-install-recommends "$@"
+  step "Installing system packages: $*" $apt install -y --no-install-recommends "$@"
 }
 
 # What compiling mysqlclient (it has no Linux wheels) and making a virtual environment take, as far as it is missing.
@@ -135,7 +135,7 @@ esac
 
 if [ ! -e .venv/.installed-runtime ] || [ "$(full_version .venv/bin/python)" != "$(full_version "$python")" ]; then
   # shellcheck disable=SC2046 # a list of packages
-  need_packages "the MySQL client" $(missing_build_packages)
+  need_packages "The MySQL client (mysqlclient) is compiled here" $(missing_build_packages)
   make_venv
 fi
 if [ -e requirements.lock ]; then
@@ -148,5 +148,5 @@ if [ "$level" != runtime ]; then
 fi
 if [ "$level" = test ]; then
   # shellcheck disable=SC2046
-  need_packages "the tests" $(missing_test_packages)
+  need_packages "The tests use a MariaDB server and a browser" $(missing_test_packages)
 fi
