@@ -2,7 +2,7 @@
 # The suite twice: on SQLite without any server, then on the server that DB_* name or, without them, a private MariaDB.
 # Arguments go to pytest. After scripts/setup.sh test.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 pytest=(.venv/bin/python -m pytest -n 2 "$@")
 worst=0
 
