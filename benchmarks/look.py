@@ -1,0 +1,74 @@
+"""How long the pages that people and Prometheus look at take, on the database of DB_*; see fill.py for a large one.
+
+`python -m benchmarks.look`. Each is asked for several times in this process; the median and the slowest are printed,
+and how many statements it took (probes use a connection of their own, which is not watched). Writes an admin user named
+benchmark, and takes it away again.
+"""
+
+import os
+import statistics
+import time
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasker_site.settings")
+django.setup()
+
+from django.contrib.auth.models import User  # noqa: E402 - needs the settings
+from django.db import connection  # noqa: E402
+from django.test import Client  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+
+from requests_app.models import Request, RequestStatus  # noqa: E402
+
+TIMES = 7
+LIST = "/admin/requests_app/request/"
+
+
+def pages() -> dict[str, str]:
+    newest = Request.objects.order_by("-id").filter(status=RequestStatus.COMPLETED)[0]
+    return {
+        "heartbeat": "/heartbeat",
+        "ready": "/ready",
+        "metrics": "/metrics",
+        "list": LIST,
+        "list, page 150": f"{LIST}?p=150",
+        **{f"list of {status}": f"{LIST}?status__exact={status}" for status in RequestStatus},
+        "list of Completed, page 150": f"{LIST}?status__exact=Completed&p=150",
+        "search by token": f"{LIST}?q={newest.token}",
+        "search in Completed": f"{LIST}?q={newest.token}&status__exact=Completed",
+        "a request": f"{LIST}{newest.pk}/change/",
+        "passes": "/admin/jobs_app/passrun/",
+        "passes by name": "/admin/jobs_app/passrun/?name=run_worker",
+    }
+
+
+def main() -> None:
+    user = User.objects.create_superuser("benchmark")
+    try:
+        client = Client(headers={"host": "localhost", "x-forwarded-proto": "https"})
+        client.force_login(user)
+        for name, path in pages().items():
+            measure(client, name, path)
+    finally:
+        user.delete()
+
+
+def measure(client: Client, name: str, path: str) -> None:
+    seconds = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        response = client.get(path)
+        seconds.append(time.perf_counter() - began)
+        if response.status_code != 200:
+            raise SystemExit(f"{path} answered {response.status_code}")
+    with CaptureQueriesContext(connection) as statements:
+        client.get(path)
+    print(
+        f"{name:30} median {statistics.median(seconds) * 1000:7.1f} ms, slowest {max(seconds) * 1000:7.1f} ms, "
+        f"{len(statements)} statements"
+    )
+
+
+if __name__ == "__main__":
+    main()
