@@ -79,7 +79,7 @@ sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 
   "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
 }
 
-# The server and the browser that the tests use. mariadb-server-core is Debian's mariadb-server without its service.
+# What the tests use. mariadb-server-core is Debian's mariadb-server without its service.
 missing_test_packages() {
   if [ -z "${DB_HOST:-}" ] && ! PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null; then
     echo mariadb-server-core mariadb-client-core
@@ -87,6 +87,7 @@ missing_test_packages() {
   command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
     echo chromium
   command -v chromedriver >/dev/null || echo chromium-driver
+  command -v openssl >/dev/null || echo openssl
 }
 
 # Python --------------------------------------------------------------------------------------------------------------
@@ -148,5 +149,5 @@ if [ "$level" != runtime ]; then
 fi
 if [ "$level" = test ]; then
   # shellcheck disable=SC2046
-  need_packages "The tests use a MariaDB server and a browser" $(missing_test_packages)
+  need_packages "The tests use a MariaDB server, a browser and openssl" $(missing_test_packages)
 fi
