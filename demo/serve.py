@@ -141,10 +141,11 @@ def _wait_for_web(web: _Child) -> None:
 
 def _welcome(password: str | None) -> str:
     web = f"http://127.0.0.1:{settings.PORT}"
-    again = "as shown at the first start; forgotten: .venv/bin/python manage.py changepassword admin"
+    said = f"{password}   (shown this once)" if password else "as the first start showed it"
     urls = [settings.URL_SERVICE1, settings.URL_SERVICE2, settings.URL_SERVICE3]
     return f"""
-  admin      {web}/admin/   user admin, password {password + "   (shown this once)" if password else again}
+  admin      {web}/admin/   user admin, password {said}
+             another password: .venv/bin/python manage.py changepassword admin
   probes     {web}/heartbeat   {web}/ready   {web}/metrics
   database   {settings.DATABASES["default"]["NAME"]}
   services   {" ".join(urls)}{"   (the demo's, users 1 to 20)" if urls == OWN_SERVICES else ""}

@@ -19,19 +19,21 @@ die() {
 
 # step WHAT COMMAND...: one line for people, with the time it took; the command's output only when it fails.
 step() {
-  local what=$1 begun=$SECONDS pid
+  local what=$1 begun=$SECONDS columns pid
   shift
+  columns=$(tput cols 2>/dev/null || echo 80)
   printf '%s ... ' "$what"
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
-  trap 'kill "$pid" 2>/dev/null; wait "$pid"; echo stopped; exit 130' INT TERM
+  trap 'kill "$pid" 2>/dev/null; wait "$pid" || true; echo stopped; exit 130' INT TERM
   while [ -t 1 ] && kill -0 "$pid" 2>/dev/null; do
-    printf '\r%s ... %s s ' "$what" $((SECONDS - begun))
+    # Cut to one line of the terminal: a carriage return does not go back over two.
+    printf '\r\033[K%s ... %s s' "${what:0:columns-12}" $((SECONDS - begun))
     sleep 0.2
   done
+  [ ! -t 1 ] || printf '\r\033[K%s ... ' "$what"
   if wait "$pid"; then
     trap - INT TERM
-    [ -t 1 ] && printf '\r%s ... ' "$what"
     echo "done, $((SECONDS - begun)) s"
   else
     echo "failed after $((SECONDS - begun)) s. The end of its output:"
@@ -111,8 +113,9 @@ version_of() { "$1" --version 2>/dev/null || echo "no program here"; }
 full_version() { "$1" -c 'import sys; print(sys.version)' 2>/dev/null; }
 
 make_venv() {
-  if [ "$(full_version .venv/bin/python)" = "$(full_version "$python")" ]; then
-    return 0
+  if [ "$(full_version .venv/bin/python)" = "$(full_version "$python")" ] &&
+    .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    return 0 # whole: one whose making was cut short has no pip
   fi
   step "Making .venv with $(version_of "$python")" "$python" -m venv --clear .venv
 }
