@@ -35,6 +35,7 @@ class ProbeMiddleware:
         register_process_metrics(registry)
         registry.register(DatabaseCollector())
         self._registry = registry
+        catch_up_gc_counters()  # before the first request, so that no worker's part is missing at first
         self._probes = {"/heartbeat": heartbeat, "/ready": ready, "/metrics": self._metrics}
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -63,7 +64,7 @@ def ready() -> HttpResponse:
         with probe_connection(_READY_SECONDS) as connection:
             missing = _missing_migrations(connection)
     except Error as error:
-        log.warning("not ready: %s", fault_line(error))
+        log.warning("the database does not answer: %s", fault_line(error))
         # Only its number: the text may name hosts and users.
         number = f" (error {error.args[0]})" if error.args and isinstance(error.args[0], int) else ""
         return _not_ready(f"the database does not answer{number}; the web process's log says more")
@@ -82,4 +83,6 @@ def _missing_migrations(connection: BaseDatabaseWrapper) -> str:
 
 
 def _not_ready(reason: str) -> JsonResponse:
-    return JsonResponse({"ready": False, "reason": reason}, status=503)
+    response = JsonResponse({"ready": False, "reason": reason}, status=503)
+    response._has_been_logged = True  # type: ignore[attr-defined] # asked every few seconds: no error line each time
+    return response
