@@ -105,7 +105,9 @@ def _manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         [PYTHON, "manage.py", *arguments], env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if ended.returncode and "already taken" not in ended.stderr:
-        raise ServeError(f"manage.py {arguments[0]} failed:\n{ended.stderr}")
+        # Of a traceback (a database that is away) the last line says it.
+        said = ended.stderr.strip().splitlines()[-1:] if "Traceback" in ended.stderr else [ended.stderr]
+        raise ServeError(f"manage.py {arguments[0]} failed: {''.join(said)}")
     return ended
 
 
