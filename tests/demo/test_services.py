@@ -2,7 +2,8 @@
 
 import requests
 
-from demo.services import DEMO_FAULTS, Answer, Fault, Services
+from demo.service import DEMO_FAULTS
+from demo.services import Answer, Fault, Services
 
 
 def test_services_1_and_2_know_a_user_by_id(services: Services):
