@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from prometheus_client import CollectorRegistry
 
 from jobs_app.dialect import database_now
@@ -232,11 +233,10 @@ def test_the_look_at_open_rows_reads_nothing_but_ranges_of_indexes():
         make_job(request, f"open{number}")
         make_job(request, f"lost{number}", "inprogress", lease_until=ago(1))
         make_job(request, f"done{number}", "completed")
-    statements = []
-    with connection.execute_wrapper(lambda execute, sql, *rest: (statements.append(sql), execute(sql, *rest))[1]):
+    with CaptureQueriesContext(connection) as statements:
         look_at_open_rows(connection)
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {statements[0]}", [])
+        cursor.execute(f"EXPLAIN {statements[0]['sql']}", [])
         plan = [dict(zip([column[0] for column in cursor.description], row, strict=True)) for row in cursor.fetchall()]
     read = [row for row in plan if row["table"] in {"requests", "jobs"}]
     assert len(read) >= 5
