@@ -34,6 +34,7 @@ _PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests", "run_worke
 admin.site.site_header = admin.site.site_title = "Tasker Worker"
 admin.site.index_title = "What it works on"
 admin.site.site_url = None  # the site is the admin
+admin.site.enable_nav_sidebar = False  # tables are wide, models are few
 
 
 # Read-only, and bounded ----------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ class RequestList(ChangeList):
 
 @admin.register(Request)
 class RequestAdmin(ReadOnlyAdmin):
-    list_display = ("token", "state", "action", "step", "due", "created", "completed")
+    list_display = ("token", "state", "action", "step", "due", "completed")
     list_filter = ("status",)
     filter_parameters = ("status__exact",)
     search_fields = ("token__exact",)
@@ -123,7 +124,8 @@ class RequestAdmin(ReadOnlyAdmin):
         obj: Request | None = None,
     ) -> HttpResponse:
         if obj is not None:
-            context |= {"why": explain(obj), "page": RequestPage(obj, history(obj))}
+            page = RequestPage(obj, history(obj))
+            context |= {"title": str(obj), "subtitle": None, "why": explain(obj), "page": page}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="status")
@@ -133,10 +135,6 @@ class RequestAdmin(ReadOnlyAdmin):
     @admin.display(description="due")
     def due(self, request: Request) -> str:
         return clock(request.due_at)
-
-    @admin.display(description="created")
-    def created(self, request: Request) -> str:
-        return clock(request.created_at)
 
     @admin.display(description="completed")
     def completed(self, request: Request) -> str:
@@ -173,6 +171,7 @@ class RequestPage:
     def __init__(self, request: Request, jobs: Sequence[Job]) -> None:
         self.request = request
         self.badge = badge(request.status, request.get_status_display())
+        self.long_error = request.error if first_line(request.error) != request.error.strip() else ""
         self.steps = _readable_steps(request.steps)
         self.step = self._step_name(request.step)
         self.due, self.created = clock(request.due_at), clock(request.created_at)

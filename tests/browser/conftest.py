@@ -1,0 +1,116 @@
+"""A headless Chromium, and the site served for it by a real server. TASKER_SCREENSHOTS=folder keeps what it saw."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.wait import WebDriverWait
+
+# Without a sandbox, since tests may run as root; the rest keeps Chromium from calling home.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PASSWORD = "seen once"
+HEIGHT = 900
+WAIT_SECONDS = 10
+
+
+class Browser:
+    """What a test does with the site, as an operator would."""
+
+    def __init__(self, driver: Chrome, address: str, screenshots: Path) -> None:
+        self.driver, self._address, self._screenshots = driver, address, screenshots
+
+    def open(self, path: str) -> None:
+        self.driver.get(self._address + path)
+
+    def log_in(self, name: str) -> None:
+        self.open("/")
+        self.find("#id_username").send_keys(name)
+        self.find("#id_password").send_keys(PASSWORD)
+        self.submit("input[type=submit]")
+
+    def find(self, selector: str) -> Any:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        return [element.text for element in self.driver.find_elements(By.CSS_SELECTOR, selector)]
+
+    def click(self, selector: str) -> None:
+        self.find(selector).click()
+
+    def follow(self, link: str) -> None:
+        """By the link's text, until the next page is there."""
+        self._leave_by(self.driver.find_element(By.LINK_TEXT, link))
+
+    def submit(self, selector: str) -> None:
+        self._leave_by(self.find(selector))
+
+    def _leave_by(self, element: Any) -> None:
+        page = self.find("html")
+        element.click()
+        WebDriverWait(self.driver, WAIT_SECONDS).until(staleness_of(page))
+
+    def look(self, width: int, scheme: str) -> None:
+        """As on a screen of this width (in CSS pixels), light or dark."""
+        size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def save_screenshot(self, name: str) -> None:
+        self.driver.save_screenshot(str(self._screenshots / f"{name}.png"))
+
+    def is_wider_than_the_screen(self) -> bool:
+        script = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        return bool(self.driver.execute_script(script))
+
+    def complaints(self) -> list[str]:
+        """What the console got since the last call: errors, warnings, missing files, refused styles."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="session")
+def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver_binary = shutil.which("chromedriver")
+    if binary is None or driver_binary is None:
+        pytest.skip("no Chromium here: Debian's packages are chromium and chromium-driver")
+    options = ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=Service(driver_binary))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(_driver: Chrome, live_server: Any, tmp_path: Path) -> Browser:
+    screenshots = Path(os.environ.get("TASKER_SCREENSHOTS", tmp_path))
+    _driver.delete_all_cookies()
+    browser = Browser(_driver, live_server.url, screenshots)
+    browser.complaints()  # of the test before
+    return browser
+
+
+@pytest.fixture
+def operator(transactional_db: None) -> User:
+    return User.objects.create_superuser("operator", password=PASSWORD)
