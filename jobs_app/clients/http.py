@@ -7,6 +7,7 @@ import logging
 import time
 from functools import cache
 from string import ascii_letters, digits, punctuation
+from threading import Lock
 from urllib.parse import quote
 
 import requests
@@ -77,9 +78,17 @@ def _header_safe(key: str) -> str:
     return quote(key.encode("utf-8", "surrogatepass"), safe=_SAFE)
 
 
-@cache
+_building = Lock()  # `cache` alone lets each of many threads that ask at once build one
+
+
 def _adapter() -> Adapter:
     """One for the process: it holds the open connections and the TLS context, which takes long to make."""
+    with _building:
+        return _built_adapter()
+
+
+@cache
+def _built_adapter() -> Adapter:
     return Adapter(pool_maxsize=settings.WRK_JOB_CONCURRENCY, max_retries=0)
 
 

@@ -340,13 +340,17 @@ def test_calls_at_the_same_time_have_each_their_own_deadline(call, short):
 def certify(tmp_path_factory):
     """Makes a self-signed certificate for an address, good for so many days."""
     folder, numbers = tmp_path_factory.mktemp("tls"), count()
+    x509_help = subprocess.run(["openssl", "x509", "-help"], check=False, capture_output=True).stderr
 
     def certify(address: str, days: int):
         stem = folder / str(next(numbers))
         key, request, certificate = (str(stem.with_suffix(suffix)) for suffix in (".key", ".request", ".pem"))
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key]
         name = ["-subj", "/CN=test", "-addext", f"subjectAltName=IP:{address}"]
-        signing = ["-signkey", key, "-days", str(days), "-copy_extensions", "copyall"]
+        # OpenSSL 3.5 refuses days in the past, 3.0 knows no other way to say when.
+        gone = ["-not_before", "20190101000000Z", "-not_after", "20200101000000Z"]
+        validity = gone if days < 0 and b"-not_after" in x509_help else ["-days", str(days)]
+        signing = ["-signkey", key, *validity, "-copy_extensions", "copyall"]
         for command in (["req", *new_key, *name, "-out", request], ["x509", "-req", "-in", request, *signing]):
             out = [] if command[0] == "req" else ["-out", certificate]
             subprocess.run(["openssl", *command, *out], check=True, capture_output=True)
@@ -363,10 +367,10 @@ def trust(monkeypatch):
 
     def trust(certificate: str) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", certificate)
-        http_client._adapter.cache_clear()
+        http_client._built_adapter.cache_clear()
 
     yield trust
-    http_client._adapter.cache_clear()
+    http_client._built_adapter.cache_clear()
 
 
 def test_a_certificate_that_nobody_trusts_is_tried_again(call, certify):
