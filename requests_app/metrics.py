@@ -114,7 +114,7 @@ def look_at_open_rows(connection: BaseDatabaseWrapper) -> OpenRows:
 
 
 def _count(table: str, where: str) -> str:
-    return f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {where} LIMIT {_MOST_COUNTED}) AS some)"
+    return f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {where} LIMIT {_MOST_COUNTED}) AS counted)"
 
 
 def _open_families(look: OpenRows) -> Iterator[Metric]:
@@ -152,7 +152,7 @@ def last_successes(connection: BaseDatabaseWrapper) -> dict[str, Success]:
     passes = f"passes {dialect('default').force('passes_name_ended')}"
     ended = (
         f"SELECT * FROM (SELECT name, started_at, ended_at FROM {passes} WHERE name = %s AND ended_at IS NOT NULL "
-        "AND error = '' ORDER BY ended_at DESC LIMIT 1) AS last"
+        "AND error = '' ORDER BY ended_at DESC LIMIT 1) AS newest"
     )
     alive = (
         f"SELECT name, MAX(seen_at), MAX(seen_at) FROM {passes} "

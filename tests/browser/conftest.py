@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 # Without a sandbox, since tests may run as root; the rest keeps Chromium from calling home.
@@ -63,9 +63,12 @@ class Browser:
         self._leave_by(self.find(selector))
 
     def _leave_by(self, element: Any) -> None:
-        page = self.find("html")
+        self.driver.execute_script("window.isOld = true")
         element.click()
-        WebDriverWait(self.driver, WAIT_SECONDS).until(staleness_of(page))
+        is_new = "return window.isOld === undefined && document.readyState === 'complete'"
+        # Between two pages the driver may find neither.
+        wait = WebDriverWait(self.driver, WAIT_SECONDS, ignored_exceptions=[WebDriverException])
+        wait.until(lambda driver: driver.execute_script(is_new))
 
     def look(self, width: int, scheme: str) -> None:
         """As on a screen of this width (in CSS pixels), light or dark."""

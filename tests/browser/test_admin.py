@@ -2,8 +2,9 @@
 
 import pytest
 
+from jobs_app.models import PassRun
 from requests_app.models import Request
-from tests.requests_app.test_admin import make_job, make_request
+from tests.requests_app.test_admin import MOMENT, make_job, make_request
 
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
@@ -35,6 +36,10 @@ def failed(transactional_db: None) -> Request:
     make_job(request, "service2_delete_user", 1, 1, "retry", error="no answer within 10 s")
     make_job(request, "service2_delete_user", 1, 2, "failure", error=f"{error.partition(': ')[2]}\n{traceback}")
     make_job(request, "service3_delete_user", 1, 1, "cancelled")
+    PassRun.objects.create(
+        name="run_jobs", process="host:1", started_at=MOMENT, ended_at=MOMENT, counts={"claimed": 12, "completed": 9}
+    )
+    PassRun.objects.create(name="run_new_requests", process="host:1", ended_at=MOMENT, error="database away")
     return request
 
 

@@ -1,0 +1,30 @@
+"""The settings of ENV=production, as `manage.py check --deploy` sees them."""
+
+import pytest
+
+PRODUCTION = {
+    "ENV": "production",
+    "PORT": "8000",
+    "DB_USER": "u",
+    "DB_PASS": "p",
+    "DB_HOST": "127.0.0.1",
+    "DB_PORT": "3306",
+    "DB_NAME": "n",
+    "URL_SERVICE1": "http://service1.example",
+    "URL_SERVICE2": "http://service2.example",
+    "URL_SERVICE3": "http://service3.example",
+    "DJANGO_ALLOWED_HOSTS": "tasker.example",
+    "DJANGO_SECRET_KEY": "Zk3vJ8-rT5w_Qy7uXn2pLc9dBf6hGm4sWa1eRi0oUtYvKjHxNz",
+}
+
+
+def test_the_deployment_checks_find_nothing(manage):
+    checked = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("name", ["PORT", "DB_HOST", "URL_SERVICE2"])
+def test_a_required_name_that_is_missing_is_named(name, manage):
+    checked = manage("check", "--deploy", **(PRODUCTION | {name: ""}))
+    assert checked.returncode != 0
+    assert name in checked.stderr
