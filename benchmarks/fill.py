@@ -6,6 +6,7 @@ rows, by INSERT ... SELECT in transactions of 10,000 requests; the same lines ru
 
 import argparse
 import os
+import secrets
 import sys
 import time
 
@@ -17,6 +18,7 @@ django.setup()
 from django.db import connection, transaction  # noqa: E402 - needs the settings
 
 BATCH = 10_000
+RUN = secrets.token_hex(4)  # so that tokens of several runs differ
 # 0..9999 from two hundreds: MySQL and MariaDB stop a recursion after 1,000 rows.
 NUMBERS = (
     "WITH RECURSIVE d(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM d WHERE i < 99), "
@@ -83,9 +85,6 @@ def open_requests(count: int) -> None:
             f"SELECT 'delete_user', '{{}}', {ago('n.i')} FROM n WHERE n.i < %s",
             [count],
         )
-
-
-RUN = int(time.time())
 
 
 def main() -> None:

@@ -138,14 +138,18 @@ def test_the_large_columns_stay_in_the_database(operator):
 
 
 @pytest.mark.django_db(transaction=True)  # ANALYZE commits
-@pytest.mark.parametrize("query", ["", "?status__exact=Completed", "?status__exact=Failed", "?q=token-7", "?p=2"])
-def test_no_list_is_sorted_or_read_as_a_whole(query, operator):
-    for number in range(300):
-        make_request(number, "Failed" if number % 50 == 0 else "Completed")
+def test_no_list_is_sorted_or_read_as_a_whole(operator):
+    # Up to some thousand rows MySQL would rather read and sort them all, which does no harm.
+    rows = [
+        Request(action="a", token=f"token-{n}", status="Completed" if n % 50 else "Failed", completed_at=MOMENT)
+        for n in range(8000)
+    ]
+    Request.objects.bulk_create(rows, batch_size=1000)
     analyze()
-    for sql in statements(operator, REQUESTS + query):
-        if "requests" in sql:
-            assert_served_by_an_index(sql)
+    for query in ("", "?p=2", "?status__exact=Completed", "?status__exact=Failed", "?q=token-7"):
+        for sql in statements(operator, REQUESTS + query):
+            if "requests" in sql:
+                assert_served_by_an_index(sql)
 
 
 def analyze() -> None:
@@ -156,7 +160,7 @@ def analyze() -> None:
 def assert_served_by_an_index(sql: str) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
-            cursor.execute(f"EXPLAIN {sql}")
+            cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {sql}")
             names = [column[0] for column in cursor.description]
             plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
             assert all("filesort" not in (row["Extra"] or "") for row in plan), sql

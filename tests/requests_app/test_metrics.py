@@ -236,7 +236,7 @@ def test_the_look_at_open_rows_reads_nothing_but_ranges_of_indexes():
     with CaptureQueriesContext(connection) as statements:
         look_at_open_rows(connection)
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {statements[0]['sql']}", [])
+        cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {statements[0]['sql']}", [])
         plan = [dict(zip([column[0] for column in cursor.description], row, strict=True)) for row in cursor.fetchall()]
     read = [row for row in plan if row["table"] in {"requests", "jobs"}]
     assert len(read) >= 5
