@@ -7,8 +7,8 @@ names the table `requests`.
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from django.db import connections, models, transaction
 from django.db.models import Q
@@ -81,6 +81,20 @@ class NewJob:
     delay_seconds: float = 0.0
 
 
+@dataclass(slots=True)
+class DirectClaim:
+    """Lets a transaction that inserts jobs claim up to `room` of them for this process, as one would do right after it.
+
+    `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `request_ids`: whose jobs.
+    """
+
+    id: str
+    room: int
+    lease_seconds: float
+    sent_at: float
+    request_ids: set[int] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """One look at the table. `now` is the database's clock as its driver gives it, to be handed back in a query."""
@@ -131,27 +145,32 @@ class JobQuerySet(models.QuerySet["Job"]):
             return [ClaimedJob(*row) for row in cursor.fetchall()]
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def insert_new(self, jobs: Sequence[NewJob]) -> None:
-        """Inserts `new` rows. The caller holds their requests' locks: an INSERT takes a shared lock on its parent."""
-        now_plus = dialect(self.db).now_plus
+    def insert_new(self, jobs: Sequence[NewJob], claim: DirectClaim | None = None) -> None:
+        """Inserts `new` rows. The caller holds their requests' locks: an INSERT takes a shared lock on its parent.
+
+        With `claim`, as many as it has room for are claimed at once: nobody else ever sees them as `new`.
+        """
+        sql, room = dialect(self.db), claim.room if claim else 0
+        if claim and jobs:
+            claim.request_ids = {job.request_id for job in jobs[:room]}
+            columns = "status, claimed_by, started_at, lease_until"
+            values = f"'inprogress', %s, {sql.now}, {sql.now_plus}"
+            self._insert(jobs[:room], columns, values, [claim.id, claim.lease_seconds])
+        self._insert(jobs[room:], "status", "'new'", [])
+
+    def _insert(self, jobs: Sequence[NewJob], columns: str, values: str, bound: list[Any]) -> None:
+        row = f"(%s, %s, %s, %s, %s, {dialect(self.db).now_plus}, {values})"
         with connections[self.db].cursor() as cursor:
             for start in range(0, len(jobs), _ROWS_PER_INSERT):
                 rows = jobs[start : start + _ROWS_PER_INSERT]
-                values = ", ".join([f"(%s, %s, %s, %s, %s, {now_plus})"] * len(rows))
+                bounds = [
+                    (job.request_id, job.step, job.name, job.attempt, job.last_attempt, job.delay_seconds, *bound)
+                    for job in rows
+                ]
                 cursor.execute(
-                    f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at) VALUES {values}",
-                    [
-                        value
-                        for job in rows
-                        for value in (
-                            job.request_id,
-                            job.step,
-                            job.name,
-                            job.attempt,
-                            job.last_attempt,
-                            job.delay_seconds,
-                        )
-                    ],
+                    f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
+                    f"VALUES {', '.join([row] * len(rows))}",
+                    [value for values in bounds for value in values],
                 )
 
     def claim(self, claim: str, limit: int, lease_seconds: float, due_by: Any = None) -> list[int]:
@@ -180,13 +199,15 @@ class JobQuerySet(models.QuerySet["Job"]):
         held = self.filter(status=JobStatus.INPROGRESS, claimed_by=claim)
         return list(held.order_by("due_at", "id").values_list("id", flat=True))
 
-    def with_requests(self, claim: str, ids: Sequence[int]) -> list[tuple[ClaimedJob, RequestRow]]:
+    def with_requests(
+        self, claim: str, ids: Collection[int], *, by: Literal["id", "request_id"] = "id"
+    ) -> list[tuple[ClaimedJob, RequestRow]]:
         """Claimed jobs, oldest due first, with what their requests say; read after the claim is committed."""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, "
                 "r.token, r.action, r.params, r.extras FROM jobs j JOIN requests r ON r.id = j.request_id "
-                f"WHERE j.id IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
+                f"WHERE j.{by} IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
                 [*ids, claim],
             )
             return [
@@ -212,15 +233,17 @@ class JobQuerySet(models.QuerySet["Job"]):
             )
             return int(cursor.rowcount)
 
-    def record(self, ends: Sequence[End], *, lease_expired: bool = False) -> list[End]:
+    def record(self, ends: Sequence[End], *, lease_expired: bool = False, lock_requests: bool = False) -> list[End]:
         """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
 
         Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
         that a retry beside a failure sees that its request is doomed. `lease_expired` adds to the guard that the lease
-        is still over: its holder may have renewed it since it was read.
+        is still over: its holder may have renewed it since it was read. `lock_requests`: all of them, not only those
+        whose extras or siblings change, for a caller that moves them on in the same transaction.
         """
         with transaction.atomic(using=self.db, savepoint=False):
-            requests = self._lock_requests({e.job.request_id for e in ends if e.status != "completed" or e.extras})
+            plain = () if lock_requests else {JobStatus.COMPLETED}
+            requests = self._lock_requests({e.job.request_id for e in ends if e.status not in plain or e.extras})
             siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
             held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
             won = [end for end in ends if held.get(end.job.id) == end.job.claim]

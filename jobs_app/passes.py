@@ -2,22 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
 from django.conf import settings
 
 from jobs_app.faults import run_transaction
-from jobs_app.models import ClaimedJob, End, Job, RequestRow
+from jobs_app.models import ClaimedJob, DirectClaim, Job, RequestRow
 from jobs_app.outcomes import Failed, JobContext, Retried, json_object
 from jobs_app.pass_run import RunRecord
 from jobs_app.pool import Pool
-from jobs_app.recorder import BATCH, Recorder, record_ends
+from jobs_app.recorder import BATCH, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
 _CLAIM_AHEAD_SECONDS = 0.1  # of work: a claimed job that waits here could run elsewhere
+_MOST_HELD = 4 * BATCH
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 RECONNECT_SECONDS = 10.0
 LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
@@ -60,8 +62,8 @@ class CallbacksHang(Exception):
 class JobRunner:
     """Claims, runs and records jobs until told to stop. A context manager: leaving it ends everything in order.
 
-    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `on_recorded`: as
-    the Recorder's.
+    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `follow_up`:
+    what the recorder is to do with each batch of ends.
     """
 
     def __init__(
@@ -73,13 +75,13 @@ class JobRunner:
         limit: int | None = None,
         concurrency: int | None = None,
         reconnect_seconds: float = RECONNECT_SECONDS,
-        on_recorded: Callable[[list[End]], None] | None = None,
+        follow_up: FollowUp | None = None,
     ) -> None:
         self._stop, self._run = stop, run
         self._due_by, self._left, self._seconds = due_by, limit, reconnect_seconds
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
         self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY)
-        self._recorder = Recorder(self._pool, run, seconds=reconnect_seconds, on_recorded=on_recorded)
+        self._recorder = Recorder(self._pool, run, seconds=reconnect_seconds, follow_up=follow_up)
         self._full = due_by is not None  # a run with `due_by` has seen that something is due
         self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
         self._renewed_at = time.monotonic()
@@ -118,15 +120,29 @@ class JobRunner:
             self._due_by is None and run_transaction(Job.objects.outlook, seconds=self._seconds).has_due
         )
 
-    def _room(self) -> int:
-        """How many jobs to claim now: what starts soon at the pace of late, in batches worth their commit."""
+    def direct_claim(self) -> DirectClaim:
+        """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
+        return DirectClaim(str(uuid4()), 0 if self._stop else self._ahead(), self._lease, time.monotonic())
+
+    def adopt(self, claim: DirectClaim) -> None:
+        """Runs what a transaction claimed directly."""
+        if claim.request_ids:
+            read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
+            self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
+
+    def _ahead(self) -> int:
+        """How many more jobs this process should hold: as many as start soon, at the pace of late."""
         if self._pool.lost_threads >= self._pool.concurrency:
             raise CallbacksHang(self._pool.lost_threads)
-        ahead = min(2 * BATCH, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
-        room = min(ahead - len(self._pool.held), BATCH, 2 * BATCH - self._recorder.backlog())
+        most = min(_MOST_HELD, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
+        return max(0, min(most - len(self._pool.held), _MOST_HELD - self._recorder.backlog()))
+
+    def _room(self) -> int:
+        """How many jobs to claim now, in batches worth their commit."""
+        room = min(self._ahead(), BATCH)
         if self._left is not None:
             room = min(room, self._left)
-        worthwhile = min(ahead // 4, BATCH // 2) if self._pool.held else 1
+        worthwhile = min(len(self._pool.held) // 4, BATCH // 2)
         return room if room >= worthwhile else 0
 
     def _pace(self) -> float:
@@ -152,9 +168,12 @@ class JobRunner:
         rows = run_transaction(lambda: Job.objects.with_requests(claim, ids), seconds=self._seconds)
         if self._left is not None:
             self._left = max(0, self._left - len(ids))
-        self._run.add({"claimed": len(ids)})
-        self._pool.submit(self._readable(rows), sent_at, self._lease)
+        self._submit(rows, sent_at)
         return len(ids)
+
+    def _submit(self, rows: Sequence[tuple[ClaimedJob, RequestRow]], sent_at: float) -> None:
+        self._run.add({"claimed": len(rows)})
+        self._pool.submit(self._readable(rows), sent_at, self._lease)
 
     def _readable(self, rows: Sequence[tuple[ClaimedJob, RequestRow]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
         """With the JSON read. A job whose request cannot be read fails; its neighbours go on."""

@@ -66,7 +66,8 @@ class Pool:
                 self._waiting.put(held)
         self._start_threads()
         if coroutines:
-            self._loop = self._loop or _Loop(self)
+            with self._lock:
+                self._loop = self._loop or _Loop(self)
             self._loop.submit(coroutines)
 
     def begin(self, held: Held) -> bool:
@@ -121,16 +122,19 @@ class Pool:
             if self._loop and held.task:
                 self._loop.cancel(held.task)
         else:
-            self.lost_threads += 1  # its thread still runs; another one takes its place
-            self._threads -= 1
+            with self._lock:
+                self.lost_threads += 1  # its thread still runs; another one takes its place
+                self._threads -= 1
             self._start_threads()
 
     def _start_threads(self) -> None:
         """Threads are started when there is work for them, up to `concurrency`."""
         wanted = min(self.concurrency, sum(1 for held in list(self.held) if not held.definition.is_async))
-        while self._threads < wanted:
-            self._threads += 1
-            Thread(target=self._work, name=f"callbacks-{self._threads}", daemon=True).start()
+        with self._lock:
+            missing = max(0, wanted - self._threads)
+            self._threads += missing
+        for _ in range(missing):
+            Thread(target=self._work, name="callbacks", daemon=True).start()
 
     def _work(self) -> None:
         while held := self._waiting.get():
@@ -139,7 +143,8 @@ class Pool:
             outcome = run_callback(held.definition, held.context)
             close_connections()
             if not self.end(held, outcome):
-                self.lost_threads -= 1
+                with self._lock:
+                    self.lost_threads -= 1
                 return  # cut short: another thread has taken this one's place
 
 

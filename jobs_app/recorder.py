@@ -4,9 +4,10 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from queue import Empty
 from threading import Event, Thread
+from typing import Protocol
 
 from django.db import DatabaseError, transaction
 
@@ -31,20 +32,40 @@ _COUNTED = {
 }
 
 
-def record_ends(ends: Sequence[End], run: RunRecord, *, lease_expired: bool = False, seconds: float = 0) -> list[End]:
+class FollowUp(Protocol):
+    """What is to follow the recording of a batch."""
+
+    def within(self, ends: list[End]) -> Mapping[str, int]:
+        """Inside the transaction, under the locks of all the ends' requests; answers what it did how often."""
+
+    def after(self) -> None:
+        """Once that is committed."""
+
+
+def record_ends(
+    ends: Sequence[End],
+    run: RunRecord,
+    *,
+    lease_expired: bool = False,
+    seconds: float = 0,
+    follow_up: FollowUp | None = None,
+) -> list[End]:
     """Records ends and counts them, in one transaction; answers those that won.
 
-    One that the database cannot store fails alone, with its reason. `seconds`: how long to try for a lost connection.
+    One that the database cannot store fails alone, with its reason. When the database refuses the follow-up's part, the
+    ends are recorded without it. `seconds`: how long to try for a lost connection.
     """
 
     unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
+    moved: Mapping[str, int] = {}
 
     def work() -> list[End]:
-        nonlocal unanswered
+        nonlocal unanswered, moved
         standing = Job.objects.standing(unanswered)
         with transaction.atomic():
-            won = Job.objects.record(ends, lease_expired=lease_expired)
-            run.count(_counts(won))
+            won = Job.objects.record(ends, lease_expired=lease_expired, lock_requests=follow_up is not None)
+            moved = follow_up.within(won) if follow_up and won else {}
+            run.count(_counts(won) + Counter(moved))
             unanswered = won
         return standing + won
 
@@ -53,9 +74,13 @@ def record_ends(ends: Sequence[End], run: RunRecord, *, lease_expired: bool = Fa
     except DatabaseError as error:
         if sort_fault(error) in {Fault.LOST, Fault.CONTENTION}:
             raise
+        if follow_up:
+            return record_ends(ends, run, lease_expired=lease_expired, seconds=seconds)
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
         return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
-    run.add(_counts(won))
+    if follow_up and won:
+        follow_up.after()
+    run.add(_counts(won) + Counter(moved))
     return won
 
 
@@ -74,8 +99,7 @@ def _unstorable(end: End, error: DatabaseError) -> End:
 class Recorder:
     """The recording thread. Batches grow by themselves: each is whatever ended while the one before was written.
 
-    `on_recorded` is called in this thread with the ends of each committed batch. `changed` is set whenever a batch is
-    taken up or done. `fault` holds what ended the thread, if anything did.
+    `changed` is set whenever a batch is taken up or done. `fault` holds what ended the thread, if anything did.
     """
 
     def __init__(
@@ -84,9 +108,9 @@ class Recorder:
         run: RunRecord,
         *,
         seconds: float,
-        on_recorded: Callable[[list[End]], None] | None = None,
+        follow_up: FollowUp | None = None,
     ) -> None:
-        self._pool, self._run, self._seconds, self._on_recorded = pool, run, seconds, on_recorded
+        self._pool, self._run, self._seconds, self._follow_up = pool, run, seconds, follow_up
         self.changed = Event()
         self.ended_count = 0
         self.fault: BaseException | None = None
@@ -120,15 +144,13 @@ class Recorder:
             close_connections()
 
     def _record(self, ends: list[End]) -> None:
-        won = record_ends(ends, self._run, seconds=self._seconds)
+        won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)
         if len(won) < len(ends):
             kept = {end.job.id for end in won}
             self._run.add({"too_late": len(ends) - len(kept)})
             for end in ends:
                 if end.job.id not in kept:
                     log.warning("job %s: its lease was lost, its result (%s) changes nothing", end.job.id, end.status)
-        if won and self._on_recorded:
-            self._on_recorded(won)
 
     def _collect(self) -> list[tuple[ClaimedJob, Outcome]]:
         """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""

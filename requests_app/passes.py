@@ -9,7 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from jobs_app.faults import run_transaction
-from jobs_app.models import Job, NewJob
+from jobs_app.models import DirectClaim, Job, NewJob
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS
 from jobs_app.registry import definition, names
@@ -42,8 +42,8 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
             return
 
 
-def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS) -> int:
-    """Starts or refuses up to `limit` due requests; answers how many."""
+def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, claim: DirectClaim | None = None) -> int:
+    """Starts or refuses up to `limit` due requests; answers how many. `claim`: for the jobs that it inserts."""
 
     def work() -> dict[str, int]:
         with transaction.atomic():
@@ -53,7 +53,7 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS) -
             first_steps, errors = _read_all(rows)
             started = Request.objects.start(list(first_steps), _recipes_of(rows))
             refused = Request.objects.refuse(errors)
-            _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()})
+            _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim)
             counts = {"started": started, "refused": refused}
             run.count(counts)
             return counts
@@ -95,14 +95,14 @@ def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
     return {action: to_json(recipe.steps) for action in actions if (recipe := recipe_of(action))}
 
 
-def _insert_step(steps: dict[int, tuple[int, tuple[str, ...]]]) -> None:
+def _insert_step(steps: dict[int, tuple[int, tuple[str, ...]]], claim: DirectClaim | None) -> None:
     """`new` jobs: request id -> (step, job names). A name that this release lacks waits for one that has it."""
     jobs = []
     for request_id, (step, job_names) in steps.items():
         for name in job_names:
             known = definition(name)
             jobs.append(NewJob(request_id, step, name, known.max_attempts if known else 1))
-    Job.objects.insert_new(jobs)
+    Job.objects.insert_new(jobs, claim)
 
 
 # run_inprogress_requests ---------------------------------------------------------------------------------------------
@@ -131,8 +131,7 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
 
     def work() -> dict[str, int]:
         with transaction.atomic():
-            decisions = _decide_all(ids)
-            counts = _apply(decisions)
+            counts = move_on_locked(ids)
             if counts:
                 run.count(counts)
             return counts
@@ -147,6 +146,11 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
         return 0
     run.add(counts)
     return sum(counts.values())
+
+
+def move_on_locked(ids: Sequence[int], claim: DirectClaim | None = None) -> dict[str, int]:
+    """As `move_on`, inside the caller's transaction; answers what was done how often. `claim`: for the new jobs."""
+    return _apply(_decide_all(ids), claim)
 
 
 def _decide_all(ids: Sequence[int]) -> list[tuple[StepRow, Decision]]:
@@ -168,7 +172,7 @@ def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
     return progress.decide(steps, row.step, attempts)
 
 
-def _apply(decisions: Sequence[tuple[StepRow, Decision]]) -> dict[str, int]:
+def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None) -> dict[str, int]:
     """Writes what was decided; answers what was done how often."""
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
     complete = [row.id for row, how in decisions if isinstance(how, Complete)]
@@ -178,5 +182,5 @@ def _apply(decisions: Sequence[tuple[StepRow, Decision]]) -> dict[str, int]:
         requests_completed=Request.objects.complete(complete),  # `completed` counts jobs
         requests_failed=Request.objects.fail(errors),
     )
-    _insert_step(advance)
+    _insert_step(advance, claim)
     return dict(+moved)

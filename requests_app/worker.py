@@ -3,12 +3,12 @@
 import time
 
 from jobs_app.faults import run_transaction
-from jobs_app.models import End, Job, JobStatus
+from jobs_app.models import End, Job
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import JobRunner, end_lost_leases
 from jobs_app.stopping import Stop
 from requests_app.models import Request
-from requests_app.passes import BATCH, move_on, pick_up, run_inprogress_requests
+from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
 
 RECONNECT_SECONDS = 60.0  # as long as a failover takes, with some to spare
 _LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.002, 0.05, 1.1
@@ -20,29 +20,42 @@ _SEEN_SECONDS = 10.0
 def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) -> None:
     """Picks up requests, runs jobs and moves requests on until `stop`. Raises DatabaseAway, CallbacksHang.
 
-    A request is moved on right after the end of its job is recorded. What other processes left behind is found by
-    sweeps: lost leases, and requests whose step has ended.
+    A request is moved on in the transaction that records the end of its job, and its next jobs are claimed as they are
+    inserted: three commits bring a request of two steps from its pick-up to its end. What other processes left behind
+    is found by sweeps: lost leases, and requests whose step has ended.
     """
-
-    def moved_on(ends: list[End]) -> None:
-        ids = {end.job.request_id for end in ends if end.status in {JobStatus.COMPLETED, JobStatus.FAILURE}}
-        if ids:
-            move_on(run, sorted(ids), seconds=RECONNECT_SECONDS)
-
+    moving = MovingOn()
     poll, sweep = Poll(), Sweep(stop, run)
     with JobRunner(
-        stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, on_recorded=moved_on
-    ) as runner:
+        stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, follow_up=moving
+    ) as moving.runner:
         while not stop:
             sweep.if_due()
-            picked_up = _pick_up_due(run)
-            busy = runner.turn()
-            runner.wait(poll.seconds(found_work=busy or picked_up > 0))
+            picked_up = _pick_up_due(run, moving.runner)
+            busy = moving.runner.turn()
+            moving.runner.wait(poll.seconds(found_work=busy or picked_up > 0))
 
 
-def _pick_up_due(run: RunRecord) -> int:
-    is_due = run_transaction(Request.objects.has_due, seconds=RECONNECT_SECONDS)
-    return pick_up(run, BATCH, seconds=RECONNECT_SECONDS) if is_due else 0
+def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
+    if not run_transaction(Request.objects.has_due, seconds=RECONNECT_SECONDS):
+        return 0
+    claim = runner.direct_claim()
+    picked_up = pick_up(run, BATCH, seconds=RECONNECT_SECONDS, claim=claim)
+    runner.adopt(claim)
+    return picked_up
+
+
+class MovingOn:
+    """Follows each recorded batch: moves its requests on, and runs the next step's jobs here if there is room."""
+
+    runner: JobRunner
+
+    def within(self, ends: list[End]) -> dict[str, int]:
+        self._claim = self.runner.direct_claim()
+        return move_on_locked(sorted({end.job.request_id for end in ends}), self._claim)
+
+    def after(self) -> None:
+        self.runner.adopt(self._claim)
 
 
 class Poll:
