@@ -9,46 +9,28 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from threading import Lock
-from typing import Any
+from datetime import datetime
 
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jobs_app.dialect import dialect, marks
+from jobs_app.dialect import dialect
 from jobs_app.faults import fault_line
 from jobs_app.models import OPEN
 from requests_app.models import UNFINISHED
+from requests_app.pass_totals import CRON_PASSES, PASSES, WORKER, PassTotals, aware, seconds_since
 from requests_app.probe_connection import probe_connection
 
 log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 5  # Prometheus gives up after 10
 _MOST_COUNTED = 50_000  # entries of an index, of each status; about 8 ms
-_CRON_PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
-_WORKER = "run_worker"  # the three in a loop; it has not ended while all is well
-_PASSES = (*_CRON_PASSES, _WORKER)
-_COUNTS = (
-    "started",
-    "refused",
-    "requests_completed",
-    "requests_failed",
-    "claimed",
-    "completed",
-    "retry",
-    "failure",
-    "lease_lost",
-)
-_SETTLED_AFTER = timedelta(minutes=5)  # no transaction that ends a pass lasts so long
-_FOLD_EVERY = timedelta(minutes=10)
-_FOLD_AT_ONCE = timedelta(days=30)  # so that a statement ends in time, however long the history is
 
 
 class DatabaseCollector(Collector):
-    """All metrics that come from the database. When it is away, `tasker_database_up` 0 and nothing else."""
+    """All metrics that come from the database. When it is away, `tasker_database_up` is 0 and the tables' are missing."""
 
     def __init__(self) -> None:
         self._totals = PassTotals()
@@ -108,8 +90,8 @@ def look_at_open_rows(connection: BaseDatabaseWrapper) -> OpenRows:
         requests=dict(zip(UNFINISHED, counts[0:2], strict=True)),
         jobs=dict(zip(OPEN, counts[2:4], strict=True)),
         expired_leases=counts[4],
-        request_age=_seconds_since(request_due, now),
-        job_age=_seconds_since(job_due, now),
+        request_age=seconds_since(request_due, now),
+        job_age=seconds_since(job_due, now),
     )
 
 
@@ -160,9 +142,9 @@ def last_successes(connection: BaseDatabaseWrapper) -> dict[str, Success]:
     )
     found: dict[str, Success] = {}
     with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([ended] * len(_PASSES) + [alive]), [*_PASSES, _WORKER])
+        cursor.execute(" UNION ALL ".join([ended] * len(PASSES) + [alive]), [*PASSES, WORKER])
         for name, began, at in cursor.fetchall():
-            success = Success(_aware(at), _seconds_since(began, at))
+            success = Success(aware(at), seconds_since(began, at))
             if name not in found or success.at > found[name].at:
                 found[name] = success
     return found
@@ -179,61 +161,11 @@ def _pass_families(successes: dict[str, Success]) -> Iterator[Metric]:
         "tasker_pass_last_duration_seconds",
         "How long the last run that ended without an error took.",
         "pass",
-        {name: successes[name].seconds for name in _CRON_PASSES if name in successes},
+        {name: successes[name].seconds for name in CRON_PASSES if name in successes},
     )
 
 
 # What ended ----------------------------------------------------------------------------------------------------------
-class PassTotals:
-    """Sums of what the passes counted. Rows that can no longer change are read once and kept as a sum.
-
-    Every web worker so comes to the same figures. Safe to use from several threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._folded = dict.fromkeys(_COUNTS, 0)
-        self._folded_until: datetime | None = None
-
-    def read(self, connection: BaseDatabaseWrapper) -> dict[str, int]:
-        with self._lock:
-            begin, now = self._folded_until or _first_end(connection), _now(connection)
-            self._folded_until = self._fold(connection, begin, now - _SETTLED_AFTER)
-            recent = _sums(connection, "(ended_at > %s OR ended_at IS NULL)", [self._folded_until])
-            return _added(self._folded, recent)
-
-    def _fold(self, connection: BaseDatabaseWrapper, begin: datetime, until: datetime) -> datetime:
-        """Adds the rows that ended after `begin`; answers up to when. What a lost connection leaves undone is next."""
-        while until - begin > _FOLD_EVERY:
-            end = min(until, begin + _FOLD_AT_ONCE)
-            newly = _sums(connection, "ended_at > %s AND ended_at <= %s", [begin, end])
-            self._folded, self._folded_until, begin = _added(self._folded, newly), end, end
-        return begin
-
-
-def _first_end(connection: BaseDatabaseWrapper) -> datetime:
-    """A moment before any of the passes ended."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT name, MIN(ended_at) FROM passes GROUP BY name", [])
-        firsts = [_aware(first) for _, first in cursor.fetchall() if first is not None]
-    return min(firsts, default=_now(connection)) - _FOLD_EVERY
-
-
-def _sums(connection: BaseDatabaseWrapper, where: str, moments: list[datetime]) -> dict[str, int]:
-    columns = ", ".join(f"SUM(JSON_EXTRACT(counts, '$.{count}'))" for count in _COUNTS)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {columns} FROM passes {dialect('default').force('passes_name_ended')} "
-            f"WHERE name IN ({marks(_PASSES)}) AND {where}",
-            [*_PASSES, *(connection.ops.adapt_datetimefield_value(moment) for moment in moments)],
-        )
-        return {count: int(value or 0) for count, value in zip(_COUNTS, cursor.fetchone(), strict=True)}
-
-
-def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    return {count: one[count] + other[count] for count in _COUNTS}
-
-
 def _ended_families(totals: dict[str, int]) -> Iterator[Metric]:
     """Cancelled ones are missing: they are an operator's doing, not a pass's."""
     yield CounterMetricFamily("tasker_requests_started_total", "Requests picked up.", totals["started"])
@@ -245,9 +177,14 @@ def _ended_families(totals: dict[str, int]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "tasker_job_leases_lost_total", "Job attempts ended because their worker fell silent.", totals["lease_lost"]
     )
+    yield CounterMetricFamily(
+        "tasker_job_results_too_late_total",
+        "Results of callbacks that changed nothing, since the attempt had been ended meanwhile.",
+        totals["too_late"],
+    )
 
 
-# Families and moments ------------------------------------------------------------------------------------------------
+# Families ---------------------------------------------------------------------------------------------------------
 def _gauge(name: str, documentation: str, label: str, values: dict[str, float] | dict[str, int]) -> Metric:
     family = GaugeMetricFamily(name, documentation, labels=[label])
     for key, value in values.items():
@@ -260,18 +197,3 @@ def _counter(name: str, documentation: str, label: str, values: dict[str, int]) 
     for key, value in values.items():
         family.add_metric([key], value)
     return family
-
-
-def _now(connection: BaseDatabaseWrapper) -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {dialect('default').now}", [])
-        return _aware(cursor.fetchone()[0])
-
-
-def _aware(moment: Any) -> datetime:
-    """As a driver gives it: a text on SQLite, else naive; UTC on both."""
-    return (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).replace(tzinfo=UTC)
-
-
-def _seconds_since(moment: Any, now: Any) -> float:
-    return max(0.0, (_aware(now) - _aware(moment)).total_seconds()) if moment is not None else 0.0

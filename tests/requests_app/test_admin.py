@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs_app.models import Job, PassRun
 from requests_app import admin as module
+from requests_app import request_page
 from requests_app.models import Request
 
 pytestmark = pytest.mark.django_db
@@ -218,14 +219,14 @@ def test_steps_of_any_shape_are_shown(steps, operator):
 
 
 def test_a_huge_value_is_cut(operator, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_CHARACTERS", 100)
+    monkeypatch.setattr(request_page, "_MOST_CHARACTERS", 100)
     html = page(operator, make_request(params={"x": "y" * 500}))
     assert "… (cut)" in html
     assert "y" * 101 not in html
 
 
 def test_of_very_many_attempts_some_are_shown(operator, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_ATTEMPTS", 3)
+    monkeypatch.setattr(request_page, "_MOST_ATTEMPTS", 3)
     request = make_request()
     for attempt in range(1, 6):
         make_job(request, "a", attempt=attempt, status="retry")
@@ -305,4 +306,4 @@ def test_the_list_of_passes_takes_as_many_statements_for_many_as_for_few(operato
     [(0, "0 s"), (0.0123, "0.0123 s"), (9.876, "9.88 s"), (59, "59 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")],
 )
 def test_spans_are_written_for_people(seconds, text):
-    assert module.span(MOMENT, MOMENT + timedelta(seconds=seconds)) == text
+    assert request_page.span(MOMENT, MOMENT + timedelta(seconds=seconds)) == text

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 from jobs_app.dialect import database_now
 from jobs_app.models import Job, JobStatus, PassRun
 from requests_app import metrics
-from requests_app.metrics import DatabaseCollector, PassTotals, last_successes, look_at_open_rows
+from requests_app.metrics import DatabaseCollector, last_successes, look_at_open_rows
 from requests_app.models import Request, RequestStatus
+from requests_app.pass_totals import PassTotals
 from tests.requests_app.test_views import database_away as database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the scrape has a connection of its own: rows must be committed
@@ -130,7 +131,7 @@ def test_a_pass_that_never_succeeded_has_no_last_success(registry):
 
 
 def test_what_ended_is_the_sum_over_all_passes(registry):
-    make_run("run_jobs", claimed=12, completed=9, retry=2, failure=1)
+    make_run("run_jobs", claimed=12, completed=9, retry=2, failure=1, lease_lost=1, too_late=1)
     make_run("run_worker", ended=None, claimed=3, completed=3, requests_completed=2, started=4)
     make_run("run_new_requests", started=7, refused=1)
     make_run("run_inprogress_requests", requests_completed=5, requests_failed=2)
@@ -138,6 +139,8 @@ def test_what_ended_is_the_sum_over_all_passes(registry):
     assert registry.get_sample_value("tasker_jobs_ended_total", {"status": "retry"}) == 2
     assert registry.get_sample_value("tasker_jobs_ended_total", {"status": "failure"}) == 1
     assert registry.get_sample_value("tasker_jobs_claimed_total") == 15
+    assert registry.get_sample_value("tasker_job_leases_lost_total") == 1
+    assert registry.get_sample_value("tasker_job_results_too_late_total") == 1
     assert registry.get_sample_value("tasker_requests_started_total") == 11
     assert registry.get_sample_value("tasker_requests_ended_total", {"status": "Completed"}) == 7
     assert registry.get_sample_value("tasker_requests_ended_total", {"status": "Failed"}) == 3
