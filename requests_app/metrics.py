@@ -30,7 +30,7 @@ _MOST_COUNTED = 50_000  # entries of an index, of each status; about 8 ms
 
 
 class DatabaseCollector(Collector):
-    """All metrics that come from the database. When it is away, `tasker_database_up` is 0 and the tables' are missing."""
+    """All metrics that come from the database. Without it, `tasker_database_up` is 0, the tables' are missing."""
 
     def __init__(self) -> None:
         self._totals = PassTotals()
