@@ -1,13 +1,12 @@
-"""Records how attempts ended: in batches, in a thread and on a connection of its own, beside the thread that claims."""
+"""Records how attempts ended: in batches, in threads and on connections of their own, beside the one that claims."""
 
 import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty
-from threading import Event, Thread
-from typing import Protocol
+from threading import Event, Lock, Thread
 
 from django.db import DatabaseError, transaction
 
@@ -22,6 +21,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
+_THREADS = 2
 _LINGER_SECONDS = 0.01  # an end waits this long for company, and only while other jobs run
 
 _COUNTED = {
@@ -32,14 +32,9 @@ _COUNTED = {
 }
 
 
-class FollowUp(Protocol):
-    """What is to follow the recording of a batch."""
-
-    def within(self, ends: list[End]) -> Mapping[str, int]:
-        """Inside the transaction, under the locks of all the ends' requests; answers what it did how often."""
-
-    def after(self) -> None:
-        """Once that is committed."""
+# What is to follow the recording of a batch, inside its transaction and under the locks of all the ends' requests. It
+# answers what it did how often, and what to do once that is committed.
+FollowUp = Callable[[list[End]], tuple[Mapping[str, int], Callable[[], None]]]
 
 
 def record_ends(
@@ -58,13 +53,15 @@ def record_ends(
 
     unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
     moved: Mapping[str, int] = {}
+    then: Callable[[], None] = _nothing
 
     def work() -> list[End]:
-        nonlocal unanswered, moved
+        nonlocal unanswered, moved, then
         standing = Job.objects.standing(unanswered)
         with transaction.atomic():
             won = Job.objects.record(ends, lease_expired=lease_expired, lock_requests=follow_up is not None)
-            moved = follow_up.within(won) if follow_up and won else {}
+            if follow_up and won:
+                moved, then = follow_up(won)
             run.count(_counts(won) + Counter(moved))
             unanswered = won
         return standing + won
@@ -78,10 +75,13 @@ def record_ends(
             return record_ends(ends, run, lease_expired=lease_expired, seconds=seconds)
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
         return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
-    if follow_up and won:
-        follow_up.after()
+    then()
     run.add(_counts(won) + Counter(moved))
     return won
+
+
+def _nothing() -> None:
+    pass
 
 
 def _counts(ends: Sequence[End]) -> Counter[str]:
@@ -97,51 +97,56 @@ def _unstorable(end: End, error: DatabaseError) -> End:
 
 
 class Recorder:
-    """The recording thread. Batches grow by themselves: each is whatever ended while the one before was written.
+    """The recording threads. Batches grow by themselves: each is whatever ended while others were written.
 
-    `changed` is set whenever a batch is taken up or done. `fault` holds what ended the thread, if anything did.
+    Two of them, so that one's batch is worked out here while the other's is in the database; one at a time collects.
+    `changed` is set whenever a batch is taken up or done. `fault` holds what ended a thread, if anything did.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        run: RunRecord,
-        *,
-        seconds: float,
-        follow_up: FollowUp | None = None,
-    ) -> None:
+    def __init__(self, pool: Pool, run: RunRecord, *, seconds: float, follow_up: FollowUp | None = None) -> None:
         self._pool, self._run, self._seconds, self._follow_up = pool, run, seconds, follow_up
         self.changed = Event()
         self.ended_count = 0
         self.fault: BaseException | None = None
         self._recording = 0
         self._closing = False
-        self._thread = Thread(target=self._work, name="recorder", daemon=True)
-        self._thread.start()
+        self._collecting, self._counting = Lock(), Lock()
+        self._threads = [Thread(target=self._work, name=f"recorder-{n}", daemon=True) for n in range(_THREADS)]
+        for thread in self._threads:
+            thread.start()
 
     def backlog(self) -> int:
         """Ends that are not recorded yet."""
         return self._pool.ended.qsize() + self._recording
 
     def close(self) -> None:
-        """Records what is left and ends the thread."""
+        """Records what is left and ends the threads."""
         self._pool.ended.put(None)
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         try:
-            while batch := self._collect():
-                self._recording = len(batch)
-                self.changed.set()
+            while batch := self._take():
                 self._record([end_of(job, outcome) for job, outcome in batch])
-                self.ended_count += len(batch)
-                self._recording = 0
-                self.changed.set()
+                self._note(-len(batch), ended=len(batch))
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
             self.fault = fault
             self.changed.set()
         finally:
             close_connections()
+
+    def _take(self) -> list[tuple[ClaimedJob, Outcome]]:
+        with self._collecting:
+            batch = self._collect()
+            self._note(len(batch))
+        return batch
+
+    def _note(self, recording: int, ended: int = 0) -> None:
+        with self._counting:
+            self._recording += recording
+            self.ended_count += ended
+        self.changed.set()
 
     def _record(self, ends: list[End]) -> None:
         won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)

@@ -1,6 +1,8 @@
 """The three passes in one process, in a loop: what cron does, with milliseconds between the steps, not minutes."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from jobs_app.faults import run_transaction
 from jobs_app.models import End, Job
@@ -24,16 +26,20 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     inserted: three commits bring a request of two steps from its pick-up to its end. What other processes left behind
     is found by sweeps: lost leases, and requests whose step has ended.
     """
-    moving = MovingOn()
     poll, sweep = Poll(), Sweep(stop, run)
-    with JobRunner(
-        stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, follow_up=moving
-    ) as moving.runner:
+
+    def move_on(ends: list[End]) -> tuple[dict[str, int], Callable[[], None]]:
+        claim = runner.direct_claim()
+        moved = move_on_locked(sorted({end.job.request_id for end in ends}), claim)
+        return moved, partial(runner.adopt, claim)
+
+    runner = JobRunner(stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, follow_up=move_on)
+    with runner:
         while not stop:
             sweep.if_due()
-            picked_up = _pick_up_due(run, moving.runner)
-            busy = moving.runner.turn()
-            moving.runner.wait(poll.seconds(found_work=busy or picked_up > 0))
+            picked_up = _pick_up_due(run, runner)
+            busy = runner.turn()
+            runner.wait(poll.seconds(found_work=busy or picked_up > 0))
 
 
 def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
@@ -43,19 +49,6 @@ def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
     picked_up = pick_up(run, BATCH, seconds=RECONNECT_SECONDS, claim=claim)
     runner.adopt(claim)
     return picked_up
-
-
-class MovingOn:
-    """Follows each recorded batch: moves its requests on, and runs the next step's jobs here if there is room."""
-
-    runner: JobRunner
-
-    def within(self, ends: list[End]) -> dict[str, int]:
-        self._claim = self.runner.direct_claim()
-        return move_on_locked(sorted({end.job.request_id for end in ends}), self._claim)
-
-    def after(self) -> None:
-        self.runner.adopt(self._claim)
 
 
 class Poll:
