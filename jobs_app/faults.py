@@ -7,16 +7,35 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError, connections
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Server and client error numbers: mariadb.com/kb/en/mariadb-error-codes, dev.mysql.com/doc/mysql-errors.
-_CONTENTION = {1213, 1205, 1020, 3101}  # deadlock, lock wait, changed since read, certification failed
-_LOST = {2002, 2003, 2006, 2013, 2026, 1053, 1927, 1040}  # gone, cut, TLS, shutting down, killed, too many
-_READ_ONLY = {1290, 1836, 1047}  # a replica or a node without quorum: another address may be the writer now
-_DATA = {1062, 1406, 3140, 4025, 1366, 3819, 1264, 1048, 1452}
+# Deadlock, lock wait, changed since read, certification failed, no room for locks, table altered, too many at once.
+_CONTENTION = {1213, 1205, 1020, 3101, 1206, 1412, 1637}
+_CLIENT = range(2000, 3000)  # the client library's own numbers: gone, cut, no address, TLS, out of step, ...
+_CONNECTION = {
+    *(1053, 1927, 3169, 4031, 1317),  # the server is stopping, or it ended the session or the statement
+    *(1040, 1203, 1226, 1129),  # too many connections, in all or of this user; the host is blocked
+    *(1158, 1159, 1160, 1161, 1152, 1184),  # the server's side of a cut
+    *(1969, 3024),  # longer than the server lets a statement take
+}
+# A replica, or a node without quorum: another address may be the writer now.
+_NOT_THE_WRITER = {1290, 1836, 1047, 3100, 1180}
+# The server lacks disk or memory. Errors below 1000 are its files'. Seen on a full disk: 3, 1021, 1026, 1030, 1114.
+_NO_ROOM = {1021, 1026, 1030, 1037, 1038, 1041, 1114, 1135}
+_FILES = range(1, 1000)
+_SQLITE_CONTENTION = ("database is locked",)
+_SQLITE_LOST = (
+    "unable to open database file",
+    "disk I/O error",
+    "database or disk is full",
+    "attempt to write a readonly database",
+)
+# Those that Django does not raise as DataError or IntegrityError: bad JSON, wrong value, packet too large.
+_DATA = {1062, 1406, 3140, 4025, 1366, 3819, 1264, 1048, 1452, 1292, 1153, 2020}
 
 CONTENTION_TRIES = 20
 _CONTENTION_SECONDS = 0.01  # first wait; doubles, with full jitter, up to a second
@@ -25,7 +44,7 @@ _RECONNECT_SECONDS = 0.2
 
 class Fault(Enum):
     CONTENTION = auto()  # somebody else's lock: roll back, run the whole transaction again
-    LOST = auto()  # no connection, or not to the writer: reconnect, read, run again
+    LOST = auto()  # no connection, not to the writer, or to a server that has no room: reconnect, read, run again
     DATA = auto()  # the row's own fault: never run again
     OTHER = auto()
 
@@ -39,44 +58,72 @@ def sort_fault(error: BaseException) -> Fault:
     if not isinstance(error, DatabaseError | InterfaceError):
         return Fault.OTHER
     number = error.args[0] if error.args else None
-    if number in _CONTENTION or "database is locked" in str(error):
+    if number in _DATA or isinstance(error, DataError | IntegrityError):
+        return Fault.DATA
+    if number in _CONTENTION or _says(error, _SQLITE_CONTENTION):
         return Fault.CONTENTION
-    if number in _LOST | _READ_ONLY or (isinstance(error, InterfaceError) and number in {0, 2006, 2013}):
+    # InterfaceError is the driver's word for a connection that it has closed already.
+    if isinstance(error, InterfaceError) or _is_lost(number) or _says(error, _SQLITE_LOST):
         return Fault.LOST
-    if "unable to open database file" in str(error) or "disk I/O error" in str(error):
-        return Fault.LOST
-    return Fault.DATA if number in _DATA else Fault.OTHER
+    return Fault.OTHER
+
+
+def _is_lost(number: object) -> bool:
+    return isinstance(number, int) and (
+        number in _CLIENT or number in _FILES or number in _CONNECTION | _NOT_THE_WRITER | _NO_ROOM
+    )
+
+
+def _says(error: BaseException, texts: tuple[str, ...]) -> bool:
+    return any(text in str(error) for text in texts)
 
 
 def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = DEFAULT_DB_ALIAS) -> T:
     """Runs `work`, one whole outer transaction, and again after contention or a lost connection.
 
     Every move is guarded, so a run whose COMMIT was lost and had taken effect finds nothing left to do. `seconds`: how
-    long a lost connection is tried again. Raises DatabaseAway after that; other errors pass through.
+    long a lost connection is tried again, from when it was first missed: that alone can take a read's whole timeout.
+    Raises DatabaseAway after that; other errors pass through.
     """
-    give_up_at = time.monotonic() + seconds
-    for tries in range(1, 1_000_000):
+    tries = _Tries(seconds)
+    while True:
         try:
             return work()
         except (DatabaseError, InterfaceError) as error:
-            wait = _wait_after(error, tries, give_up_at)
-            if sort_fault(error) is Fault.LOST:
+            fault = sort_fault(error)
+            if fault is Fault.LOST:
                 connections[using].close()
+            wait = tries.wait_after(error, fault)
             log.info("database fault %s, running the transaction again", fault_line(error))
         time.sleep(wait)
-    raise AssertionError("unreachable")
 
 
-def _wait_after(error: DatabaseError | InterfaceError, tries: int, give_up_at: float) -> float:
-    """Seconds to wait before the next try. Raises when there is none."""
-    match sort_fault(error):
-        case Fault.CONTENTION if tries < CONTENTION_TRIES:
-            return random.uniform(0, min(1.0, _CONTENTION_SECONDS * 2**tries))  # noqa: S311 - jitter is no secret
-        case Fault.LOST if time.monotonic() < give_up_at:
-            return _RECONNECT_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
-        case Fault.LOST | Fault.CONTENTION:
-            raise DatabaseAway(f"the database cannot be used: {fault_line(error)}") from error
-    raise error
+class _Tries:
+    """What is left of one transaction's budget of tries, each kind of fault counted by itself."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._contended = 0
+        self._give_up_at: float | None = None
+
+    def wait_after(self, error: DatabaseError | InterfaceError, fault: Fault) -> float:
+        """Seconds to wait before the next try. Raises when there is none."""
+        match fault:
+            case Fault.CONTENTION if self._contended + 1 < CONTENTION_TRIES:
+                self._contended += 1
+                most = min(1.0, _CONTENTION_SECONDS * 2**self._contended)
+                return random.uniform(0, most)  # noqa: S311 - jitter is no secret
+            case Fault.LOST if self._may_reconnect():
+                return _RECONNECT_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
+            case Fault.LOST | Fault.CONTENTION:
+                raise DatabaseAway(f"the database cannot be used: {fault_line(error)}") from error
+        raise error
+
+    def _may_reconnect(self) -> bool:
+        now = time.monotonic()
+        if self._give_up_at is None:
+            self._give_up_at = now + self._seconds
+        return now < self._give_up_at
 
 
 def fault_line(error: BaseException) -> str:
