@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint clean
+.PHONY: help setup demo run test lint bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,10 @@ test: ## All tests: on SQLite, then on a private MariaDB, or on the server that 
 lint: ## Ruff, mypy, import contracts, missing migrations, Dockerfile, docker-compose.yml
 	@scripts/setup.sh lint
 	@scripts/lint.sh
+
+bench: ## Measure the worker beside a raw SQL loop, on a private MariaDB with full durability (about 3 minutes)
+	@scripts/setup.sh test
+	@$(PYTHONBIN) -m benchmarks.run $(ARGS)
 
 clean: ## Remove .venv, caches and the demo's database; var/tasker.sqlite3 stays
 	rm -rf .venv var/demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Max
+from django.db import connection
 
 from jobs_app.dialect import database_now
 from jobs_app.models import Job, JobStatus
-from jobs_app.pass_run import PassRun
 from jobs_app.registry import definition
 from requests_app import progress
+from requests_app.metrics import last_successes
 from requests_app.models import Request, RequestStatus
 from requests_app.progress import Attempt, Wait, first_line
 from requests_app.steps import StepsError, parse_steps
@@ -94,13 +94,11 @@ def _named(jobs: Sequence[Job]) -> str:
 
 def _last_seen(pass_name: str) -> str:
     """When this pass last ran without an error, by itself or inside run_worker."""
-    runs = PassRun.objects.filter(name__in=[pass_name, "run_worker"], error="")
-    seen: datetime | None = runs.aggregate(seen=Max("seen_at"))["seen"]
-    return (
-        f"last ran {_ago(database_now() - seen)} ago"
-        if seen
-        else "has never run (is cron set up, or run_worker started?)"
-    )
+    successes = last_successes(connection)
+    seen = [successes[name].at for name in (pass_name, "run_worker") if name in successes]
+    if not seen:
+        return "has never run (is cron set up, or run_worker started?)"
+    return f"last ran {_ago(database_now() - max(seen))} ago"
 
 
 def _ago(span: timedelta) -> str:
