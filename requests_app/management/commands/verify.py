@@ -1,0 +1,42 @@
+"""`manage.py verify`: says what is wrong in the tables, one line each, or that all is well."""
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from jobs_app.faults import DatabaseAway, fault_line
+from requests_app.verify import Tally, findings
+
+_PROGRESS_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    help = "Checks all requests and jobs against the rules of their life. Exit 0: all is well; 1: anything was found."
+    requires_system_checks = ()
+
+    def handle(self, *args: object, **options: Any) -> None:
+        self._tally, self._began = Tally(), time.monotonic()
+        self._said_at = self._began
+        found = 0
+        try:
+            for finding in findings(self._tally, self._say_progress):
+                self.stdout.write(str(finding))
+                found += 1
+        except DatabaseAway as away:
+            raise CommandError(f"verify: {away}") from away
+        except DatabaseError as error:
+            raise CommandError(f"verify: the database cannot be read: {fault_line(error)}") from error
+        if found:
+            raise CommandError(f"verify: {found} wrong in {self._read()}")
+        self.stdout.write(f"verify: all is well in {self._read()}")
+
+    def _say_progress(self) -> None:
+        if time.monotonic() - self._said_at >= _PROGRESS_SECONDS:
+            self._said_at = time.monotonic()
+            self.stderr.write(f"verify: read {self._read()} so far")
+
+    def _read(self) -> str:
+        seconds = time.monotonic() - self._began
+        return f"{self._tally.requests} requests and {self._tally.jobs} jobs ({seconds:.1f} s)"
