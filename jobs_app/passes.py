@@ -19,7 +19,7 @@ from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
 _CLAIM_AHEAD_SECONDS = 0.1  # of work: a claimed job that waits here could run elsewhere
-_MOST_HELD = 4 * BATCH
+_MOST_HELD = 8 * BATCH
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 RECONNECT_SECONDS = 10.0
 LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
@@ -37,7 +37,8 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
         end_lost_leases(stop, run)
     if outlook.has_due:
         with JobRunner(stop, run, due_by=outlook.now, limit=limit, concurrency=concurrency) as runner:
-            while not stop and runner.turn():
+            while not stop and not runner.done():
+                runner.turn()
                 runner.wait()
 
 
@@ -98,15 +99,19 @@ class JobRunner:
         if self._recorder.fault and kind is None:
             raise self._recorder.fault
 
-    def turn(self) -> bool:
-        """One turn: watches over what runs and, if there is room, claims. False: nothing is due and nothing runs."""
+    def turn(self) -> int:
+        """One turn: watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
         self._watch()
         room = self._room()
-        if room and self._may_be_due():
-            claimed = self._claim(room)
-            self._full = claimed == room
-            return claimed > 0 or bool(self._pool.held)
-        return bool(self._pool.held) or (not room and self._left != 0)
+        if not room or not self._may_be_due():
+            return 0
+        claimed = self._claim(room)
+        self._full = claimed == room
+        return claimed
+
+    def done(self) -> bool:
+        """Whether nothing runs and, of a run with `due_by` or a limit, nothing is left to claim."""
+        return not self._pool.held and (not self._full or self._left == 0)
 
     def wait(self, seconds: float = _TURN_SECONDS) -> None:
         """Until the recorder took up or finished a batch, or the time is over."""

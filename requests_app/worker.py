@@ -14,6 +14,7 @@ from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_r
 
 RECONNECT_SECONDS = 60.0  # as long as a failover takes, with some to spare
 _LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.002, 0.05, 1.1
+_POLL_SHARE = 0.2
 _STAY_AWAKE_SECONDS = 2.0  # after work was found, before polls grow apart
 _LEAST_SWEEP_SECONDS, _SWEEP_SHARE = 1.0, 0.01  # sweeps may take this share of the time
 _SEEN_SECONDS = 10.0
@@ -37,9 +38,10 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     with runner:
         while not stop:
             sweep.if_due()
+            began = time.monotonic()
             picked_up = _pick_up_due(run, runner)
-            busy = runner.turn()
-            runner.wait(poll.seconds(found_work=busy or picked_up > 0))
+            claimed = runner.turn()
+            runner.wait(poll.seconds(found_work=picked_up + claimed > 0, spent=time.monotonic() - began))
 
 
 def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
@@ -52,17 +54,23 @@ def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
 
 
 class Poll:
-    """How long to wait between two looks: little while there is work, then longer and longer."""
+    """How long to wait between two looks: little while there is work, then longer and longer.
+
+    Never so little that looking takes more than its share: many workers on a busy database would slow each other down.
+    """
 
     def __init__(self) -> None:
         self._seconds, self._worked_at = _LEAST_POLL_SECONDS, time.monotonic()
 
-    def seconds(self, *, found_work: bool) -> float:
+    def seconds(self, *, found_work: bool, spent: float) -> float:
+        """`spent`: seconds that the look took."""
+        now = time.monotonic()
         if found_work:
-            self._seconds, self._worked_at = _LEAST_POLL_SECONDS, time.monotonic()
-        elif time.monotonic() - self._worked_at > _STAY_AWAKE_SECONDS:
+            self._seconds, self._worked_at = _LEAST_POLL_SECONDS, now
+            return self._seconds
+        if now - self._worked_at > _STAY_AWAKE_SECONDS:
             self._seconds = min(_MOST_POLL_SECONDS, self._seconds * _POLL_GROWTH)
-        return self._seconds
+        return max(self._seconds, min(_MOST_POLL_SECONDS, spent / _POLL_SHARE))
 
 
 class Sweep:
