@@ -1,0 +1,101 @@
+"""The N-th statement of a pass fails, for every N: afterwards clean passes come to the same end as without the fault.
+
+By default each N meets one or two of the twelve faults, in turn; TASKER_TEST_FULL_SWEEP=1 makes it meet them all.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from jobs_app import faults
+from requests_app import worker
+from tests.faults.clock import HastyClock
+from tests.faults.injector import TEXTS, Injector, When, every_connection_counts, injected
+from tests.faults.life import Ends, Life, Ran, Row
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+FULL = os.environ.get("TASKER_TEST_FULL_SWEEP") == "1"
+FAULTS = [*itertools.product(TEXTS, When)]
+OPTIONS = {"run_worker": {"max_seconds": 0.12}}
+MANY = 10_000
+# By the worker when the answer to its COMMIT is lost: tests/faults/test_commit.py has that as an expected failure.
+COUNTED_TWICE = {"advanced", "requests_completed", "requests_failed"}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(worker, "_LEAST_POLL_SECONDS", 0.03)  # each idle look is two statements like those before
+    with every_connection_counts():
+        yield
+
+
+@pytest.mark.parametrize("error", TEXTS)
+@pytest.mark.parametrize("name", ["run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker"])
+def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
+    name: str, error: int, life: Life, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    without = _without.get(name) or _live_without(name, life)
+    runs = given_up = 0
+    wrong: list[str] = []
+    for number, when in _sample(name, without.statements, error):
+        life.restore(without.begun)
+        with injected(Injector(number, error, when)) as injector:
+            ran = life.run(name, **OPTIONS.get(name, {}))
+        runs += 1
+        given_up += bool(ran.error)
+        leave_out = COUNTED_TWICE if name == "run_worker" and when is When.AFTER else set()
+        if difference := _difference(life, without.ends, leave_out):
+            wrong.append(f"statement {number} ({injector.sql[:100]}), {error} {when.name}, {ran}:\n{difference}")
+    summary = f"{without.statements} statements, {runs} runs with a fault, {given_up} of them ended with exit 1"
+    record_testsuite_property(f"sweep of {name}, {error}", summary)
+    print(f"{name}, {error}: {summary}")  # noqa: T201 - for pytest -s
+    assert not wrong, "\n".join([f"{len(wrong)} of {runs} runs", *wrong])
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """A command without faults: the tables it found, how many statements it took, and what the life came to."""
+
+    begun: dict[str, list[Row]]
+    statements: int
+    ends: Ends
+
+
+_without: dict[str, Without] = {}
+
+
+def _live_without(name: str, life: Life) -> Without:
+    begun = life.begin_with(name)
+    with injected(Injector(MANY)) as counting:
+        assert life.run(name, **OPTIONS.get(name, {})) == Ran()
+    life.finish()
+    _without[name] = Without(begun, counting.seen, life.ends())
+    return _without[name]
+
+
+def _sample(name: str, statements: int, error: int) -> Iterator[tuple[int, When]]:
+    turns = {0} if name == "run_worker" else {0, 5}
+    for number in range(1, statements + 1):
+        for when in When:
+            if FULL or (number - FAULTS.index((error, when))) % len(FAULTS) in turns:
+                yield number, when
+
+
+def _difference(life: Life, expected: Ends, leave_out: set[str]) -> str:
+    """Ends what the fault left, and says what is not as it would be without it. `leave_out`: counts not looked at."""
+    try:
+        life.finish()
+        life.ends().assert_same_as(expected)
+        said, done = life.said(), life.done()
+        looked_at = done.keys() - leave_out
+        assert {word: said[word] for word in looked_at} == {word: done[word] for word in looked_at}, (
+            "the passes' rows count otherwise than the tables"
+        )
+    except AssertionError as difference:
+        return str(difference)
+    return ""
