@@ -1,5 +1,6 @@
 """Database faults, sorted in one place: what to run again, when to reconnect, and what is the row's own fault."""
 
+import contextlib
 import logging
 import random
 import time
@@ -92,7 +93,8 @@ def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = D
         except (DatabaseError, InterfaceError) as error:
             fault = sort_fault(error)
             if fault is Fault.LOST:
-                connections[using].close()
+                with contextlib.suppress(DatabaseError, InterfaceError):  # one that is closed already says so
+                    connections[using].close()
             wait = tries.wait_after(error, fault)
             log.info("database fault %s, running the transaction again", fault_line(error))
         time.sleep(wait)

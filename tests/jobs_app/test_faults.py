@@ -175,6 +175,16 @@ def test_a_connection_given_up_is_closed_so_that_the_next_statement_has_a_new_on
     assert closings.count == 1
 
 
+def test_a_connection_that_the_driver_has_closed_already_is_given_up_all_the_same(
+    clock: Clock, closings: Closings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close() -> None:
+        raise OperationalError(2006, "")
+
+    monkeypatch.setattr(closings, "close", close)
+    assert run_transaction(raising(OperationalError(2013, "lost")), seconds=10) == "done"
+
+
 def test_a_failover_does_not_use_up_the_tries_for_the_contention_after_it(clock: Clock, closings: Closings) -> None:
     lost, locked = OperationalError(1047, "no quorum"), OperationalError(1213, "deadlock")
     assert run_transaction(raising(*[lost] * (2 * CONTENTION_TRIES), locked), seconds=60) == "done"
