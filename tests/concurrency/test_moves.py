@@ -1,0 +1,402 @@
+"""Two transactions that meet at the worst moment. Each test plays the shortest run that was found to break when one
+rule of docs/moves.md is left out, and fails when it is.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from jobs_app.models import DirectClaim, End, Job, JobStatus
+from jobs_app.outcomes import Failed, Retried
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import JobRunner, end_lost_leases
+from jobs_app.recorder import record_ends
+from jobs_app.retry_policy import end_of
+from jobs_app.stopping import Stop
+from requests_app.models import Request
+from requests_app.passes import move_on, move_on_locked, pick_up, run_inprogress_requests
+from requests_app.verify import Tally, findings
+from tests.concurrency.interleaving import Actor, lost_answers
+from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
+from tests.sample.jobs import RECORD_VARIABLE
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+LOCK = r"FOR UPDATE"
+
+
+@pytest.fixture
+def run(transactional_db: None) -> RunRecord:
+    return RunRecord("run_worker")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_wrong_at_the_end(transactional_db: None) -> Iterator[None]:
+    yield
+    assert [str(finding) for finding in findings(Tally())] == []
+
+
+def reap(run: RunRecord) -> None:
+    end_lost_leases(Stop(), run)
+
+
+# Claims and leases ----------------------------------------------------------------------------------------------------
+def test_a_claim_that_its_process_forgot_is_renewed_by_nobody(run: RunRecord):
+    forgotten = add_request(["noop"], status="Queuing")
+    known = add_request(["noop"], status="Queuing")
+    claim = DirectClaim("the claim", room=10, lease_seconds=10, sent_at=time.monotonic())
+    # The first COMMIT is not answered: the transaction runs again and finds the second request only.
+    with Actor(lambda: pick_up(run, 1, claim=claim), lose_answers=1) as worker:
+        worker.go_on()
+    held = [job for job, _ in Job.objects.with_requests(claim.id, sorted(claim.request_ids), by="request_id")]
+    assert [job.request_id for job in held] == [known]
+
+    with Actor(lambda: Job.objects.renew(held, 1000)) as renewal:
+        renewal.go_on()
+
+    leases = dict(Job.objects.values_list("request_id", "lease_until"))
+    assert (leases[known] - leases[forgotten]).total_seconds() > 900
+
+
+def test_a_claim_read_back_after_a_lost_answer_brings_no_job_that_runs_already(
+    run: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(RECORD_VARIABLE, str(tmp_path / "record"))
+    running = add_request(["records"])
+    Request.objects.filter(pk=running).update(params={"seconds": 1})
+    add_job(running, "records")
+    with JobRunner(Stop(), run, concurrency=4) as runner:
+        runner.turn()
+        later = add_request(["records_1"])
+        add_job(later, "records_1")
+        with lost_answers(1) as lost:
+            while lost.left:
+                runner.turn()
+                runner.wait()
+        while runner.turn():
+            runner.wait()
+
+    called = [line.split()[2] for line in (tmp_path / "record").read_text().splitlines()]
+    assert called == ["records", "records_1"]
+
+
+def test_a_lease_renewed_after_the_reaper_read_it_is_left_to_its_holder(run: RunRecord):
+    held = add_job(request := add_request(["records"]), "records", "inprogress", lease=-1)
+    with Actor(lambda: reap(run), stop_before=LOCK) as reaper:
+        assert reaper.stands
+        assert Job.objects.renew([held], 300) == 1
+        reaper.go_on()
+
+    assert statuses(request) == {"records": ["inprogress"]}
+
+
+def test_a_job_handed_back_and_claimed_anew_is_not_ended_under_its_new_owner(run: RunRecord):
+    held = add_job(request := add_request(["records"]), "records", "inprogress", lease=-1)
+    with Actor(lambda: reap(run), stop_before=LOCK) as reaper:
+        assert reaper.stands
+        Job.objects.record([End(held, JobStatus.NEW)])
+        assert Job.objects.claim("the new owner's", 10, lease_seconds=-0.001) == [held.id]
+        reaper.go_on()
+
+    assert list(Job.objects.values_list("status", "claimed_by")) == [("inprogress", "the new owner's")]
+    assert statuses(request) == {"records": ["inprogress"]}
+
+
+@pytest.mark.parametrize("end", [JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.NEW])
+def test_a_result_that_comes_after_the_job_was_claimed_anew_changes_nothing(run: RunRecord, end: JobStatus):
+    held = add_job(request := add_request(["records"]), "records", "inprogress")
+    late = End(held, end, "late", extras='{"late": 1}' if end == JobStatus.COMPLETED else None, last_attempt=10)
+    with Actor(lambda: record_ends([late], run), stop_before=r"SELECT id, claimed_by FROM jobs") as stale:
+        with Actor(lambda: Job.objects.filter(pk=held.id).update(claimed_by="the new owner's")) as owner:
+            owner.go_on()
+        assert stale.go_on() == []
+
+    assert list(Job.objects.values_list("status", "claimed_by")) == [("inprogress", "the new owner's")]
+    assert Request.objects.get(pk=request).extras == {}
+
+
+def test_a_lost_job_of_a_cancelled_request_is_ended_and_nothing_follows(run: RunRecord):
+    add_job(request := add_request(["records"]), "records", "inprogress")
+    with Actor(lambda: Request.objects.cancel(Request.objects.get(pk=request).token)) as cancel:
+        assert cancel.go_on()
+    let_leases_run_out()
+
+    with Actor(lambda: reap(run)) as reaper:
+        reaper.go_on()
+
+    assert statuses(request) == {"records": ["retry"]}
+    assert status_of(request) == "Cancelled"
+
+
+# Retries beside failures ----------------------------------------------------------------------------------------------
+def test_beside_a_recorded_failure_a_lost_lease_brings_no_new_attempt(run: RunRecord):
+    request = add_request()
+    fails = add_job(request, "records", "inprogress")
+    add_job(request, "records_1", "inprogress", lease=-1)
+    with Actor(lambda: reap(run), stop_before=LOCK) as reaper:
+        assert record_ends([end_of(fails, Failed("no"))], run)
+        reaper.go_on()
+
+    assert statuses(request) == {"records": ["failure"], "records_1": ["retry"]}
+
+
+def test_a_failure_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run: RunRecord):
+    request = add_request()
+    again, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
+    retry = Actor(lambda: record_ends([end_of(again, Retried("busy"))], run), stop_before="INSERT INTO jobs")
+    with retry, Actor(lambda: record_ends([end_of(fails, Failed("no"))], run)) as failure:
+        assert retry.stands
+        retry.go_on()
+        failure.go_on()
+
+    assert statuses(request) == {"records": ["retry", "cancelled"], "records_1": ["failure"]}
+
+
+def test_a_retry_waits_for_a_failure_in_the_midst_and_has_no_successor(run: RunRecord):
+    request = add_request()
+    again, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
+    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before="UPDATE jobs SET")
+    with failure, Actor(lambda: record_ends([end_of(again, Retried("busy"))], run)) as retry:
+        assert failure.stands
+        failure.go_on()
+        retry.go_on()
+
+    assert statuses(request) == {"records": ["retry"], "records_1": ["failure"]}
+
+
+def test_a_cancel_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run: RunRecord):
+    held = add_job(request := add_request(["records"]), "records", "inprogress")
+    token = Request.objects.get(pk=request).token
+    retry = Actor(lambda: record_ends([end_of(held, Retried("busy"))], run), stop_before="INSERT INTO jobs")
+    with retry, Actor(lambda: Request.objects.cancel(token)) as cancel:
+        retry.go_on()
+        assert cancel.go_on()
+
+    assert statuses(request) == {"records": ["retry", "cancelled"]}
+
+
+def test_a_job_handed_back_while_a_failure_is_recorded_ends_cancelled(run: RunRecord):
+    request = add_request()
+    waits, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
+    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before="UPDATE jobs SET")
+    with failure, Actor(lambda: record_ends([End(waits, JobStatus.NEW)], run)) as hand_back:
+        failure.go_on()
+        hand_back.go_on()
+
+    assert statuses(request) == {"records": ["cancelled"], "records_1": ["failure"]}
+
+
+# Failures and siblings ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("how", ["raised", "lease"])
+def test_a_sibling_is_not_claimed_while_a_job_gives_up_and_is_cancelled_by_it(run: RunRecord, how: str):
+    request = add_request()
+    last = add_job(request, "records", "inprogress", attempt=1, last_attempt=1, lease=-1 if how == "lease" else 300)
+    add_job(request, "records_1")
+
+    def give_up() -> None:
+        reap(run) if how == "lease" else record_ends([end_of(last, Retried("busy"))], run)
+
+    with Actor(give_up, stop_before="UPDATE jobs SET") as giving_up:
+        assert giving_up.stands
+        with Actor(lambda: Job.objects.claim("other", 10, 300)) as claim:
+            assert claim.go_on() == []
+        giving_up.go_on()
+
+    assert Job.objects.claim("other", 10, 300) == []
+    assert statuses(request) == {"records": ["failure"], "records_1": ["cancelled"]}
+
+
+def test_a_failure_that_comes_too_late_cancels_nobody(run: RunRecord):
+    request = add_request()
+    stale = add_job(request, "records", "inprogress", lease=-1)
+    add_job(request, "records_1")
+    with Actor(lambda: record_ends([end_of(stale, Failed("no"))], run), stop_before=LOCK) as failure:
+        assert failure.stands
+        reap(run)
+        assert failure.go_on() == []
+
+    assert statuses(request) == {"records": ["retry", "new"], "records_1": ["new"]}
+
+
+def test_a_request_is_not_failed_by_the_pass_while_a_job_of_it_runs(run: RunRecord):
+    request = add_request()
+    fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
+    record_ends([end_of(fails, Failed("no"))], run)
+
+    with Actor(lambda: move_on(run, [request])) as early:
+        assert early.go_on() == 0
+    assert status_of(request) == "Inprogress"
+
+    Job.objects.record([End(runs, JobStatus.COMPLETED)])
+    run_inprogress_requests(Stop(), run)
+    assert status_of(request) == "Failed"
+
+
+def test_a_request_is_failed_with_its_last_job_when_two_workers_record_at_once(run: RunRecord):
+    request = add_request()
+    fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
+
+    def follow_up(ends: list[End]) -> Any:
+        return move_on_locked([end.job.request_id for end in ends]), lambda: None
+
+    first = Actor(
+        lambda: record_ends([end_of(fails, Failed("no"))], run, follow_up=follow_up), stop_before="UPDATE passes"
+    )
+    with (
+        first,
+        Actor(
+            lambda: record_ends([End(runs, JobStatus.COMPLETED)], RunRecord("run_worker"), follow_up=follow_up)
+        ) as second,
+    ):
+        assert first.stands
+        assert not second.done
+        first.go_on()
+        second.go_on()
+
+    assert status_of(request) == "Failed"
+    assert statuses(request) == {"records": ["failure"], "records_1": ["completed"]}
+
+
+# Requests that move on ------------------------------------------------------------------------------------------------
+def test_a_request_advances_once_when_two_passes_meet(run: RunRecord, caplog: pytest.LogCaptureFixture):
+    add_job(request := add_request(["noop"], ["noop_1"]), "noop", "completed")
+    first = Actor(lambda: move_on(run, [request]), stop_before="UPDATE requests SET step")
+    with first, Actor(lambda: move_on(RunRecord("run_worker"), [request])) as second:
+        assert first.stands
+        assert (first.go_on(), second.go_on()) == (1, 0)
+
+    assert statuses(request) == {"noop": ["completed"], "noop_1@1": ["new"]}
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_request_is_completed_once_when_two_passes_meet(run: RunRecord):
+    add_job(request := add_request(["noop"]), "noop", "completed")
+    first = Actor(lambda: move_on(run, [request]), stop_before="UPDATE requests SET status")
+    with first, Actor(lambda: move_on(RunRecord("run_worker"), [request])) as second:
+        assert (first.go_on(), second.go_on()) == (1, 0)
+
+
+def test_an_advance_whose_answer_was_lost_is_not_made_again(run: RunRecord):
+    requests = [add_request(["noop"], ["noop_1"], ["noop_2"]) for _ in range(2)]
+    for request in requests:
+        add_job(request, "noop", "completed")
+    with Actor(lambda: move_on(run, requests), lose_answers=1) as lost:
+        lost.go_on()
+
+    for request in requests:
+        assert (status_of(request), Request.objects.get(pk=request).step) == ("Inprogress", 1)
+        assert statuses(request) == {"noop": ["completed"], "noop_1@1": ["new"]}
+
+
+def test_a_failure_that_was_made_good_by_hand_fails_the_request_no_more(run: RunRecord):
+    request = add_request(["records", "records_1"], ["noop"], status="Failed", error="records failed: no")
+    add_job(request, "records", "failure")
+    add_job(request, "records_1", "cancelled")
+
+    def retry_by_hand() -> None:
+        with transaction.atomic():
+            Request.objects.select_for_update().get(pk=request)
+            add_job(request, "records", "inprogress", attempt=2)
+            add_job(request, "records_1", "inprogress", attempt=2)
+            Request.objects.filter(pk=request).update(status="Inprogress", completed_at=None, error="")
+
+    with Actor(retry_by_hand, stop_before="UPDATE `requests`") as hand:
+        assert hand.stands
+        run_inprogress_requests(Stop(), run)  # in the midst of it: nothing to do
+        hand.go_on()
+    good, busy = Job.objects.filter(attempt=2).order_by("name")
+    claims = [_claimed(job) for job in (good, busy)]
+    record_ends([End(claims[0], JobStatus.COMPLETED), end_of(claims[1], Retried("busy"))], run)
+    assert statuses(request) == {"records": ["failure", "completed"], "records_1": ["cancelled", "retry", "new"]}
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs SET due_at = created_at WHERE attempt = 3")
+    Job.objects.claim("third", 10, 300)
+    third = Job.objects.get(attempt=3)
+    record_ends([End(_claimed(third), JobStatus.COMPLETED)], run)
+    run_inprogress_requests(Stop(), run)
+    assert (status_of(request), Request.objects.get(pk=request).step) == ("Inprogress", 1)
+
+
+def _claimed(job: Job) -> Any:
+    return Job.objects.with_requests(job.claimed_by or "", [job.pk])[0][0]
+
+
+def test_two_pick_ups_that_meet_insert_each_job_once(run: RunRecord):
+    request = add_request(["noop"], status="Queuing")
+    first = Actor(lambda: pick_up(run, 10), stop_before=r"UPDATE requests SET|INSERT INTO jobs")
+    with first, Actor(lambda: pick_up(RunRecord("run_worker"), 10)) as second:
+        assert first.stands
+        assert second.go_on() == 0  # what the first has locked is skipped, not waited for
+        assert first.go_on() == 1
+
+    assert statuses(request) == {"noop": ["new"]}
+
+
+def test_a_pick_up_whose_answer_was_lost_is_not_made_again(run: RunRecord):
+    good = add_request(["noop"], status="Queuing")
+    bad = add_request(["no such job"], status="Queuing")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE requests SET started_at = NULL")
+    with Actor(lambda: pick_up(run, 10), lose_answers=1) as lost:
+        lost.go_on()
+
+    assert (status_of(good), status_of(bad)) == ("Inprogress", "Failed")
+    assert statuses(good) == {"noop": ["new"]}
+
+
+def test_a_pick_up_in_the_midst_of_a_cancel_leaves_no_new_job(run: RunRecord):
+    request = add_request(["noop"], status="Queuing")
+    token = Request.objects.get(pk=request).token
+    with Actor(lambda: Request.objects.cancel(token), stop_before=r"UPDATE `?requests") as cancel:
+        assert cancel.stands
+        with Actor(lambda: pick_up(run, 10)) as picking_up:
+            picking_up.go_on()
+        assert cancel.go_on()
+
+    assert status_of(request) == "Cancelled"
+    assert "new" not in [status for of_job in statuses(request).values() for status in of_job]
+
+
+def test_a_cancel_in_the_midst_of_a_pick_up_waits_and_cancels_what_it_made(run: RunRecord):
+    request = add_request(["noop"], status="Queuing")
+    token = Request.objects.get(pk=request).token
+    picking_up = Actor(lambda: pick_up(run, 10), stop_before="INSERT INTO jobs")
+    with picking_up, Actor(lambda: Request.objects.cancel(token)) as cancel:
+        assert picking_up.stands
+        picking_up.go_on()
+        assert cancel.go_on()
+
+    assert statuses(request) == {"noop": ["cancelled"]}
+
+
+# Extras ---------------------------------------------------------------------------------------------------------------
+def test_two_ends_that_meet_keep_both_their_keys(run: RunRecord):
+    request = add_request(extras='{"given": 0}')
+    held = [add_job(request, name, "inprogress") for name in ("records", "records_1")]
+    ends = [End(job, JobStatus.COMPLETED, extras=json.dumps({job.name: n})) for n, job in enumerate(held)]
+    first = Actor(lambda: record_ends(ends[:1], run), stop_before="UPDATE requests SET extras")
+    with first, Actor(lambda: record_ends(ends[1:], RunRecord("run_worker"))) as second:
+        assert first.stands
+        first.go_on()
+        second.go_on()
+
+    assert Request.objects.get(pk=request).extras == {"given": 0, "records": 0, "records_1": 1}
+
+
+# Ends recorded again --------------------------------------------------------------------------------------------------
+def test_ends_whose_answer_was_lost_are_recorded_once(run: RunRecord):
+    request = add_request(["records"], ["noop"])
+    held = add_job(request, "records", "inprogress")
+    with Actor(lambda: record_ends([end_of(held, Retried("busy"))], run, seconds=5), lose_answers=1) as lost:
+        assert [end.job.id for end in lost.go_on()] == [held.id]
+
+    assert statuses(request) == {"records": ["retry", "new"]}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT JSON_EXTRACT(counts, '$.retry') FROM passes WHERE id = %s", [run.id])
+        assert int(cursor.fetchone()[0]) == 1
