@@ -64,4 +64,4 @@ def statuses(request_id: int) -> dict[str, list[str]]:
 
 
 def status_of(request_id: int) -> str:
-    return Request.objects.get(pk=request_id).status
+    return str(Request.objects.get(pk=request_id).status)

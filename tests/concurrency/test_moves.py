@@ -60,7 +60,10 @@ def test_a_claim_that_its_process_forgot_is_renewed_by_nobody(run: RunRecord):
         renewal.go_on()
 
     leases = dict(Job.objects.values_list("request_id", "lease_until"))
-    assert (leases[known] - leases[forgotten]).total_seconds() > 900
+    lease, left_alone = leases[known], leases[forgotten]
+    assert lease
+    assert left_alone
+    assert (lease - left_alone).total_seconds() > 900
 
 
 def test_a_claim_read_back_after_a_lost_answer_brings_no_job_that_runs_already(
@@ -291,6 +294,24 @@ def test_an_advance_whose_answer_was_lost_is_not_made_again(run: RunRecord):
     for request in requests:
         assert (status_of(request), Request.objects.get(pk=request).step) == ("Inprogress", 1)
         assert statuses(request) == {"noop": ["completed"], "noop_1@1": ["new"]}
+
+
+def test_a_next_step_that_is_there_already_holds_up_its_own_request_only(
+    run: RunRecord, caplog: pytest.LogCaptureFixture
+):
+    odd, good = (add_request(["noop"], ["noop_1"]) for _ in range(2))
+    for request in (odd, good):
+        add_job(request, "noop", "completed")
+    stray = add_job(odd, "noop_1", step=1)
+
+    assert move_on(run, [odd, good]) == 1
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"request {odd}: its next step cannot be inserted (error 1062)"
+    ]
+    assert (status_of(odd), statuses(good)) == ("Inprogress", {"noop": ["completed"], "noop_1@1": ["new"]})
+    assert any("it was made while its request is at step 0" in str(finding) for finding in findings(Tally()))
+    Job.objects.filter(pk=stray.id).delete()
 
 
 def test_a_failure_that_was_made_good_by_hand_fails_the_request_no_more(run: RunRecord):
