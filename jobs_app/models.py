@@ -15,6 +15,7 @@ from django.db.models import Q
 
 from jobs_app.dialect import ByteCharField, UtcNow, case, case_values, dialect, marks
 from jobs_app.pass_run import PassRun as PassRun
+from jobs_app.registry import max_attempts
 
 _ROWS_PER_INSERT = 2000
 
@@ -29,6 +30,7 @@ class JobStatus(models.TextChoices):
 
 
 OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
+SETTLED = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # needs no new attempt
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
 
 
@@ -259,6 +261,41 @@ class JobQuerySet(models.QuerySet["Job"]):
     def cancel_new(self, request_ids: Collection[int]) -> int:
         """`new` -> `cancelled`, for requests whose locks the caller holds."""
         return self._cancel(list(self._new_siblings(request_ids)))
+
+    def insert_again(self, request_id: int, step: int) -> None:
+        """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock."""
+        ended = self.filter(request_id=request_id, step=step).latest_attempts().exclude(status__in=SETTLED)
+        self.insert_new(
+            [
+                NewJob(request_id, step, job.name, job.attempt + max_attempts(job.name), job.attempt + 1)
+                for job in ended.order_by("id")
+            ]
+        )
+
+    def make_due(self, request_id: int) -> int:
+        """`new` jobs that wait are due now. Under the request's lock."""
+        waiting = self.filter(request_id=request_id, status=JobStatus.NEW, due_at__gt=UtcNow())
+        return waiting.update(due_at=UtcNow())
+
+    def complete_by_hand(self, request_id: int, step: int, name: str, extras: dict[str, Any] | None) -> bool:
+        """Inserts a `completed` attempt, unless the latest one runs or has succeeded. Under the request's lock."""
+        latest = self.filter(request_id=request_id, step=step, name=name).order_by("-attempt").first()
+        if latest is None or latest.status in {JobStatus.INPROGRESS, JobStatus.COMPLETED}:
+            return False
+        if latest.status == JobStatus.NEW and not self._cancel([latest.id]):
+            return False  # it was claimed meanwhile
+        self.create(
+            request_id=request_id,
+            step=step,
+            name=name,
+            attempt=latest.attempt + 1,
+            last_attempt=max(latest.last_attempt, latest.attempt + 1),
+            status=JobStatus.COMPLETED,
+            extras=extras,
+            started_at=UtcNow(),
+            completed_at=UtcNow(),
+        )
+        return True
 
     # The parts of `record`, each under its locks ---------------------------------------------------------------------
     def _lock_requests(self, ids: Collection[int]) -> dict[int, tuple[str, int, str]]:

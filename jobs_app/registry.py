@@ -68,6 +68,12 @@ def definition(name: str) -> JobDefinition | None:
     return _definitions.get(name)
 
 
+def max_attempts(name: str) -> int:
+    """As its decorator or the settings say; also of a name that this release does not know."""
+    known = definition(name)
+    return known.max_attempts if known else settings.WRK_JOB_MAX_ATTEMPTS
+
+
 def names() -> list[str]:
     return sorted(_definitions)
 

@@ -151,15 +151,61 @@ class RequestQuerySet(models.QuerySet["Request"]):
         """`Inprogress` -> `Failed`, each with its reason, under the locks of `lock_inprogress`."""
         return self._end_failed(errors, "Inprogress")
 
+    # An operator's moves: one request by its token; False when it is not in a state for it.
     def cancel(self, token: str) -> bool:
         """`Queuing` or `Inprogress` -> `Cancelled`, and its `new` jobs; what runs ends and is recorded."""
         with transaction.atomic(using=self.db, savepoint=False):
-            row = self.select_for_update().filter(token=token, status__in=UNFINISHED).values_list("id").first()
-            if row is None:
+            if (request := self._lock(token, UNFINISHED)) is None:
                 return False
-            self.filter(id=row[0], status__in=UNFINISHED).update(status=RequestStatus.CANCELLED, completed_at=UtcNow())
-            Job.objects.cancel_new([row[0]])
+            self.filter(id=request.id, status__in=UNFINISHED).update(
+                status=RequestStatus.CANCELLED, completed_at=UtcNow()
+            )
+            Job.objects.cancel_new([request.id])
         return True
+
+    def retry_failed(self, token: str) -> bool:
+        """`Failed` -> `Inprogress`, or `Queuing` when it was refused. Completed jobs of its step are kept.
+
+        Every other job of the step gets a new attempt with a fresh budget: its cancelled siblings would have no
+        successor otherwise, and the request would never move again.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            if (request := self._lock(token, (RequestStatus.FAILED,))) is None:
+                return False
+            self._reopen(request)
+            Job.objects.insert_again(request.id, request.step)
+        return True
+
+    def retry_now(self, token: str) -> int:
+        """Makes its waiting jobs due at once; answers how many."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            request = self._lock(token, (RequestStatus.INPROGRESS,))
+            return Job.objects.make_due(request.id) if request else 0
+
+    def complete_job(self, token: str, name: str, extras: dict[str, Any] | None) -> bool:
+        """A job of the current step was done by hand: its new attempt is born `completed`, with what it found out.
+
+        Of a `Failed` request, which goes on as by `retry_failed`; or of one `Inprogress` in which the job does not run.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
+            if request is None or not Job.objects.complete_by_hand(request.id, request.step, name, extras):
+                return False
+            if request.status == RequestStatus.FAILED:
+                self._reopen(request)
+                Job.objects.insert_again(request.id, request.step)
+            if extras:
+                self.filter(id=request.id).update(extras={**request.extras, **extras})
+        return True
+
+    def _lock(self, token: str, statuses: Collection[RequestStatus]) -> "Request | None":
+        return self.select_for_update().filter(token=token, status__in=statuses).first()
+
+    def _reopen(self, request: "Request") -> None:
+        begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
+        self.filter(id=request.id, status=RequestStatus.FAILED).update(
+            status=RequestStatus.INPROGRESS if begun else RequestStatus.QUEUING, error="", completed_at=None
+        )
 
     def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
         return self._update(
@@ -215,3 +261,21 @@ class Request(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.token}"
+
+
+class Intervention(models.Model):
+    """What an operator did to a request, by whom and why. Written by the verbs of interventions.py."""
+
+    id = models.BigAutoField(primary_key=True)
+    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="interventions")
+    verb = ByteCharField(max_length=40)
+    job = ByteCharField(max_length=100, blank=True, db_default="")
+    by = models.CharField(max_length=150)
+    reason = models.TextField(blank=True, db_default="")
+    at = models.DateTimeField(db_default=UtcNow())
+
+    class Meta:
+        db_table = "interventions"
+
+    def __str__(self) -> str:
+        return f"{self.verb} by {self.by}"

@@ -12,7 +12,7 @@ from jobs_app.faults import run_transaction
 from jobs_app.models import DirectClaim, Job, NewJob
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS
-from jobs_app.registry import definition, names
+from jobs_app.registry import max_attempts, names
 from jobs_app.stopping import Stop
 from requests_app import progress
 from requests_app.models import QueuedRow, Request, StepRow
@@ -97,11 +97,11 @@ def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
 
 def _insert_step(steps: dict[int, tuple[int, tuple[str, ...]]], claim: DirectClaim | None) -> None:
     """`new` jobs: request id -> (step, job names). A name that this release lacks waits for one that has it."""
-    jobs = []
-    for request_id, (step, job_names) in steps.items():
-        for name in job_names:
-            known = definition(name)
-            jobs.append(NewJob(request_id, step, name, known.max_attempts if known else 1))
+    jobs = [
+        NewJob(request_id, step, name, max_attempts(name))
+        for request_id, (step, job_names) in steps.items()
+        for name in job_names
+    ]
     Job.objects.insert_new(jobs, claim)
 
 

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from jobs_app.faults import fault_line
 from jobs_app.models import Job
-from requests_app.models import Request
+from requests_app.models import Intervention, Request
 from requests_app.progress import first_line
 from requests_app.why import explain
 
@@ -48,6 +48,9 @@ def _as_text(request: Request, jobs: list[Job], why: str) -> str:
         lines += _attempts([job for job in jobs if job.step == index]) or ["  not begun"]
     if strays := [job for job in jobs if job.step >= len(steps)]:
         lines += ["", "of no step", *_attempts(strays)]
+    if interventions := request.interventions.order_by("id"):
+        lines += ["", "by hand"]
+        lines += [f"  {_moment(i.at)}  {i.verb} {i.job}".rstrip() + f"  {i.by}: {i.reason}" for i in interventions]
     return "\n".join(lines)
 
 
@@ -68,13 +71,18 @@ def _attempts(jobs: list[Job]) -> list[str]:
 
 def _as_json(request: Request, jobs: list[Job], why: str) -> str:
     return json.dumps(
-        {**_columns(request), "why": why, "jobs": [_columns(job, leave_out={"request"}) for job in jobs]},
+        {
+            **_columns(request),
+            "why": why,
+            "jobs": [_columns(job, leave_out={"request"}) for job in jobs],
+            "interventions": [_columns(row, leave_out={"request"}) for row in request.interventions.order_by("id")],
+        },
         ensure_ascii=False,
         indent=2,
     )
 
 
-def _columns(row: Request | Job, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
+def _columns(row: Request | Job | Intervention, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
     fields = [field.name for field in row._meta.concrete_fields if field.name not in leave_out]
     values = {name: getattr(row, name) for name in fields}
     return {name: _moment(value) if isinstance(value, datetime) else value for name, value in values.items()}
