@@ -1,0 +1,158 @@
+"""The one factory of rows: a request or a job in any state, as the tables' constraints have it; and what changed since.
+
+Rows are committed or not as the test's own transaction is. Moments are the database's clock plus seconds.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.db import connection, transaction
+
+from jobs_app.dialect import database_now
+from jobs_app.models import ENDED, ClaimedJob, Job, JobStatus
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import run_jobs
+from jobs_app.stopping import Stop
+from requests_app.models import FINAL, Request, RequestStatus
+from requests_app.passes import run_inprogress_requests, run_new_requests
+
+Row = dict[str, Any]
+Rows = dict[tuple[str, int], Row]
+TABLES = ("requests", "jobs")
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+def shaped(*jobs_of_steps: Sequence[str]) -> list[Row]:
+    """The value of `steps`: one step for each sequence of job names."""
+    return [{"name": f"step {index}", "jobs": list(jobs)} for index, jobs in enumerate(jobs_of_steps)]
+
+
+def make_request(
+    status: str = "Queuing", *steps: Sequence[str], due_in: float = 0, recipe: bool = False, **columns: Any
+) -> Request:
+    """A request as it stands in that state. `steps`: its job names (default: one step, `noop`); `recipe`: NULL."""
+    now = database_now()
+    values: Row = {
+        "action": "made_up",
+        "steps": None if recipe else shaped(*(steps or [["noop"]])),
+        "status": status,
+        "due_at": now + timedelta(seconds=due_in),
+        "started_at": None if status == RequestStatus.QUEUING else now,
+        "completed_at": now if status in FINAL else None,
+        "error": "why it failed" if status == RequestStatus.FAILED else "",
+    }
+    return Request.objects.get(pk=Request.objects.create(**values | columns).pk)
+
+
+def make_job(
+    request: Request, name: str = "noop", status: str = "new", *, due_in: float = -1, lease: float = 300, **columns: Any
+) -> Job:
+    """A job as it stands in that state. In progress it has a claim of its own; its lease ends in `lease` seconds."""
+    now = database_now()
+    running = status == JobStatus.INPROGRESS
+    values: Row = {
+        "request": request,
+        "step": request.step,
+        "name": name,
+        "status": status,
+        "due_at": now + timedelta(seconds=due_in),
+        "started_at": None if status in {JobStatus.NEW, JobStatus.CANCELLED} else now,
+        "completed_at": now if status in ENDED else None,
+        "claimed_by": str(uuid4()) if running else None,
+        "lease_until": now + timedelta(seconds=lease) if running else None,
+        "error": "why it ended so" if status in {JobStatus.FAILURE, JobStatus.RETRY} else "",
+    }
+    return Job.objects.get(pk=Job.objects.create(**values | columns).pk)
+
+
+def held(job: Job, claim: str | None = None) -> ClaimedJob:
+    """The job as the process that claimed it holds it; `claim`: another one than the row's."""
+    said = claim or job.claimed_by or "a claim that is over"
+    return ClaimedJob(job.id, job.request_id, job.step, job.name, job.attempt, job.last_attempt, said)
+
+
+def insert_raw(action: str = "made_up", **columns: Any) -> int:
+    """As a foreign program places a request; values are the columns' texts, so they may be anything. Answers its id."""
+    values = {"action": action} | columns
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO requests ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
+            [
+                value if value is None or isinstance(value, str | int) else json.dumps(value)
+                for value in values.values()
+            ],
+        )
+        return int(cursor.lastrowid)
+
+
+def update_raw(table: str, id_: int, **columns: Any) -> None:
+    """As somebody with a SQL client does, by one statement; the foreign keys are checked at its end."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        sets = ", ".join(f"{name} = %s" for name in columns)
+        cursor.execute(f"UPDATE {table} SET {sets} WHERE id = %s", [*columns.values(), id_])
+        connection.check_constraints()
+
+
+# What they say afterwards ---------------------------------------------------------------------------------------------
+def rows() -> Rows:
+    """Both tables, every column."""
+    found: Rows = {}
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"SELECT * FROM {table} ORDER BY id")
+            names = [column[0] for column in cursor.description]
+            for values in cursor.fetchall():
+                row = dict(zip(names, values, strict=True))
+                found[table, row["id"]] = row
+    return found
+
+
+def changed(before: Rows, after: Rows | None = None) -> Rows:
+    """What differs: of an old row the columns that changed with their new values, of a new row all of it."""
+    after = rows() if after is None else after
+    assert before.keys() <= after.keys(), "rows are gone"
+    found = {
+        key: {name: value for name, value in row.items() if before.get(key, {}).get(name, ...) != value}
+        for key, row in after.items()
+    }
+    return {key: row for key, row in found.items() if row}
+
+
+def changes_by(act: Callable[[], object]) -> Rows:
+    before = rows()
+    act()
+    return changed(before)
+
+
+def statuses(request: Request) -> dict[tuple[str, int], str]:
+    """Of a request's jobs: (name, attempt) -> status."""
+    return {(job.name, job.attempt): job.status for job in Job.objects.filter(request=request).order_by("id")}
+
+
+def seconds_from_now(moment: datetime | None) -> float:
+    assert moment is not None
+    return (moment - database_now()).total_seconds()
+
+
+# Passes in this process -----------------------------------------------------------------------------------------------
+def pass_new(**options: Any) -> dict[str, int]:
+    return _passed(run_new_requests, options)
+
+
+def pass_jobs(**options: Any) -> dict[str, int]:
+    return _passed(run_jobs, options)
+
+
+def pass_inprogress(**options: Any) -> dict[str, int]:
+    return _passed(run_inprogress_requests, options)
+
+
+def _passed(run_pass: Callable[..., None], options: dict[str, Any]) -> dict[str, int]:
+    """Runs one pass; answers what it counted."""
+    run = RunRecord(run_pass.__name__)
+    run_pass(options.pop("stop", None) or Stop(), run, **options)
+    run.end()
+    return run.totals()
