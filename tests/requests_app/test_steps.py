@@ -1,0 +1,91 @@
+"""The shape of steps: what is read, and that each fault is named with its place and remedy."""
+
+import json
+
+import pytest
+
+from requests_app.steps import Step, StepsError, parse_steps, read_steps, to_json
+
+KNOWN = ["noop", "other"]
+
+
+def test_good_steps_are_read_in_order() -> None:
+    text = '[{"name": "first", "jobs": ["noop", "other"]}, {"name": "second", "jobs": ["noop"]}]'
+    assert read_steps(text, KNOWN) == (Step("first", ("noop", "other")), Step("second", ("noop",)))
+
+
+def test_what_is_written_is_read_again() -> None:
+    steps = (Step("prüfen", ("noop", "other")), Step("b", ("noop",)))
+    assert read_steps(to_json(steps), KNOWN) == steps
+
+
+def test_the_same_job_may_stand_in_two_steps() -> None:
+    assert len(parse_steps([{"name": "a", "jobs": ["noop"]}, {"name": "a", "jobs": ["noop"]}], KNOWN)) == 2
+
+
+def test_without_a_list_of_known_jobs_any_name_will_do() -> None:
+    assert read_steps('[{"name": "a", "jobs": ["of another release"]}]')[0].jobs == ("of another release",)
+
+
+GOOD = {"name": "a", "jobs": ["noop"]}
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "says"),
+    [
+        (None, "steps: ", "leave the column out to use the action's recipe"),
+        ([], "steps: ", "an empty list"),
+        ({}, "steps: ", "an object"),
+        ("noop", "steps: ", "a string"),
+        (7, "steps: ", "a number"),
+        (True, "steps: ", "a boolean"),
+        (["noop"], "steps[0]: ", 'where {"name": ..., "jobs": [...]} is needed'),
+        ([GOOD, None], "steps[1]: ", "nothing where"),
+        ([GOOD, {}], "steps[1].name: ", "a name is needed"),
+        ([{"jobs": ["noop"]}], "steps[0].name: ", "a name is needed"),
+        ([{"name": "", "jobs": ["noop"]}], "steps[0].name: ", "an empty string"),
+        ([{"name": 7, "jobs": ["noop"]}], "steps[0].name: ", "a number"),
+        ([{"name": "x" * 101, "jobs": ["noop"]}], "steps[0].name: ", "at most 100"),
+        ([{"name": "a"}], "steps[0].jobs: ", "a list with at least one job name is needed"),
+        ([GOOD, {"name": "a", "jobs": []}], "steps[1].jobs: ", "an empty list"),
+        ([{"name": "a", "jobs": "noop"}], "steps[0].jobs: ", "a string"),
+        ([{"name": "a", "jobs": {"noop": 1}}], "steps[0].jobs: ", "an object"),
+        ([{"name": "a", "jobs": [None]}], "steps[0].jobs[0]: ", "a name is needed"),
+        ([{"name": "a", "jobs": ["noop", ["noop"]]}], "steps[0].jobs[1]: ", "a list"),
+        ([{"name": "a", "jobs": ["x" * 101]}], "steps[0].jobs[0]: ", "at most 100"),
+        ([{"name": "a", "jobs": ["noop", "other", "noop"]}], "steps[0].jobs[2]: ", "put the repeat into a step of its"),
+        ([GOOD, {"name": "b", "jobs": ["nope"]}], "steps[1].jobs[0]: ", 'unknown job "nope"; known: noop, other'),
+        ([{"name": "a", "jobs": ["Noop"]}], "steps[0].jobs[0]: ", 'unknown job "Noop"; known: noop, other'),
+        ([{"name": "a", "jobs": ["noop "]}], "steps[0].jobs[0]: ", 'unknown job "noop "'),
+        ([GOOD | {"when": "x"}], "steps[0]: ", 'unknown key "when"; only name and jobs are allowed'),
+    ],
+    ids=lambda value: json.dumps(value)[:40],
+)
+def test_each_fault_is_named_with_its_place_and_its_remedy(steps: object, place: str, says: str) -> None:
+    with pytest.raises(StepsError) as fault:
+        read_steps(json.dumps(steps), KNOWN)
+    line = str(fault.value)
+    assert line.startswith(place)
+    assert says in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("text", ["", "nope", "[1,", '[{"name": "a", "jobs": ["noop"]}]x', "[" * 100_000])
+def test_what_is_no_json_is_a_fault_of_the_steps(text: str) -> None:
+    with pytest.raises(StepsError, match="steps: not readable as JSON"):
+        read_steps(text, KNOWN)
+
+
+def test_an_error_stays_short_whatever_the_steps_hold() -> None:
+    long = [{"name": "a", "jobs": ["noop"], "k" * 100_000: 1}]
+    with pytest.raises(StepsError) as fault:
+        parse_steps(long, KNOWN)
+    assert len(str(fault.value)) < 500
+    with pytest.raises(StepsError) as fault:
+        parse_steps([{"name": "a", "jobs": ["nope"]}], [f"job_{number}" for number in range(1000)])
+    assert "and 970 more" in str(fault.value)
+
+
+def test_without_any_job_the_error_says_so() -> None:
+    with pytest.raises(StepsError, match="known: none"):
+        parse_steps([GOOD], [])
