@@ -1,0 +1,304 @@
+"""The storm: passes and workers killed at random under load, the database too, and everything judged at the end.
+
+`python -m tests.chaos.storm --kills 2000 --requests 5000` starts a MariaDB of its own, or uses the one of DB_*; exit 1
+when anything was lost, doubled or wrong. A short form runs with the tests (tests/concurrency/test_storm.py).
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import MySQLdb
+
+from demo.services import Services
+from tests.chaos import judge
+from tests.chaos.processes import ROOT, Processes
+from tests.database_server import DB_NAMES, MariaDBServer
+
+COMMANDS = (
+    ("run_new_requests",),
+    ("run_jobs",),
+    ("run_jobs",),
+    ("run_inprogress_requests",),
+    ("run_worker", "--max-seconds", "3"),
+)
+SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+    "WRK_JOB_LEASE_SECONDS": "3",
+    "WRK_JOB_TIMEOUT_SECONDS": "2",
+    "WRK_HTTP_TIMEOUT_SECONDS": "1.5",
+    "WRK_JOB_BACKOFF_BASE_SECONDS": "0",
+    "WRK_JOB_MAX_ATTEMPTS": "1000",
+    "WRK_JOB_CONCURRENCY": "8",
+    "WRK_LOG_LEVEL": "WARNING",
+}
+JOBS = ("calls_1", "calls_2", "calls_3", "calls_4")
+AT_ONCE = 4
+DRAIN_SECONDS = 60.0
+_TURN_SECONDS = 0.01
+_HEAD_START = 0.2  # of the requests are there before the first kill
+Connection = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`kills` of processes, each `lives` seconds after its start; `database_kills` of the server, under load."""
+
+    kills: int = 60
+    database_kills: int = 0
+    requests: int = 300
+    steps: int = 3
+    lives: tuple[float, float] = (0.02, 0.8)
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened, in figures, and what was wrong: nothing, if all is well."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        figures = " ".join(f"{name}={value:g}" for name, value in self.figures.items())
+        return "\n".join([f"storm {figures} wrong={len(self.wrong)}", *self.wrong[:50]])
+
+
+def connect(environment: Mapping[str, str]) -> Connection:
+    host = environment["DB_HOST"]
+    where = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": int(environment["DB_PORT"])}
+    return MySQLdb.connect(
+        user=environment["DB_USER"],
+        password=environment["DB_PASS"],
+        database=environment["DB_NAME"],
+        charset="utf8mb4",
+        autocommit=True,
+        connect_timeout=5,
+        **where,
+    )
+
+
+def read(environment: Mapping[str, str], sql: str) -> list[Any]:
+    with closing(connect(environment)) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+class Inserter:
+    """Places requests as a foreign program does, and keeps the tokens whose INSERT was acknowledged."""
+
+    def __init__(self, plan: Plan, environment: Mapping[str, str]) -> None:
+        self._plan, self._environment = plan, environment
+        self.acknowledged: list[str] = []
+        self._wanted = 0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def want(self, share: float) -> None:
+        """That this share of the plan's requests be there."""
+        with self._changed:
+            self._wanted = max(self._wanted, round(min(1.0, share) * self._plan.requests))
+            self._changed.notify()
+
+    def finish(self, seconds: float) -> None:
+        self.want(1.0)
+        self._thread.join(seconds)
+
+    def _work(self) -> None:
+        connection = None
+        while len(self.acknowledged) < self._plan.requests:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self.acknowledged) < self._wanted, timeout=1)
+                wanted = self._wanted
+            while len(self.acknowledged) < wanted:
+                connection = self._insert(str(uuid4()), connection)
+
+    def _insert(self, token: str, connection: Connection | None) -> Connection:
+        """Until it is acknowledged. After a lost answer the same token again: refused as double, it was there."""
+        steps = json.dumps([{"name": f"step {n}", "jobs": JOBS} for n in range(self._plan.steps)])
+        while True:
+            try:
+                connection = connection or connect(self._environment)
+                with closing(connection.cursor()) as cursor:
+                    cursor.execute(
+                        "INSERT INTO requests (token, action, steps) VALUES (%s, 'storm', %s)", [token, steps]
+                    )
+            except MySQLdb.IntegrityError:
+                pass
+            except MySQLdb.Error:
+                connection = None
+                time.sleep(0.05)
+                continue
+            self.acknowledged.append(token)
+            return connection
+
+
+class DatabaseKiller:
+    """Kills the server with SIGKILL and starts it again, `kills` times, in a thread of its own."""
+
+    def __init__(self, server: MariaDBServer | None, kills: int, draw: random.Random) -> None:
+        self._server, self._kills, self._draw = server, kills, draw
+        self.done = 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        self._thread.join()
+
+    def _work(self) -> None:
+        while self._server and self.done < self._kills:
+            time.sleep(self._draw.uniform(0.2, 0.8))
+            self._server.kill()
+            time.sleep(self._draw.uniform(0.0, 0.5))
+            self._server.start()
+            self.done += 1
+
+
+def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: MariaDBServer | None = None) -> Report:
+    """Runs the plan on the migrated database that `environment` names. `server`: whom to kill, if it is ours."""
+    draw, report = random.Random(plan.seed), Report()
+    deadlocks = count_deadlocks(environment)
+    with ExitStack() as stack:
+        services = stack.enter_context(Services(faults=()))
+        everything = {**os.environ, **environment, **SETTINGS, **services.environment()}
+        inserter = Inserter(plan, everything)
+        inserter.want(_HEAD_START)
+        with Processes(everything, folder) as processes:
+            began = time.monotonic()
+            _rage(plan, processes, inserter, DatabaseKiller(server, plan.database_kills, draw), draw)
+            raged = time.monotonic()
+            inserter.finish(DRAIN_SECONDS)
+            _drain(processes, everything, draw)
+            drained = time.monotonic()
+        calls = services.calls(1)
+    report.figures = {
+        "kills": processes.count_killed(),
+        "database_kills": plan.database_kills,
+        "processes": len(processes.children),
+        "exits_with_1": sum(child.ended == 1 for child in processes.children),
+        "requests": len(inserter.acknowledged),
+        "calls": len(calls),
+        "repeated": judge.repeated(calls),
+        "rage_seconds": round(raged - began, 1),
+        "drain_seconds": round(drained - raged, 1),
+        "deadlocks": count_deadlocks(environment) - (0 if plan.database_kills else deadlocks),
+    }
+    report.wrong = [
+        *judge.lost_requests(inserter.acknowledged, _requests(environment)),
+        *judge.wrong_calls(calls, _attempts(environment)),
+        *(fault for child in processes.children for fault in child.faults()),
+        *_verify(everything),
+    ]
+    if drained - raged > DRAIN_SECONDS:
+        report.wrong.append(f"not drained within {DRAIN_SECONDS:g} s")
+    return report
+
+
+def _rage(plan: Plan, processes: Processes, inserter: Inserter, database: DatabaseKiller, draw: random.Random) -> None:
+    """Keeps AT_ONCE commands alive and kills each when its time has come, until all kills are done."""
+    while (killed := processes.count_killed()) < plan.kills or database.done < plan.database_kills:
+        done = (killed + database.done) / max(1, plan.kills + plan.database_kills)
+        inserter.want(_HEAD_START + done)
+        alive = processes.alive()
+        for child in alive:
+            if not child.killed and time.monotonic() >= child.dies_at and killed < plan.kills:
+                processes.kill(child)
+        for _ in range(AT_ONCE - len(alive)):
+            processes.start(*draw.choice(COMMANDS), lives=draw.uniform(*plan.lives))
+        time.sleep(_TURN_SECONDS)
+    database.finish()
+
+
+def _drain(processes: Processes, environment: Mapping[str, str], draw: random.Random) -> None:
+    """Runs commands as before, none of them killed, until all requests are final and all commands have ended."""
+    gives_up = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < gives_up and _count_open(environment):
+        for _ in range(AT_ONCE - len(processes.alive())):
+            processes.start(*draw.choice(COMMANDS), lives=0)
+        time.sleep(20 * _TURN_SECONDS)
+    while processes.alive() and time.monotonic() < gives_up + 10:
+        time.sleep(_TURN_SECONDS)
+
+
+def _count_open(environment: Mapping[str, str]) -> int:
+    sql = "SELECT COUNT(*) FROM requests WHERE status IN ('Queuing', 'Inprogress')"
+    return int(read(environment, sql)[0][0])
+
+
+def _requests(environment: Mapping[str, str]) -> list[judge.RequestEnd]:
+    return [judge.RequestEnd(*row) for row in read(environment, "SELECT token, status, error FROM requests")]
+
+
+def _attempts(environment: Mapping[str, str]) -> list[judge.AttemptEnd]:
+    sql = (
+        "SELECT CONCAT(r.token, ':', j.step, ':', j.name), j.attempt, j.status, j.error "
+        "FROM jobs j JOIN requests r ON r.id = j.request_id"
+    )
+    return [judge.AttemptEnd(*row) for row in read(environment, sql)]
+
+
+def count_deadlocks(environment: Mapping[str, str]) -> int:
+    """The server's own counter since it was started."""
+    if rows := read(environment, "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"):
+        return int(rows[0][1])
+    sql = "SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"
+    return int(read(environment, sql)[0][0])
+
+
+def _verify(environment: Mapping[str, str]) -> Iterator[str]:
+    ended = manage(environment, "verify")
+    if ended.returncode:
+        yield f"verify:\n{(ended.stdout + ended.stderr)[-5000:]}"
+
+
+def manage(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **SETTINGS, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.storm", description=__doc__)
+    parser.add_argument("--kills", type=int, default=60, help="processes to kill (default: %(default)s)")
+    parser.add_argument("--database-kills", type=int, default=0, help="kills of the server (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=300, help="of 3 steps by 4 jobs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the storm's dice (default: the time)")
+    options = parser.parse_args()
+    plan = Plan(options.kills, options.database_kills, options.requests, seed=options.seed)
+    given = all(name in os.environ for name in DB_NAMES)
+    if given and plan.database_kills:
+        parser.error("--database-kills needs a server of its own: unset DB_*")
+    with ExitStack() as stack:
+        server = None if given else stack.enter_context(MariaDBServer())
+        environment = server.environment() if server else {name: os.environ[name] for name in DB_NAMES}
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tasker-storm-")))
+        migrated = manage(environment, "migrate")
+        if migrated.returncode:
+            print(migrated.stderr, file=sys.stderr)  # noqa: T201 - it is a command
+            return 1
+        report = run_storm(plan, environment, folder, server)
+    print(f"seed={plan.seed} {report}")  # noqa: T201
+    return int(bool(report.wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
