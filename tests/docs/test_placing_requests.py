@@ -1,0 +1,326 @@
+"""docs/placing-requests.md is true: its snippets run as they stand there, and what it says is refused is refused so."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import MySQLdb
+import pytest
+from django.db import connection
+
+from demo.services import Services
+from requests_app.models import Request
+from tests.conftest import Manage
+from tests.docs.blocks import Block, blocks_of, document
+from tests.proxy import Proxy
+
+DOCUMENT = document("placing-requests.md")
+BLOCKS = blocks_of(DOCUMENT)
+TOKEN = "order-1007-erase"
+SECONDS = 90
+GO_SOURCES = Path("/usr/share/gocode")  # where Debian's golang-github-go-sql-driver-mysql-dev puts the driver
+JAVA_DRIVER = Path("/usr/share/java/mariadb-java-client.jar")  # Debian's libmariadb-java
+
+
+def _block(info: str, heading: str = "") -> Block:
+    return next(block for block in BLOCKS if block.info == info and heading in block.heading)
+
+
+# Callers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def caller(transactional_db: None) -> Iterator[dict[str, str]]:
+    """DB_* of the user that the document grants its columns, over TCP; of the tests' own user where nobody may grant."""
+    settings = connection.settings_dict
+    at = settings["HOST"]
+    upstream = at if at.startswith("/") else (at or "127.0.0.1", int(settings["PORT"] or 3306))
+    with Proxy(upstream) as proxy:
+        environment = {"DB_HOST": "127.0.0.1", "DB_PORT": str(proxy.port), "DB_NAME": settings["NAME"]}
+        own = {"DB_USER": settings["USER"], "DB_PASS": settings["PASSWORD"]}
+        granting = _who_may_grant(environment, own)
+        if granting is None:
+            yield environment | own
+            return
+        user, password = f"shop_{os.getpid()}", "a long password"
+        grant = _block("sql grant").text.replace("tasker.requests", f"`{settings['NAME']}`.requests")
+        with granting.cursor() as cursor:
+            cursor.execute(f"DROP USER IF EXISTS '{user}'@'%'")
+            for statement in filter(str.strip, grant.replace("'shop'", f"'{user}'").split(";\n")):
+                cursor.execute(statement)
+            granted = {"DB_USER": user, "DB_PASS": password}
+            _connect(environment | granted).close()  # MySQL then knows the password without TLS
+            yield environment | granted
+            cursor.execute(f"DROP USER '{user}'@'%'")
+        granting.close()
+
+
+def _connect(environment: dict[str, str]) -> Any:
+    return MySQLdb.connect(
+        host=environment["DB_HOST"],
+        port=int(environment["DB_PORT"]),
+        user=environment["DB_USER"],
+        password=environment["DB_PASS"],
+        database=environment["DB_NAME"],
+        autocommit=True,
+    )
+
+
+def _who_may_grant(environment: dict[str, str], own: dict[str, str]) -> Any:
+    """The tests' own user, else the root without a password of a private server."""
+    for who in (own, {"DB_USER": "root", "DB_PASS": ""}):
+        try:
+            session = _connect(environment | who)
+        except MySQLdb.OperationalError:
+            continue
+        with session.cursor() as cursor:
+            cursor.execute("SHOW GRANTS")
+            if any("GRANT OPTION" in row[0] and "ON *.*" in row[0] for row in cursor.fetchall()):
+                return session
+        session.close()
+    return None
+
+
+def _clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("DB_")}
+
+
+def _ended(command: list[str], folder: Path, environment: dict[str, str], stdin: str = "") -> str:
+    """What it printed; fails with what it said when it did not end well."""
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env=_clean_environment() | environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+# The snippets ---------------------------------------------------------------------------------------------------------
+
+# Each answers the command that runs the snippet, and an environment for it; or, where its driver is not on this machine,
+# the command that checks its syntax, and None.
+How = tuple[list[str], dict[str, str] | None]
+
+
+def _python(file: Path) -> How:
+    return [sys.executable, file.name], {}
+
+
+def _php(file: Path) -> How:
+    modules = subprocess.run(["php", "-m"], capture_output=True, text=True, check=True).stdout.split()
+    return (["php", file.name], {}) if "pdo_mysql" in modules else (["php", "-l", file.name], None)
+
+
+def _go(file: Path) -> How:
+    if not (GO_SOURCES / "src/github.com/go-sql-driver/mysql").is_dir():
+        return ["gofmt", "-e", "-l", file.name], None
+    places = {"GO111MODULE": "off", "GOPATH": str(GO_SOURCES), "GOCACHE": str(file.parent / "cache")}
+    return ["go", "run", file.name], places
+
+
+def _java(file: Path) -> How:
+    if JAVA_DRIVER.is_file():
+        return ["java", "-cp", str(JAVA_DRIVER), file.name], {}
+    return ["javac", "-d", "classes", file.name], None
+
+
+def _node(file: Path) -> How:
+    found = subprocess.run(["node", "-e", "require.resolve('mysql2/promise')"], cwd=file.parent, capture_output=True)
+    return (["node", file.name], {}) if found.returncode == 0 else (["node", "--check", file.name], None)
+
+
+LANGUAGES: dict[str, tuple[str, str, str, Callable[[Path], How]]] = {
+    "Python": ("python", "Python, MySQL", "place_request.py", _python),
+    "PHP": ("php", "PHP", "place_request.php", _php),
+    "Go": ("go", "Go", "place_request.go", _go),
+    "Java": ("java", "Java", "PlaceRequest.java", _java),
+    "Node": ("js", "Node", "place_request.js", _node),
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_snippet_places_a_request_once_and_waits_for_its_end(
+    language: str, caller: dict[str, str], services: Services, manage: Manage, tmp_path: Path
+):
+    info, heading, name, how = LANGUAGES[language]
+    if shutil.which({"js": "node", "python": sys.executable}.get(info, info)) is None:
+        pytest.skip(f"{language} is not on this machine")
+    file = tmp_path / name
+    file.write_text(_block(info, heading).text)
+    command, environment = how(file)
+    if environment is None:
+        assert _ended(command, tmp_path, {}) in {"", f"No syntax errors detected in {name}\n"}
+        pytest.skip(f"{language}: only its syntax was checked, its driver is not on this machine")
+    manage.start("run_worker")
+    assert _ended(command, tmp_path, caller | environment).split() == ["Completed"]
+    assert _ended(command, tmp_path, caller | environment).split() == ["already", "placed", "Completed"]
+    request = Request.objects.get()
+    assert (request.token, request.action, request.params) == (TOKEN, "delete_user", {"id": 7})
+
+
+@pytest.mark.sqlite
+def test_the_sqlite_snippet_places_a_request_once_and_waits_for_its_end(
+    services: Services, manage: Manage, tmp_path: Path
+):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/tasker.sqlite3").symlink_to(connection.settings_dict["NAME"])
+    (tmp_path / "place_request.py").write_text(_block("python", "SQLite").text)
+    manage.start("run_worker")
+    command = [sys.executable, "place_request.py"]
+    assert _ended(command, tmp_path, {}).split() == ["Completed"]
+    assert _ended(command, tmp_path, {}).split() == ["already", "placed", "Completed"]
+    assert Request.objects.get().token == TOKEN
+
+
+@pytest.fixture
+def sql_client(caller: dict[str, str], tmp_path: Path) -> Callable[[str], str]:
+    """Runs SQL with the server's own client, as the caller, in a session nine hours east of UTC."""
+    program = shutil.which("mariadb") or shutil.which("mysql")
+    if program is None:
+        pytest.skip("neither mariadb nor mysql is on this machine")
+    at = connection.settings_dict["HOST"]
+    server = [f"--socket={at}"] if at.startswith("/") else [f"--host={at}", f"--port={caller['DB_PORT']}"]
+    login = [f"--user={caller['DB_USER']}", "--batch", "--skip-column-names", "--init-command=SET time_zone='+09:00'"]
+
+    def run(sql: str) -> str:
+        command = [program, "--no-defaults", *server, *login, caller["DB_NAME"]]
+        return _ended(command, tmp_path, {"MYSQL_PWD": caller["DB_PASS"]}, stdin=sql)
+
+    return run
+
+
+@pytest.mark.integration
+def test_the_sql_client_places_a_request_and_reads_its_status(
+    sql_client: Callable[[str], str], services: Services, manage: Manage
+):
+    insert, select = _block("sql client").text.strip().split("\n")
+    assert sql_client(insert + select) == "Queuing\t\n"
+    for name in ("run_new_requests", "run_jobs", "run_inprogress_requests", "run_jobs", "run_inprogress_requests"):
+        assert manage(name).returncode == 0
+    assert sql_client(select) == "Completed\t\n"
+
+
+@pytest.mark.integration
+def test_a_request_placed_in_the_callers_transaction_is_there_when_that_commits(
+    caller: dict[str, str], sql_client: Callable[[str], str]
+):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE customers (id int PRIMARY KEY, status varchar(10))")
+        try:
+            cursor.execute("INSERT INTO customers VALUES (7, 'here')")
+            cursor.execute(_block("sql transaction").text.split(";\n")[1])  # its UPDATE fits that table
+            insert = _block("sql transaction").text.split(";\n")[2]
+            sql_client(f"START TRANSACTION; {insert}; ROLLBACK;")
+            assert not Request.objects.exists()
+            sql_client(f"START TRANSACTION; {insert}; COMMIT;")
+        finally:
+            cursor.execute("DROP TABLE customers")
+    assert sql_client(_block("sql status").text).startswith("Queuing\t\t{}\t0\tNULL")
+
+
+@pytest.mark.django_db
+def test_two_columns_are_enough():
+    with connection.cursor() as cursor:
+        cursor.execute(_block("sql", "Placing requests").text)
+    request = Request.objects.get()
+    assert (request.status, request.params, request.extras, request.steps) == ("Queuing", {"id": 7}, {}, None)
+    assert len(request.token) == 36
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE requests SET status = 'Completed'",
+        "DELETE FROM requests",
+        "INSERT INTO requests (action, status) VALUES ('delete_user', 'Inprogress')",
+        "INSERT INTO requests (action, extras) VALUES ('delete_user', '{}')",
+        "SELECT * FROM jobs",
+    ],
+)
+def test_the_granted_user_may_do_nothing_else(sql: str, caller: dict[str, str]):
+    if caller["DB_USER"] == connection.settings_dict["USER"]:
+        pytest.skip("nobody here may create a user")
+    session = _connect(caller)
+    with session.cursor() as cursor, pytest.raises(MySQLdb.OperationalError, match="denied"):
+        cursor.execute(sql)
+    session.close()
+
+
+TWICE = '[{"name": "a", "jobs": ["service1_get_user", "service1_get_user"]}]'
+UNKNOWN = '[{"name": "a", "jobs": ["service1_get_user"]}, {"name": "b", "jobs": ["service9_delete_user"]}]'
+# By the beginning of the error in the document: the row that gets it.
+REFUSED = {
+    "action:": {"action": "delet_user"},
+    "params:": {"action": "delete_user", "params": "[7]"},
+    "steps: an empty list": {"action": "mine", "steps": "[]"},
+    "steps[0].jobs: an empty list": {"action": "mine", "steps": '[{"name": "a", "jobs": []}]'},
+    "steps[1].jobs[0]:": {"action": "mine", "steps": UNKNOWN},
+    "steps[0].jobs[1]:": {"action": "mine", "steps": TWICE},
+    "steps[0]: unknown key": {"action": "mine", "steps": '[{"name": "a", "job": "service1_get_user"}]'},
+}
+
+
+def _documented_errors() -> list[str]:
+    table = DOCUMENT.partition("## What is refused at pick-up")[2].partition("\n## ")[0]
+    return re.findall(r"^\| [^`]* \| `(.*)` \|$", table.partition("|---|---|")[2], re.MULTILINE)
+
+
+def test_every_refusal_of_the_table_has_its_example_here():
+    errors = _documented_errors()
+    assert len(errors) == len(REFUSED)
+    assert all(any(error.startswith(beginning) for error in errors) for beginning in REFUSED)
+
+
+@pytest.mark.parametrize("beginning", REFUSED)
+def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, manage: Manage):
+    row = REFUSED[beginning]
+    with connection.cursor() as cursor:
+        marks = ", ".join(["%s"] * len(row))
+        cursor.execute(f"INSERT INTO requests ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+    assert manage("run_new_requests").returncode == 0
+    request = Request.objects.get()
+    documented = next(error for error in _documented_errors() if error.startswith(beginning))
+    assert request.status == "Failed"
+    if documented.endswith("..."):  # the list of known jobs, which here has the tests' own
+        assert request.error.startswith(documented.partition("known:")[0])
+    else:
+        assert request.error == documented
+
+
+def test_a_job_refuses_params_as_the_document_says(manage: Manage):
+    Request.objects.create(action="delete_user")
+    for name in ("run_new_requests", "run_jobs", "run_inprogress_requests"):
+        assert manage(name).returncode == 0
+    assert f"`{Request.objects.get().error}`" in DOCUMENT
+
+
+@pytest.mark.django_db
+def test_a_second_insert_of_a_token_is_refused_with_the_documented_error():
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO requests (token, action) VALUES ('order-1007-erase', 'delete_user')")
+        with pytest.raises(connection.Database.IntegrityError) as refused:
+            connection.connection.cursor().execute(
+                "INSERT INTO requests (token, action) VALUES ('order-1007-erase', 'x')"
+            )
+    if connection.vendor == "sqlite":
+        assert refused.value.sqlite_errorcode == 2067
+        assert str(refused.value) in DOCUMENT
+    else:
+        assert refused.value.args[0] == 1062
+        assert refused.value.args[1].startswith("Duplicate entry 'order-1007-erase' for key ")
