@@ -153,6 +153,6 @@ def pass_inprogress(**options: Any) -> dict[str, int]:
 def _passed(run_pass: Callable[..., None], options: dict[str, Any]) -> dict[str, int]:
     """Runs one pass; answers what it counted."""
     run = RunRecord(run_pass.__name__)
-    run_pass(options.pop("stop", None) or Stop(), run, **options)
+    run_pass(**{"stop": Stop(), "run": run} | options)
     run.end()
     return run.totals()

@@ -1,0 +1,256 @@
+"""The pool: who runs, who waits, who is ended by whom. No table is read or written."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+
+from jobs_app.models import ClaimedJob
+from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
+from jobs_app.pool import Pool
+
+PATIENCE = 10.0
+LEASE = 300.0
+Register = Callable[..., str]
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    pool = Pool(concurrency=2)
+    yield pool
+    pool.close()
+
+
+def submit(pool: Pool, *names: str, lease: float = LEASE, claimed_ago: float = 0) -> None:
+    claimed = [
+        (ClaimedJob(number, 1, 0, name, 1, 10, "claim"), JobContext("tok", "act", 0, name, 1, {}, {}))
+        for number, name in enumerate(names)
+    ]
+    pool.submit(claimed, time.monotonic() - claimed_ago, lease)
+
+
+def ends(pool: Pool, count: int) -> dict[int, Outcome]:
+    """The next ends: job id -> outcome."""
+    found = {}
+    for _ in range(count):
+        item = pool.ended.get(timeout=PATIENCE)
+        assert item is not None
+        found[item[0].id] = item[1]
+    return found
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.002)
+
+
+def test_plain_callbacks_run_at_the_same_time(pool: Pool, register: Register) -> None:
+    meet = Barrier(2)
+    register("meets", lambda _: {"place": meet.wait(PATIENCE)})
+    submit(pool, "meets", "meets")
+    assert all(isinstance(outcome, Completed) for outcome in ends(pool, 2).values())
+
+
+def test_no_more_plain_callbacks_run_than_allowed(pool: Pool, register: Register) -> None:
+    lock, running, most = threading.Lock(), 0, 0
+
+    def counts(_: JobContext) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+
+    register("counts", counts)
+    submit(pool, *["counts"] * 8)
+    assert set(ends(pool, 8).values()) == {Completed()}
+    assert most == 2
+
+
+def test_async_callbacks_run_at_the_same_time_and_no_more_than_allowed(pool: Pool, register: Register) -> None:
+    running, most = 0, 0
+
+    async def counts(_: JobContext) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+
+    register("counts", counts)
+    submit(pool, *["counts"] * 8)
+    assert set(ends(pool, 8).values()) == {Completed()}
+    assert most == 2
+
+
+def test_plain_and_async_callbacks_do_not_wait_for_each_other(pool: Pool, register: Register) -> None:
+    meet = Event()
+
+    async def sets(_: JobContext) -> None:
+        meet.set()
+
+    register("waits", lambda _: meet.wait(PATIENCE) and None)
+    register("sets", sets)
+    submit(pool, "waits", "waits", "sets")
+    assert set(ends(pool, 3).values()) == {Completed()}
+
+
+def test_a_job_that_this_release_lacks_is_tried_again(pool: Pool, register: Register) -> None:
+    register("known", lambda _: None)
+    submit(pool, "unknown", "known")
+    found = ends(pool, 2)
+    assert found[0] == Retried('this release has no callback for job "unknown"')
+    assert found[1] == Completed()
+
+
+def test_a_callback_is_not_begun_when_its_lease_has_less_left_than_its_timeout(pool: Pool, register: Register) -> None:
+    called = []
+    register("called", called.append, timeout=20)
+    submit(pool, "called", lease=60, claimed_ago=45)
+    assert ends(pool, 1) == {0: NotStarted()}
+    assert called == []
+
+
+def test_an_async_callback_is_not_begun_either(pool: Pool, register: Register) -> None:
+    called = []
+
+    async def calls(context: JobContext) -> None:
+        called.append(context)
+
+    register("called", calls, timeout=20)
+    submit(pool, "called", lease=60, claimed_ago=45)
+    assert ends(pool, 1) == {0: NotStarted()}
+    assert called == []
+
+
+def test_a_callback_is_begun_while_its_lease_outlasts_its_timeout(pool: Pool, register: Register) -> None:
+    register("called", lambda _: None, timeout=20)
+    submit(pool, "called", lease=60, claimed_ago=30)
+    assert ends(pool, 1) == {0: Completed()}
+
+
+def test_what_waited_for_a_whole_lease_is_handed_back(pool: Pool, register: Register, let_go: Event) -> None:
+    register("hangs", lambda _: let_go.wait(PATIENCE) and None)
+    register("waits", lambda _: None)
+    submit(pool, "hangs", "hangs")
+    wait_until(lambda: all(held.times_out for held in pool.held))
+    submit(pool, "waits", lease=5, claimed_ago=6)
+    pool.end_overdue(5)
+    assert ends(pool, 1) == {0: NotStarted()}
+
+
+def test_at_its_timeout_a_callback_ends_as_a_retry_and_its_late_result_is_dropped(
+    pool: Pool, register: Register, let_go: Event
+) -> None:
+    returned = Event()
+
+    def hangs(_: JobContext) -> dict[str, str]:
+        let_go.wait(PATIENCE)
+        returned.set()
+        return {"late": "result"}
+
+    register("hangs", hangs, timeout=0.05)
+    submit(pool, "hangs")
+    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    assert ends(pool, 1) == {0: Retried("timed out after 0.05 seconds")}
+    assert pool.lost_threads == 1
+    let_go.set()
+    assert returned.wait(PATIENCE)
+    wait_until(lambda: pool.lost_threads == 0)
+    assert pool.ended.empty()
+
+
+def test_another_thread_takes_the_place_of_one_that_hangs(pool: Pool, register: Register, let_go: Event) -> None:
+    meet = Barrier(2)
+    register("hangs", lambda _: let_go.wait(PATIENCE) and None, timeout=0.05)
+    register("meets", lambda _: {"place": meet.wait(PATIENCE)})
+    submit(pool, "hangs")
+    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    ends(pool, 1)
+    submit(pool, "meets", "meets")
+    assert all(isinstance(outcome, Completed) for outcome in ends(pool, 2).values())
+
+
+def test_at_its_timeout_an_async_callback_is_cancelled(pool: Pool, register: Register) -> None:
+    seen = Event()
+
+    async def hangs(_: JobContext) -> None:
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            seen.set()
+            raise
+
+    register("hangs", hangs, timeout=0.05)
+    submit(pool, "hangs")
+    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    assert ends(pool, 1) == {0: Retried("timed out after 0.05 seconds")}
+    assert seen.wait(PATIENCE)
+    assert pool.ended.empty()
+
+
+def test_the_clock_of_a_timeout_starts_when_the_callback_begins(pool: Pool, register: Register, let_go: Event) -> None:
+    register("hangs", lambda _: let_go.wait(PATIENCE) and None, timeout=60)
+    register("waits", lambda _: None, timeout=0.01)
+    submit(pool, "hangs", "hangs", "waits")
+    time.sleep(0.05)
+    pool.end_overdue(LEASE)
+    assert pool.ended.empty()
+    let_go.set()
+    assert set(ends(pool, 3).values()) == {Completed()}
+
+
+def test_handing_back_takes_what_waits_and_leaves_what_runs(pool: Pool, register: Register, let_go: Event) -> None:
+    register("hangs", lambda _: let_go.wait(PATIENCE) and None)
+    called = []
+    register("waits", called.append)
+    submit(pool, "hangs", "hangs", "waits", "waits")
+    wait_until(lambda: sum(held.times_out is not None for held in pool.held) == 2)
+    pool.hand_back_waiting()
+    assert ends(pool, 2) == {2: NotStarted(), 3: NotStarted()}
+    let_go.set()
+    assert ends(pool, 2) == {0: Completed(), 1: Completed()}
+    assert called == []
+
+
+def test_stopping_what_runs_ends_it_once(pool: Pool, register: Register, let_go: Event) -> None:
+    async def hangs_async(_: JobContext) -> None:
+        await asyncio.sleep(PATIENCE)
+
+    register("hangs", lambda _: let_go.wait(PATIENCE) and None)
+    register("hangs_async", hangs_async)
+    submit(pool, "hangs", "hangs_async")
+    wait_until(lambda: all(held.times_out for held in pool.held))
+    pool.stop_running()
+    pool.stop_running()
+    assert ends(pool, 2) == {0: Stopped(), 1: Stopped()}
+    let_go.set()
+    wait_until(lambda: pool.lost_threads == 0)
+    assert pool.ended.empty()
+
+
+def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(pool: Pool, register: Register) -> None:
+    over = Event()
+
+    async def stubborn(_: JobContext) -> Any:
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            over.set()
+        return {"late": "result"}
+
+    register("stubborn", stubborn, timeout=0.05)
+    submit(pool, "stubborn")
+    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    ends(pool, 1)
+    assert over.wait(PATIENCE)
+    time.sleep(0.02)
+    assert pool.ended.empty()
