@@ -14,6 +14,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from jobs_app.dialect import ByteCharField, UtcNow, case, case_values, dialect, marks
+from jobs_app.outcomes import json_object, storable_text
 from jobs_app.pass_run import PassRun as PassRun
 from jobs_app.registry import max_attempts
 
@@ -262,6 +263,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """`new` -> `cancelled`, for requests whose locks the caller holds."""
         return self._cancel(list(self._new_siblings(request_ids)))
 
+    def existing(self, request_ids: Collection[int]) -> set[tuple[int, int, str]]:
+        """(request id, step, name) of the rows that these requests have."""
+        return set(self.filter(request_id__in=request_ids).values_list("request_id", "step", "name"))
+
     def insert_again(self, request_id: int, step: int) -> None:
         """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock."""
         ended = self.filter(request_id=request_id, step=step).latest_attempts().exclude(status__in=SETTLED)
@@ -333,11 +338,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
         self._set_ended(ends, JobStatus.COMPLETED)
         merged: dict[int, dict[str, Any]] = {}
-        for end in sorted((e for e in ends if e.extras), key=lambda e: e.job.id):
-            of_request = merged.setdefault(end.job.request_id, json.loads(requests[end.job.request_id][2]))
+        for end in sorted((e for e in ends if e.extras and e.job.request_id in requests), key=lambda e: e.job.id):
+            of_request = merged.setdefault(end.job.request_id, json_object(requests[end.job.request_id][2]))
             of_request.update(json.loads(end.extras or "{}"))
         if merged:
-            texts = {id_: json.dumps(extras, ensure_ascii=False) for id_, extras in merged.items()}
+            texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
             with connections[self.db].cursor() as cursor:
                 cursor.execute(
                     f"UPDATE requests SET extras = {case(texts)} WHERE id IN ({marks(texts)})",
@@ -383,6 +388,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         if not request_ids:
             return set(), set()
         rows = self.filter(request_id__in=request_ids).order_by("attempt")
+        alive = {id_ for id_, (status, *_) in requests.items() if status == "Inprogress"}
         attempts, latest = set(), {}
         for request_id, step, name, attempt, status in rows.values_list(
             "request_id", "step", "name", "attempt", "status"
@@ -392,9 +398,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         failed = {
             request_id
             for (request_id, step, _), status in latest.items()
-            if status == JobStatus.FAILURE and step == requests[request_id][1]
+            if status == JobStatus.FAILURE and request_id in alive and step == requests[request_id][1]
         }
-        return failed | {id_ for id_ in request_ids if requests[id_][0] != "Inprogress"}, attempts
+        return failed | (set(request_ids) - alive), attempts
 
     def _set_ended(self, ends: Sequence[End], status: JobStatus) -> None:
         if not ends:

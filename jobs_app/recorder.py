@@ -68,7 +68,7 @@ def record_ends(
 
     try:
         won = run_transaction(work, seconds=seconds)
-    except DatabaseError as error:
+    except (DatabaseError, ValueError) as error:
         if sort_fault(error) in {Fault.LOST, Fault.CONTENTION}:
             raise
         if follow_up:
@@ -88,8 +88,8 @@ def _counts(ends: Sequence[End]) -> Counter[str]:
     return Counter(_COUNTED[end.status] for end in ends)
 
 
-def _unstorable(end: End, error: DatabaseError) -> End:
-    """What is recorded in place of an end that the database refuses. Raises the error when that was refused as well."""
+def _unstorable(end: End, error: DatabaseError | ValueError) -> End:
+    """What is recorded in place of an end that cannot be stored. Raises the error when that was refused as well."""
     if end.status == JobStatus.FAILURE:
         raise error
     log.error("job %s: its end cannot be stored (%s)", end.job.id, fault_line(error))

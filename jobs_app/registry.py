@@ -48,8 +48,10 @@ def job(
     `max_attempts`: attempts in all, from 1. `backoff`: seconds, base of the doubling wait. `timeout`: seconds that one
     attempt may take. Each defaults to its WRK_JOB_ setting. Raises ImproperlyConfigured for a name that is taken.
     """
-    if not name or len(name) > MAX_NAME_CHARACTERS:
-        raise ImproperlyConfigured(f"job name {name!r}: 1 to {MAX_NAME_CHARACTERS} characters are allowed")
+    if not name or len(name) > MAX_NAME_CHARACTERS or name != name.strip():  # the unique key ignores trailing spaces
+        raise ImproperlyConfigured(
+            f"job name {name!r}: 1 to {MAX_NAME_CHARACTERS} characters are allowed, without spaces around them"
+        )
     if (max_attempts is not None and max_attempts < 1) or (timeout is not None and timeout <= 0):
         raise ImproperlyConfigured(f"job {name}: max_attempts starts at 1, timeout above 0 seconds")
 

@@ -2,14 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from jobs_app.faults import run_transaction
+from jobs_app.faults import fault_line, run_transaction
 from jobs_app.models import DirectClaim, Job, NewJob
+from jobs_app.outcomes import storable_error
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS
 from jobs_app.registry import max_attempts, names
@@ -45,7 +46,7 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
 def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, claim: DirectClaim | None = None) -> int:
     """Starts or refuses up to `limit` due requests; answers how many. `claim`: for the jobs that it inserts."""
 
-    def work() -> dict[str, int]:
+    def work(*, may_exist: bool = False) -> dict[str, int]:
         with transaction.atomic():
             rows = Request.objects.lock_due(limit)
             if not rows:
@@ -53,14 +54,23 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
             first_steps, errors = _read_all(rows)
             started = Request.objects.start(list(first_steps), _recipes_of(rows))
             refused = Request.objects.refuse(errors)
-            _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim)
+            _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
             run.count(counts)
             return counts
 
-    counts = run_transaction(work, seconds=seconds)
+    counts = _again_if_rows_exist(work, seconds)
     run.add(counts)
     return sum(counts.values())
+
+
+def _again_if_rows_exist(work: Callable[..., dict[str, int]], seconds: float) -> dict[str, int]:
+    """A duplicate key says that somebody inserted a step's rows already: look which, and insert the others."""
+    try:
+        return run_transaction(work, seconds=seconds)
+    except IntegrityError as error:
+        log.warning("rows of a step are there already (%s)", fault_line(error))
+        return run_transaction(partial(work, may_exist=True), seconds=seconds)
 
 
 def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str]]:
@@ -72,7 +82,7 @@ def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str
         try:
             first_steps[row.id] = _steps_of(row, known)[0]
         except StepsError as error:
-            errors[row.id] = str(error)
+            errors[row.id] = storable_error(str(error))
     return first_steps, errors
 
 
@@ -95,12 +105,16 @@ def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
     return {action: to_json(recipe.steps) for action in actions if (recipe := recipe_of(action))}
 
 
-def _insert_step(steps: dict[int, tuple[int, tuple[str, ...]]], claim: DirectClaim | None) -> None:
+def _insert_step(
+    steps: dict[int, tuple[int, tuple[str, ...]]], claim: DirectClaim | None, *, may_exist: bool = False
+) -> None:
     """`new` jobs: request id -> (step, job names). A name that this release lacks waits for one that has it."""
+    there = Job.objects.existing(list(steps)) if may_exist else set()
     jobs = [
         NewJob(request_id, step, name, max_attempts(name))
         for request_id, (step, job_names) in steps.items()
         for name in job_names
+        if (request_id, step, name) not in there
     ]
     Job.objects.insert_new(jobs, claim)
 
@@ -129,28 +143,21 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
 def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:
     """Moves these requests on as far as their current step's jobs allow; answers how many moved."""
 
-    def work() -> dict[str, int]:
+    def work(*, may_exist: bool = False) -> dict[str, int]:
         with transaction.atomic():
-            counts = move_on_locked(ids)
+            counts = move_on_locked(ids, may_exist=may_exist)
             if counts:
                 run.count(counts)
             return counts
 
-    try:
-        counts = run_transaction(work, seconds=seconds)
-    except IntegrityError as error:
-        # Rows of the next step are there already, so not by us: of a batch the others move, the one is left alone.
-        if len(ids) > 1:
-            return sum(move_on(run, [id_], seconds=seconds) for id_ in ids)
-        log.error("request %s: its next step cannot be inserted (error %s)", ids[0], error.args[0])
-        return 0
+    counts = _again_if_rows_exist(work, seconds)
     run.add(counts)
     return sum(counts.values())
 
 
-def move_on_locked(ids: Sequence[int], claim: DirectClaim | None = None) -> dict[str, int]:
+def move_on_locked(ids: Sequence[int], claim: DirectClaim | None = None, *, may_exist: bool = False) -> dict[str, int]:
     """As `move_on`, inside the caller's transaction; answers what was done how often. `claim`: for the new jobs."""
-    return _apply(_decide_all(ids), claim)
+    return _apply(_decide_all(ids), claim, may_exist=may_exist)
 
 
 def _decide_all(ids: Sequence[int]) -> list[tuple[StepRow, Decision]]:
@@ -172,7 +179,9 @@ def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
     return progress.decide(steps, row.step, attempts)
 
 
-def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None) -> dict[str, int]:
+def _apply(
+    decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None, *, may_exist: bool
+) -> dict[str, int]:
     """Writes what was decided; answers what was done how often."""
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
     complete = [row.id for row, how in decisions if isinstance(how, Complete)]
@@ -182,5 +191,5 @@ def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | N
         requests_completed=Request.objects.complete(complete),  # `completed` counts jobs
         requests_failed=Request.objects.fail(errors),
     )
-    _insert_step(advance, claim)
+    _insert_step(advance, claim, may_exist=may_exist)
     return dict(+moved)

@@ -26,7 +26,6 @@ def good_status() -> str:
     return str(Request.objects.get(action="good").status)
 
 
-@pytest.mark.xfail(reason="JobQuerySet._doomed: KeyError, in every run_jobs from then on")
 def test_a_lost_job_whose_request_is_gone_does_not_stop_the_others(manage: Manage):
     off, on = (
         ("SET foreign_key_checks = 0", "SET foreign_key_checks = 1")
@@ -50,7 +49,6 @@ def test_a_lost_job_whose_request_is_gone_does_not_stop_the_others(manage: Manag
         Job.objects.filter(request_id=4711).delete()  # or the flush of the next test finds it
 
 
-@pytest.mark.xfail(reason="pick_up: the duplicate key ends every run_new_requests from then on")
 def test_a_request_set_back_to_queuing_by_hand_does_not_stop_the_others(manage: Manage):
     insert("failed", steps=json.dumps([{"name": "only", "jobs": ["fails"]}]))
     for command in ("run_new_requests", "run_jobs", "run_inprogress_requests"):
@@ -65,7 +63,6 @@ def test_a_request_set_back_to_queuing_by_hand_does_not_stop_the_others(manage: 
 
 
 @pytest.mark.sqlite  # MariaDB and MySQL refuse such JSON
-@pytest.mark.xfail(reason="the reason of the refusal quotes the surrogate: UnicodeEncodeError")
 @pytest.mark.parametrize(
     "steps", ['[{"name": "a", "jobs": ["\\ud800"]}]', '[{"name": "a", "jobs": ["noop"], "\\ud800": 1}]']
 )
@@ -80,9 +77,6 @@ def test_lone_surrogates_in_steps_do_not_stop_the_others(manage: Manage, steps: 
 
 
 @pytest.mark.sqlite
-@pytest.mark.xfail(
-    reason="JobQuerySet._complete: UnicodeEncodeError ends the recorder, and all its batch's ends are lost"
-)
 def test_lone_surrogates_in_extras_do_not_stop_the_others(manage: Manage):
     insert("odd", steps=json.dumps([{"name": "a", "jobs": ["returns_extras"]}]), extras='{"a": "\\ud800"}')
     insert("good", steps=ONE_STEP)
