@@ -77,6 +77,8 @@ class Processes:
             self._nursery.stdin.close()
         self._nursery.wait(_START_SECONDS)
         self._reader.join(_START_SECONDS)
+        if self._nursery.stdout:
+            self._nursery.stdout.close()
         self._note_ends()
 
     def start(self, *arguments: str, lives: float) -> Child:
