@@ -8,6 +8,7 @@ from django.db import connections
 
 from demo.services import Services
 from jobs_app.registry import unregister
+from tests.conftest import Manage, _environment_of_commands
 from tests.faults.life import Life, quiet_signals, register_jobs
 from tests.proxy import Proxy
 
@@ -25,7 +26,7 @@ def life(transactional_db: None, services: Services, settings: Any) -> Iterator[
 
 @pytest.fixture
 def proxy(transactional_db: None) -> Iterator[Proxy]:
-    """A proxy before the test database. This process goes around it; see `through_proxy` and `environment_through`."""
+    """A proxy before the test database. This process goes around it; see `through_proxy` and `through`."""
     database = connections["default"].settings_dict
     host, port = str(database["HOST"]), int(database["PORT"] or 3306)
     with Proxy(host if host.startswith("/") else (host, port)) as proxy:
@@ -45,7 +46,21 @@ def through_proxy(proxy: Proxy) -> Iterator[Proxy]:
     database.update(kept)
 
 
+SHORT = {"WRK_JOB_BACKOFF_BASE_SECONDS": "0", "WRK_JOB_LEASE_SECONDS": "4", "WRK_JOB_TIMEOUT_SECONDS": "2"}
+
+
 @pytest.fixture
-def environment_through(proxy: Proxy) -> dict[str, str]:
-    """For `manage`: a command that goes through the proxy."""
-    return {"DB_HOST": "127.0.0.1", "DB_PORT": str(proxy.port)}
+def manage(manage: Manage) -> Iterator[Manage]:
+    """As everywhere, with short times."""
+    direct = Manage(_environment_of_commands() | SHORT)
+    yield direct
+    direct.end_all()
+
+
+@pytest.fixture
+def through(manage: Manage, proxy: Proxy) -> Iterator[Manage]:
+    """The same, but its commands reach the database through the proxy."""
+    behind = {"DB_HOST": "127.0.0.1", "DB_PORT": str(proxy.port)}
+    through = Manage(_environment_of_commands() | SHORT | behind)
+    yield through
+    through.end_all()

@@ -113,3 +113,11 @@ def test_a_hand_back_whose_commit_is_cut_hands_back_once(
     settings.WRK_JOB_LEASE_SECONDS = lease
     assert life.said()["handed_back"] == 1
     assert_ends_as_without(life, "run_jobs")
+
+
+@ARRIVES
+@pytest.mark.xfail(strict=True, reason="run_worker's sign of life is not written by run_transaction")
+def test_a_worker_whose_sign_of_life_is_cut_carries_on(arrives: bool, life: Life, through_proxy: Proxy) -> None:
+    life.begin_with("run_worker")
+    cut = Cut(b"UPDATE passes SET counts = counts", arrives=arrives)
+    assert run_with(cut, "run_worker", life, through_proxy) == Ran()

@@ -13,7 +13,7 @@ import pytest
 from jobs_app import faults
 from requests_app import worker
 from tests.faults.clock import HastyClock
-from tests.faults.injector import TEXTS, Injector, When, every_connection_counts, injected
+from tests.faults.injector import CLOSED, TEXTS, Injector, When, every_connection_counts, injected
 from tests.faults.life import Ends, Life, Ran, Row
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -48,6 +48,8 @@ def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
             ran = life.run(name, **OPTIONS.get(name, {}))
         runs += 1
         given_up += bool(ran.error)
+        if ran.error and when is not When.FROM_THEN_ON and not _may_end(number, error, injector.sql):
+            wrong.append(f"statement {number} ({injector.sql[:100]}), {error} {when.name}: not carried on: {ran.error}")
         leave_out = COUNTED_TWICE if name == "run_worker" and when is When.AFTER else set()
         if difference := _difference(life, without.ends, leave_out):
             wrong.append(f"statement {number} ({injector.sql[:100]}), {error} {when.name}, {ran}:\n{difference}")
@@ -76,6 +78,14 @@ def _live_without(name: str, life: Life) -> Without:
     life.finish()
     _without[name] = Without(begun, counting.seen, life.ends())
     return _without[name]
+
+
+def _may_end(number: int, error: int, sql: str) -> bool:
+    """A command that finds no database where it begins says so at once; one fault later than that is carried on from.
+
+    The worker's sign of life is not yet: tests/faults/test_commit.py has that as an expected failure.
+    """
+    return (number <= 2 and error in CLOSED) or sql.startswith("UPDATE passes SET counts = counts")
 
 
 def _sample(name: str, statements: int, error: int) -> Iterator[tuple[int, When]]:

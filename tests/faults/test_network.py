@@ -1,0 +1,313 @@
+"""What a network does to the commands, as real processes behind a proxy: they carry on, or end with one line and 1."""
+
+import contextlib
+import os
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+
+from demo.services import Services
+from jobs_app import faults
+from tests.conftest import Manage
+from tests.faults.clock import HastyClock
+from tests.faults.life import PASSES, Life, Ran, steps
+from tests.proxy import Cut, Proxy
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+FULL = os.environ.get("TASKER_TEST_FULL_SWEEP") == "1"
+COMMANDS = (*PASSES, "run_worker")
+
+
+def place(count: int, *jobs_of_steps: list[str], params: str = "{}") -> None:
+    with connection.cursor() as cursor:
+        for _ in range(count):
+            cursor.execute(
+                "INSERT INTO requests (action, params, steps) VALUES ('made up', %s, %s)",
+                [params, steps(*jobs_of_steps)],
+            )
+
+
+def statuses() -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT status FROM requests")
+        return {row[0] for row in cursor.fetchall()}
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    ends_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends_at, "it never came to that"
+        time.sleep(0.01)
+
+
+def assert_one_line(ended: subprocess.CompletedProcess[str], command: str) -> None:
+    """Exit 1, and besides the log (which begins with a date) and a greeting one line, no traceback."""
+    assert ended.returncode == 1
+    lines = [line for line in ended.stderr.splitlines() if " INFO " not in line and "end it with SIGTERM" not in line]
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].startswith(f"CommandError: {command}: the database cannot be used: ")
+    assert ended.stdout == ""
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    stdout, stderr = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+# The database is not there -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_that_refuses_connections_is_one_line_and_exit_1(
+    command: str, manage: Manage, proxy: Proxy, through: Manage
+) -> None:
+    proxy.refuses = True
+    assert_one_line(through(command), command)
+
+
+def test_a_database_that_takes_connections_and_says_nothing_is_one_line_and_exit_1(
+    manage: Manage, proxy: Proxy, through: Manage
+) -> None:
+    proxy.is_black_hole = True
+    began = time.monotonic()
+    assert_one_line(through("run_jobs"), "run_jobs")
+    assert time.monotonic() - began < 15
+
+
+# The database goes while a pass runs ---------------------------------------------------------------------------------
+def resets(proxy: Proxy) -> None:
+    proxy.reset()
+
+
+def half_closes(proxy: Proxy) -> None:
+    proxy.half_close()
+
+
+def falls_silent(proxy: Proxy) -> None:
+    """Like a switch that restarts: bytes wait, and arrive in the end."""
+    proxy.is_black_hole = True
+    time.sleep(1)
+    proxy.is_black_hole = False
+
+
+def is_away_for_two_seconds(proxy: Proxy) -> None:
+    proxy.refuses = True
+    proxy.reset()
+    time.sleep(2)
+    proxy.refuses = False
+
+
+@pytest.mark.parametrize("fault", [resets, half_closes, falls_silent, is_away_for_two_seconds])
+def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
+    fault: Callable[[Proxy], None], manage: Manage, proxy: Proxy, through: Manage
+) -> None:
+    place(8, ["sleeps"], params='{"seconds": 0.5}')
+    manage("run_new_requests")
+    process = through.start("run_jobs", "--concurrency", "4")
+    until(lambda: "claimed" in _counts_in_progress())
+    fault(proxy)
+    run = ended(process)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("run_jobs claimed=8 completed=8 retry=0 failure=0 ")
+    assert "Traceback" not in run.stderr
+    manage("run_inprogress_requests")
+    assert statuses() == {"Completed"}
+
+
+def _counts_in_progress() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM jobs WHERE status = 'inprogress'")
+        return "claimed" if cursor.fetchone()[0] else ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_slow_line_slows_a_pass_and_breaks_nothing(
+    command: str, manage: Manage, proxy: Proxy, through: Manage
+) -> None:
+    proxy.latency_seconds, proxy.bytes_per_second = 0.005, 10_000
+    place(3, ["noop"], ["noop"])
+    if command in {"run_jobs", "run_inprogress_requests"}:
+        manage("run_new_requests")
+    if command == "run_inprogress_requests":
+        manage("run_jobs")
+    options = ["--max-seconds", "4"] if command == "run_worker" else []
+    run = through(command, *options)
+    assert (run.returncode, "Traceback" in run.stderr) == (0, False)
+    if command == "run_worker":
+        assert statuses() == {"Completed"}
+
+
+def test_a_database_gone_for_good_ends_the_pass_with_one_line_and_its_jobs_are_tried_again(
+    manage: Manage, proxy: Proxy, through: Manage
+) -> None:
+    place(4, ["sleeps"], params='{"seconds": 0.3}')
+    manage("run_new_requests")
+    process = through.start("run_jobs")
+    until(lambda: "claimed" in _counts_in_progress())
+    proxy.refuses = True
+    proxy.reset()
+    assert_one_line(ended(process), "run_jobs")
+    until(lambda: _ends(manage), 30)
+    assert statuses() == {"Completed"}
+
+
+def _ends(manage: Manage) -> bool:
+    for command in PASSES:
+        assert manage(command).returncode == 0
+    return statuses() <= {"Completed", "Failed"}
+
+
+def test_in_a_storm_of_resets_no_acknowledged_request_is_lost_and_all_are_completed(
+    manage: Manage, proxy: Proxy, through: Manage, life: Life
+) -> None:
+    """Two workers and a writer go through the proxy; what the writer was told is committed must all be there."""
+    workers = [through.start("run_worker") for _ in range(2)]
+    acknowledged: list[str] = []
+    stopped = threading.Event()
+    writer = threading.Thread(target=_write, args=(proxy, acknowledged, stopped))
+    writer.start()
+    until(lambda: len(life.rows("passes")) == len(workers))  # a command whose very first statement is cut ends
+    storm = time.monotonic() + (60 if FULL else 5)
+    chance = random.Random(4)
+    while time.monotonic() < storm:
+        time.sleep(chance.uniform(0.02, 0.25))
+        if chance.random() < 0.3:
+            proxy.cut = Cut(b"COMMIT", arrives=chance.random() < 0.7)
+        else:
+            proxy.reset()
+    stopped.set()
+    writer.join()
+    proxy.cut = None
+    until(lambda: statuses() == {"Completed"}, 30)
+    for worker in workers:
+        worker.terminate()
+    for run in map(ended, workers):
+        assert (run.returncode, "Traceback" in run.stderr) == (0, False), run.stderr
+    tokens = {row["token"] for row in life.rows("requests")}
+    assert set(acknowledged) <= tokens
+    assert len(acknowledged) > 10
+
+
+def _write(proxy: Proxy, acknowledged: list[str], stopped: threading.Event) -> None:
+    """Places requests over connections of its own through the proxy; a token is noted once its INSERT was answered."""
+    driver: Any = connections["default"]
+    parameters = driver.get_connection_params() | {"host": "127.0.0.1", "port": proxy.port}
+    parameters.pop("unix_socket", None)
+    made_of = steps(["returns_extras", "noop_1"], ["noop_2"])
+    number = 0
+    while not stopped.is_set():
+        with contextlib.suppress(driver.Database.Error):
+            raw = driver.Database.connect(**parameters)
+            raw.autocommit(True)
+            while not stopped.is_set():
+                number += 1
+                raw.query(
+                    f"INSERT INTO requests (token, action, steps) VALUES ('written {number}', 'made up', '{made_of}')"
+                )
+                acknowledged.append(f"written {number}")
+                time.sleep(0.02)
+
+
+# Every packet --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "not even sent"])
+@pytest.mark.parametrize("name", PASSES)
+def test_whichever_query_the_connection_is_cut_at_the_pass_carries_on(
+    name: str, arrives: bool, life: Life, through_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Really every query: also those by which a transaction begins, is rolled back, and a connection set up."""
+    monkeypatch.setattr(faults, "time", HastyClock())
+    begun = life.begin_with(name)
+    through_proxy.queries = 0
+    assert life.run(name) == Ran()
+    count = through_proxy.queries
+    life.finish()
+    without = life.ends()
+    step = 1 if FULL else max(1, count // 15)
+    for number in range(1 + random.Random(name).randrange(step), count + 1, step):
+        life.restore(begun)
+        through_proxy.queries, through_proxy.cut = 0, Cut(number=number, arrives=arrives)
+        life.run(name)
+        through_proxy.cut = None
+        life.finish()
+        life.ends().assert_same_as(without)
+        assert {word: life.said()[word] for word in life.done()} == life.done(), number
+
+
+# The services --------------------------------------------------------------------------------------------------------
+def refuse(proxy: Proxy) -> None:
+    proxy.refuses = True
+
+
+def swallow(proxy: Proxy) -> None:
+    proxy.is_black_hole = True
+
+
+def crawl(proxy: Proxy) -> None:
+    proxy.bytes_per_second = 100
+
+
+@pytest.mark.parametrize("fault", [refuse, swallow, crawl])
+def test_a_service_that_cannot_be_reached_is_tried_again_and_done_once_it_can(
+    fault: Callable[[Proxy], None], life: Life, services: Services, settings: Any
+) -> None:
+    settings.WRK_HTTP_TIMEOUT_SECONDS = 0.5
+    host, port = services.urls[0].removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        settings.URL_SERVICE1 = f"http://127.0.0.1:{proxy.port}"
+        fault(proxy)
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO requests (action, params) VALUES ('delete_user', '{\"id\": 7}')")
+        assert life.run("run_new_requests") == life.run("run_jobs") == Ran()
+        assert [(row["name"], row["status"]) for row in life.rows("jobs")] == [
+            ("service1_get_user", "retry"),
+            ("service1_get_user", "new"),
+        ]
+        proxy.refuses = proxy.is_black_hole = False
+        proxy.bytes_per_second = None
+        proxy.reset()
+        life.finish()
+    assert statuses() == {"Completed"}
+    assert 7 not in services.users(1)
+
+
+def test_a_slow_service_is_waited_for(life: Life, services: Services, settings: Any) -> None:
+    host, port = services.urls[0].removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        proxy.latency_seconds, proxy.bytes_per_second = 0.05, 10_000
+        settings.URL_SERVICE1 = f"http://127.0.0.1:{proxy.port}"
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO requests (action, params) VALUES ('delete_user', '{\"id\": 7}')")
+        life.finish()
+    assert statuses() == {"Completed"}
+    assert [row["attempt"] for row in life.rows("jobs")] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("how", [Proxy.reset, Proxy.half_close])
+def test_a_call_that_is_cut_in_the_middle_is_tried_again(
+    how: Callable[[Proxy], None], life: Life, services: Services, settings: Any
+) -> None:
+    host, port = services.urls[0].removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        settings.URL_SERVICE1 = f"http://127.0.0.1:{proxy.port}"
+        proxy.latency_seconds = 0.3
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO requests (action, params) VALUES ('delete_user', '{\"id\": 7}')")
+        life.run("run_new_requests")
+        cutting = threading.Thread(target=_once_connected, args=(proxy, how))
+        cutting.start()
+        assert life.run("run_jobs") == Ran()
+        cutting.join()
+        assert [row["status"] for row in life.rows("jobs")] == ["retry", "new"]
+        proxy.latency_seconds = 0.0
+        life.finish()
+    assert statuses() == {"Completed"}
+
+
+def _once_connected(proxy: Proxy, how: Callable[[Proxy], None]) -> None:
+    until(lambda: proxy.connections > 0)
+    how(proxy)
