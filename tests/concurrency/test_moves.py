@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -36,9 +37,10 @@ def run(transactional_db: None) -> RunRecord:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_wrong_at_the_end(transactional_db: None) -> Iterator[None]:
+def _nothing_is_wrong_at_the_end(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
     yield
-    assert [str(finding) for finding in findings(Tally())] == []
+    if not request.node.get_closest_marker("xfail"):
+        assert [str(finding) for finding in findings(Tally())] == []
 
 
 def reap(run: RunRecord) -> None:
@@ -296,22 +298,16 @@ def test_an_advance_whose_answer_was_lost_is_not_made_again(run: RunRecord):
         assert statuses(request) == {"noop": ["completed"], "noop_1@1": ["new"]}
 
 
-def test_a_next_step_that_is_there_already_holds_up_its_own_request_only(
-    run: RunRecord, caplog: pytest.LogCaptureFixture
-):
-    odd, good = (add_request(["noop"], ["noop_1"]) for _ in range(2))
+def test_rows_of_a_next_step_that_are_there_already_are_kept_and_hold_up_nobody(run: RunRecord):
+    odd, good = (add_request(["noop"], ["noop_1", "noop_2"]) for _ in range(2))
     for request in (odd, good):
         add_job(request, "noop", "completed")
-    stray = add_job(odd, "noop_1", step=1)
+    add_job(odd, "noop_1", step=1)
 
-    assert move_on(run, [odd, good]) == 1
+    assert move_on(run, [odd, good]) == 2
 
-    assert [record.getMessage() for record in caplog.records] == [
-        f"request {odd}: its next step cannot be inserted (error 1062)"
-    ]
-    assert (status_of(odd), statuses(good)) == ("Inprogress", {"noop": ["completed"], "noop_1@1": ["new"]})
-    assert any("it was made while its request is at step 0" in str(finding) for finding in findings(Tally()))
-    Job.objects.filter(pk=stray.id).delete()
+    moved = {"noop": ["completed"], "noop_1@1": ["new"], "noop_2@1": ["new"]}
+    assert (statuses(odd), statuses(good)) == (moved, moved)
 
 
 def test_a_failure_that_was_made_good_by_hand_fails_the_request_no_more(run: RunRecord):
@@ -346,6 +342,97 @@ def test_a_failure_that_was_made_good_by_hand_fails_the_request_no_more(run: Run
 
 def _claimed(job: Job) -> Any:
     return Job.objects.with_requests(job.claimed_by or "", [job.pk])[0][0]
+
+
+# Verbs of an operator -------------------------------------------------------------------------------------------------
+def token_of(request: int) -> str:
+    return str(Request.objects.get(pk=request).token)
+
+
+def finish(run: RunRecord, request: int) -> None:
+    """Claims and completes whatever of it is due, and moves it on."""
+    for _ in range(3):
+        Job.objects.claim(claim := str(uuid4()), 10, 300)
+        held = Job.objects.filter(request_id=request, claimed_by=claim)
+        if ends := [End(_claimed(job), JobStatus.COMPLETED) for job in held]:
+            record_ends(ends, run)
+        run_inprogress_requests(Stop(), run)
+
+
+def failed_request(run: RunRecord) -> int:
+    """One job failed, one lost its lease, one was cancelled before it began; nobody retried them."""
+    request = add_request(["records", "records_1", "records_2"])
+    fails = add_job(request, "records", "inprogress")
+    add_job(request, "records_1", "inprogress", lease=-1)
+    add_job(request, "records_2")
+    record_ends([end_of(fails, Failed("no"))], run)
+    reap(run)
+    run_inprogress_requests(Stop(), run)
+    assert status_of(request) == "Failed"
+    return request
+
+
+def test_a_retry_by_hand_brings_every_job_of_the_step_back_and_is_seen_whole(run: RunRecord):
+    request = failed_request(run)
+    token = token_of(request)
+    with Actor(lambda: Request.objects.retry_failed(token), stop_before="INSERT INTO jobs") as hand:
+        assert hand.stands
+        run_inprogress_requests(Stop(), run)  # in the midst of it
+        with Actor(lambda: Request.objects.retry_failed(token)) as twice:
+            assert hand.go_on() is True
+            assert twice.go_on() is False
+
+    again = {"records": ["failure", "new"], "records_1": ["retry", "new"], "records_2": ["cancelled", "new"]}
+    assert statuses(request) == again
+    finish(run, request)
+    assert status_of(request) == "Completed"
+
+
+def test_a_retry_by_hand_of_a_refused_request_has_it_picked_up_anew(run: RunRecord):
+    request = add_request(["no such job"], status="Queuing")
+    pick_up(run, 10)
+    assert status_of(request) == "Failed"
+    Request.objects.filter(pk=request).update(steps=[{"name": "only", "jobs": ["noop"]}])
+
+    token = token_of(request)
+    with Actor(lambda: Request.objects.retry_failed(token)) as hand:
+        assert hand.go_on()
+    assert status_of(request) == "Queuing"
+    assert pick_up(run, 10) == 1
+    finish(run, request)
+    assert (status_of(request), statuses(request)) == ("Completed", {"noop": ["completed"]})
+
+
+@pytest.mark.xfail(
+    reason="complete_job of an Inprogress request leaves the cancelled siblings without successor: stuck"
+)
+def test_a_job_done_by_hand_beside_running_ones_brings_its_cancelled_siblings_back(run: RunRecord):
+    request = add_request(["records", "records_1", "records_2"])
+    fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
+    add_job(request, "records_2")
+    record_ends([end_of(fails, Failed("no"))], run)
+    assert statuses(request) == {"records": ["failure"], "records_1": ["inprogress"], "records_2": ["cancelled"]}
+
+    token = token_of(request)
+    with Actor(lambda: Request.objects.complete_job(token, "records", {"done": "by hand"})) as hand:
+        assert hand.go_on()
+    record_ends([End(runs, JobStatus.COMPLETED)], run)
+    finish(run, request)
+
+    assert status_of(request) == "Completed"
+    assert statuses(request)["records_2"] == ["cancelled", "completed"]
+
+
+def test_a_job_that_is_claimed_while_it_is_done_by_hand_is_left_to_its_claim(run: RunRecord):
+    request = add_request(["records"])
+    add_job(request, "records")
+    token = token_of(request)
+    with Actor(lambda: Request.objects.complete_job(token, "records", None), stop_before=r"UPDATE `jobs`") as hand:
+        assert hand.stands
+        assert len(Job.objects.claim("a worker's", 10, 300)) == 1
+        assert hand.go_on() is False
+
+    assert statuses(request) == {"records": ["inprogress"]}
 
 
 def test_two_pick_ups_that_meet_insert_each_job_once(run: RunRecord):
