@@ -1,0 +1,337 @@
+"""The commands as processes: printed lines, exit codes, what they say when they cannot. run_jobs: tests/jobs_app."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from demo.services import Services
+from jobs_app.models import Job
+from jobs_app.pass_run import PassRun
+from requests_app.models import Request
+from tests.conftest import Manage
+from tests.factories import insert_raw, make_job, make_request, seconds_from_now, statuses
+
+PATIENCE = 20.0
+PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
+COMMANDS = [*[[name] for name in (*PASSES, "run_worker")], ["submit_request", "delete_user"], ["show_request", "token"]]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    return process.returncode, stdout, stderr
+
+
+def all_of(manage: Manage, commands: list[list[str]], **environment: str) -> list[tuple[int, str, str]]:
+    """Runs these commands side by side."""
+    return [ended(process) for process in [manage.start(*command, **environment) for command in commands]]
+
+
+# The passes -----------------------------------------------------------------------------------------------------------
+def test_run_new_requests_says_what_it_started_and_refused(manage: Manage) -> None:
+    for _ in range(2):
+        make_request()
+    insert_raw(steps="[]")
+    make_request(due_in=60)
+    done = manage("run_new_requests")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"run_new_requests started=2 refused=1 seconds=\d+\.\d\n", done.stdout)
+    idle = manage("run_new_requests", "--limit", "5", "--max-seconds", "10")
+    assert re.fullmatch(r"run_new_requests started=0 refused=0 seconds=\d+\.\d\n", idle.stdout)
+
+
+def test_run_inprogress_requests_says_how_requests_moved(manage: Manage) -> None:
+    for steps, status in ([["noop"], ["noop"]], "completed"), ([["noop"]], "completed"), ([["noop"]], "failure"):
+        make_job(make_request("Inprogress", *steps), "noop", status)
+    done = manage("run_inprogress_requests")
+    assert (done.returncode, done.stderr) == (0, "")
+    line = r"run_inprogress_requests advanced=1 requests_completed=1 requests_failed=1 seconds=\d+\.\d\n"
+    assert re.fullmatch(line, done.stdout)
+
+
+def test_when_switched_off_the_passes_say_so_do_nothing_and_exit_0(manage: Manage) -> None:
+    request = make_request()
+    commands = [[name] for name in (*PASSES, "run_worker")]
+    for [name], outcome in zip(commands, all_of(manage, commands, WRK_ENABLED="false"), strict=True):
+        assert outcome == (0, f"{name} does nothing: WRK_ENABLED is false\n", "")
+    request.refresh_from_db()
+    assert request.status == "Queuing"
+    assert not PassRun.objects.exists()
+
+
+def test_without_the_database_every_command_is_one_clear_line_and_exit_1(manage: Manage, tmp_path: Path) -> None:
+    nowhere = {"DB_HOST": str(tmp_path / "no.sock")} if connection.vendor == "mysql" else {}
+    for command, (code, stdout, stderr) in zip(
+        COMMANDS, all_of(manage, COMMANDS, WRK_SQLITE_FILE=str(tmp_path), **nowhere), strict=True
+    ):
+        assert (code, stdout) == (1, ""), command
+        lines = stderr.strip().splitlines()
+        assert len(lines) == 1, (command, stderr)
+        assert "database" in lines[0] or "could not be placed" in lines[0]
+        assert "unable to open" in lines[0] or "connect" in lines[0].lower()
+
+
+@pytest.fixture
+def empty_database(transactional_db: None, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a database without any table."""
+    if connection.vendor == "sqlite":
+        yield {"WRK_SQLITE_FILE": str(tmp_path / "empty.sqlite3")}
+        return
+    name = f"{connection.settings_dict['NAME']}_empty"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        yield {"DB_NAME": name}
+        cursor.execute(f"DROP DATABASE {name}")
+
+
+def test_without_the_tables_every_command_says_so_in_one_line_and_exit_1(
+    manage: Manage, empty_database: dict[str, str]
+) -> None:
+    commands = [["run_jobs"], ["submit_request", "delete_user"], ["show_request", "token"]]
+    outcomes = all_of(manage, commands, **empty_database)
+    for command, (code, stdout, stderr) in zip(commands, outcomes, strict=True):
+        assert (code, stdout) == (1, ""), command
+        assert len(stderr.strip().splitlines()) == 1, (command, stderr)
+        assert "requests" in stderr or "tables" in stderr, command
+    remedy = "run_jobs: the database's tables are missing or old: run `python manage.py migrate`"
+    assert outcomes[0][2].strip().endswith(remedy)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run_new_requests", "--limit", "0"],
+        ["run_new_requests", "--concurrency", "2"],
+        ["run_inprogress_requests", "--limit", "x"],
+        ["run_inprogress_requests", "--max-seconds", ""],
+        ["run_worker", "--concurrency", "0"],
+        ["run_worker", "--limit", "5"],
+        ["submit_request"],
+        ["submit_request", "nope"],
+        ["submit_request", "delete_user", "--params", "{"],
+        ["submit_request", "delete_user", "--params", "[7]"],
+        ["submit_request", "delete_user", "--params", "null"],
+        ["submit_request", "delete_user", "--token", ""],
+        ["submit_request", "delete_user", "--token", "x" * 65],
+        ["show_request"],
+        ["show_request", "a", "b"],
+    ],
+    ids=lambda command: " ".join(command)[:60],
+)
+def test_wrong_usage_is_exit_2_with_a_reason(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    name = command[0]
+    module = import_module(f"requests_app.management.commands.{name}")
+    with pytest.raises(SystemExit) as stopped:
+        module.Command().run_from_argv(["manage.py", *command])
+    assert stopped.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith((f"manage.py {name}: error: ", "CommandError: "))
+
+
+# submit_request -------------------------------------------------------------------------------------------------------
+def test_a_request_is_placed_as_by_an_insert_and_its_token_printed(manage: Manage) -> None:
+    placed = manage("submit_request", "delete_user", "--params", '{"id": 7}')
+    request = Request.objects.get()
+    assert (placed.returncode, placed.stdout, placed.stderr) == (0, f"{request.token}\n", "")
+    assert (request.action, request.params, request.status, request.steps) == (
+        "delete_user",
+        {"id": 7},
+        "Queuing",
+        None,
+    )
+    assert abs(seconds_from_now(request.due_at)) < 30
+
+
+def test_a_token_is_taken_once(manage: Manage) -> None:
+    first = manage("submit_request", "delete_user", "--token", "order 4711 é")
+    assert (first.returncode, first.stdout) == (0, "order 4711 é\n")
+    second = manage("submit_request", "delete_user", "--token", "order 4711 é")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert "there is a request with token order 4711 é already" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    assert Request.objects.count() == 1
+
+
+def test_waiting_ends_0_for_completed_and_3_for_failed_with_progress_meanwhile(
+    services: Services, manage: Manage
+) -> None:
+    worker = manage.start("run_worker")
+    commands = [["submit_request", "delete_user", "--params", p, "--wait"] for p in ('{"id": 7}', '{"id": "seven"}')]
+    (good, token, said), (bad, _, why) = all_of(manage, commands)
+    worker.send_signal(signal.SIGTERM)
+    assert (good, bad) == (0, 3), (said, why)
+    assert Request.objects.get(token=token.strip()).status == "Completed"
+    assert said.strip().splitlines()[-1] == "Completed"
+    assert why.strip().splitlines()[-1].startswith("Failed: service1_get_user failed: params.id: an integer is needed")
+    assert ended(worker)[0] == 0
+
+
+def test_waiting_ends_3_when_the_request_is_cancelled(manage: Manage) -> None:
+    waiting = manage.start("submit_request", "delete_user", "--token", "mine", "--wait")
+    wait_until(lambda: Request.objects.filter(token="mine").exists())
+    time.sleep(0.3)
+    assert waiting.poll() is None
+    Request.objects.cancel("mine")
+    code, stdout, stderr = ended(waiting)
+    assert (code, stdout) == (3, "mine\n")
+    assert "waits for its pick-up by run_new_requests" in stderr
+    assert stderr.strip().splitlines()[-1] == "Cancelled"
+
+
+@pytest.mark.integration
+def test_waiting_outlives_a_lost_connection(manage: Manage) -> None:
+    waiting = manage.start("submit_request", "delete_user", "--token", "mine", "--wait")
+    wait_until(lambda: Request.objects.filter(token="mine").exists())
+    time.sleep(0.3)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()",
+            [connection.settings_dict["NAME"]],
+        )
+        for (number,) in cursor.fetchall():
+            cursor.execute(f"KILL {int(number)}")
+    time.sleep(0.5)
+    Request.objects.cancel("mine")
+    code, _, stderr = ended(waiting)
+    assert "Traceback" not in stderr
+    assert code == 3
+
+
+# show_request ---------------------------------------------------------------------------------------------------------
+def test_show_request_prints_steps_attempts_and_what_it_waits_for(manage: Manage) -> None:
+    request = make_request("Inprogress", ["noop", "noop_1"], ["noop_2"], token="mine")
+    make_job(request, "noop", "retry", error="answered 503\nTraceback: long")
+    make_job(request, "noop", "new", attempt=2, due_in=3600)
+    make_job(request, "noop_1", "completed")
+    shown = manage("show_request", "mine")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    text = shown.stdout
+    assert text.startswith("made_up  mine  Inprogress\n")
+    assert re.search(
+        r"^It waits until .* to try noop \(attempt 2\) again \(attempt 1: answered 503\)\.$", text, re.MULTILINE
+    )
+    assert re.search(r"^step 0  step 0  <- here$", text, re.MULTILINE)
+    assert re.search(
+        r"^  noop    attempt 1   retry       began \d{4}-\d\d-\d\dT\S+Z  \d+\.\d{3} s$", text, re.MULTILINE
+    )
+    assert re.search(r"^ +answered 503$", text, re.MULTILINE)
+    assert re.search(r"^  noop    attempt 2   new         due \d{4}-", text, re.MULTILINE)
+    assert re.search(r"^  noop_1  attempt 1   completed   began ", text, re.MULTILINE)
+    assert re.search(r"^step 1  step 1\n  not begun$", text, re.MULTILINE)
+    assert "long" not in text
+
+
+def test_show_request_as_json_has_everything_that_is_stored(manage: Manage) -> None:
+    request = make_request("Inprogress", ["noop"], token="mine", params={"id": 7}, extras={"é": [1]})
+    job = make_job(request, "noop", "retry", error="answered 503\nTraceback")
+    shown = json.loads(manage("show_request", "mine", "--json").stdout)
+    assert shown.keys() > {field.name for field in Request._meta.concrete_fields}
+    assert (shown["token"], shown["params"], shown["extras"]) == ("mine", {"id": 7}, {"é": [1]})
+    assert shown["steps"] == [{"name": "step 0", "jobs": ["noop"]}]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown["due_at"])
+    assert shown["why"].startswith("It does not add up")
+    [attempt] = shown["jobs"]
+    assert (attempt["id"], attempt["error"], attempt["status"]) == (job.id, "answered 503\nTraceback", "retry")
+
+
+def test_a_request_that_is_not_there_is_exit_1(manage: Manage) -> None:
+    make_request(token="Mine")
+    shown = manage("show_request", "mine")
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == "CommandError: there is no request with token mine\n"
+
+
+@pytest.mark.parametrize("steps", [None, 7, {"a": 1}, [7, None], [{"name": 7}]])
+def test_show_request_shows_what_is_odd_too(steps: object, capsys: pytest.CaptureFixture[str], db: None) -> None:
+    request = make_request("Inprogress", token="odd", steps=steps)
+    make_job(request, "noop", "completed")
+    module = import_module("requests_app.management.commands.show_request")
+    module.Command().execute(token="odd", json=False, no_color=True, force_color=False, skip_checks=True)
+    said = capsys.readouterr().out
+    assert "noop  attempt 1" in said
+
+
+# run_worker -----------------------------------------------------------------------------------------------------------
+def test_run_worker_brings_requests_all_the_way_and_sigterm_ends_it_with_exit_0(
+    manage: Manage, record_file: Path
+) -> None:
+    worker = manage.start("run_worker")
+    requests = [make_request("Queuing", ["records", "records_1"], ["async_noop"], ["records_2"]) for _ in range(5)]
+    bad = insert_raw(steps="[]")
+    wait_until(lambda: Request.objects.filter(status="Completed").count() == 5)
+    assert Request.objects.get(pk=bad).status == "Failed"
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    code, stdout, stderr = ended(worker)
+    assert code == 0, stderr
+    assert time.monotonic() - began < 5
+    assert re.match(r"run_worker started=5 claimed=20 completed=20 retry=0 failure=0 .*seconds=\d+\.\d\n$", stdout)
+    assert len(record_file.read_text().splitlines()) == 15
+    assert set(statuses(requests[0]).values()) == {"completed"}
+
+
+def test_run_worker_lets_what_runs_finish_and_hands_the_rest_back(manage: Manage, record_file: Path) -> None:
+    for _ in range(20):
+        make_request("Queuing", ["records"], ["noop"], params={"seconds": 1})
+    worker = manage.start("run_worker", "--concurrency", "2")
+    wait_until(lambda: len(record_file.read_text().splitlines()) == 2)
+    worker.send_signal(signal.SIGTERM)
+    code, stdout, stderr = ended(worker)
+    assert code == 0, stderr
+    assert len(record_file.read_text().splitlines()) == 2
+    assert Job.objects.filter(name="records", status="completed").count() == 2
+    others = Job.objects.exclude(status="completed")
+    assert set(others.values_list("status", "attempt", "claimed_by", "started_at")) == {("new", 1, None, None)}
+    assert "completed=2" in stdout
+
+
+def test_run_worker_ends_what_outlives_the_grace_period_as_a_retry(manage: Manage) -> None:
+    request = make_request("Queuing", ["sleeps", "async_sleeps"], params={"seconds": 60})
+    worker = manage.start("run_worker", WRK_STOP_GRACE_SECONDS="0.3")
+    wait_until(lambda: Job.objects.filter(status="inprogress").count() == 2)
+    time.sleep(0.2)
+    worker.send_signal(signal.SIGTERM)
+    code, stdout, stderr = ended(worker)
+    assert code == 0, stderr
+    assert statuses(request) == {
+        ("sleeps", 1): "retry",
+        ("async_sleeps", 1): "retry",
+        ("sleeps", 2): "new",
+        ("async_sleeps", 2): "new",
+    }
+    assert set(Job.objects.filter(status="new").values_list("last_attempt", flat=True)) == {11}
+    assert set(Job.objects.filter(status="retry").values_list("error", flat=True)) == {"worker stopped"}
+    assert "retry=2" in stdout
+
+
+def test_a_second_sigterm_ends_run_worker_at_once(manage: Manage) -> None:
+    request = make_request("Queuing", ["sleeps"], params={"seconds": 60})
+    worker = manage.start("run_worker")
+    wait_until(lambda: Job.objects.filter(status="inprogress").count() == 1)
+    time.sleep(0.1)
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
+    assert ended(worker)[0] == 128 + signal.SIGTERM
+    assert statuses(request) == {("sleeps", 1): "inprogress"}
+
+
+def test_run_worker_ends_after_its_seconds(manage: Manage) -> None:
+    done = manage("run_worker", "--max-seconds", "0.5", timeout=PATIENCE)
+    assert done.returncode == 0
+    assert re.fullmatch(r"run_worker started=0 claimed=0 completed=0 retry=0 failure=0 seconds=\d+\.\d\n", done.stdout)
