@@ -1,0 +1,60 @@
+"""What docs/moves.md and docs/running.md name is there, under that name: code, settings, commands, flags."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import get_commands, load_command_class
+
+from jobs_app.models import JobQuerySet
+from requests_app.models import RequestQuerySet
+from tests.docs.blocks import document
+
+BASE_DIR = Path(settings.BASE_DIR)
+CODE = "\n".join(file.read_text() for app in ("jobs_app", "requests_app") for file in (BASE_DIR / app).rglob("*.py"))
+_OF_A_CLASS = re.compile(r"`(?:\w+\.)?(\w{4,})(?:\(.*?\))?`")
+_PATH = re.compile(r"`((?:jobs_app|requests_app|tasker_site|tests|deploy)/[\w/.]*)`")
+
+
+@pytest.mark.parametrize("name", sorted(set(_OF_A_CLASS.findall(document("moves.md")))))
+def test_moves_names_what_is_in_the_code(name: str):
+    assert re.search(rf"\b{name}\b", CODE)
+
+
+@pytest.mark.parametrize("queryset", [JobQuerySet, RequestQuerySet])
+def test_moves_names_every_move(queryset: type):
+    source = (BASE_DIR / f"{queryset.__module__.replace('.', '/')}.py").read_text()
+    body = source.partition(f"class {queryset.__name__}")[2].partition("# Moves ---")[2].partition("# The parts of")[0]
+    moves = re.findall(r"^    def ([a-z]\w+)", body.partition("\nclass ")[0], re.MULTILINE)
+    assert moves
+    assert {move for move in moves if move not in document("moves.md")} <= {"existing", "with_requests"}  # these read
+
+
+@pytest.mark.parametrize("name", ["moves.md", "running.md", "placing-requests.md"])
+def test_files_that_are_named_exist(name: str):
+    assert [path for path in _PATH.findall(document(name)) if not (BASE_DIR / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(WRK_\w+)`", document("running.md")))))
+def test_running_names_settings_that_exist(name: str):
+    assert hasattr(settings, name)
+
+
+def _commands() -> dict[str, str]:
+    """By command: the table's cell of its flags."""
+    rows = re.findall(r"^\| `(\w+)[^|]*` \|([^|]*)\|", document("running.md"), re.MULTILINE)
+    return {name: flags for name, flags in rows if name in get_commands()}
+
+
+def test_every_command_is_in_some_document():
+    documents = "\n".join(file.read_text() for file in (BASE_DIR / "docs").glob("*.md"))
+    ours = [name for name, app in get_commands().items() if app in {"jobs_app", "requests_app"}]
+    assert [name for name in ours if name not in documents] == []
+
+
+@pytest.mark.parametrize("name", _commands())
+def test_running_lists_the_flags_of_a_command(name: str):
+    parser = load_command_class(str(get_commands()[name]), name).create_parser("manage.py", name)
+    known = {option for action in parser._actions for option in action.option_strings}
+    assert set(re.findall(r"--[a-z-]+", _commands()[name])) <= known
