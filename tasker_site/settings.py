@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasker_site.environment import Environment
+from tasker_site.mysql.addresses import is_list, read_addresses
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR / ".env")
@@ -58,13 +59,20 @@ SQLITE_FILE = env.text("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3
 
 
 def _mysql() -> dict[str, Any]:
-    """MariaDB 10.6+ or MySQL 8.0+. DB_HOST may be the path of a socket."""
+    """MariaDB 10.6+ or MySQL 8.0+. DB_HOST may be the path of a socket, or a list of a cluster's addresses."""
+    host = env.text("DB_HOST", required=True)
+    port = env.integer("DB_PORT", 3306, at_least=1, at_most=65535, required=True)
+    if is_list(host):
+        try:
+            read_addresses(host, port)
+        except ValueError as fault:
+            env.faults.append(f"DB_HOST: {fault}")
     return {
-        "ENGINE": "django.db.backends.mysql",
+        "ENGINE": "tasker_site.mysql" if is_list(host) else "django.db.backends.mysql",
         "USER": env.text("DB_USER", required=True),
         "PASSWORD": env.text("DB_PASS", required=True, may_be_empty=True),
-        "HOST": env.text("DB_HOST", required=True),
-        "PORT": env.integer("DB_PORT", 3306, at_least=1, at_most=65535, required=True),
+        "HOST": host,
+        "PORT": port,
         "NAME": env.text("DB_NAME", required=True),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
