@@ -1,0 +1,161 @@
+"""The life of requests as a small pure model: what the tables must say after each pass, kill, verb and hour.
+
+No database, no clock, no threads. A job's callback behaves by its name and attempt alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+MAX_ATTEMPTS = 3
+COMPLETES, FAILS, RETRIES, RAISES, SLOW = "returns_extras", "fails", "retries", "raises", "slow_to_the_end"
+JOBS = (COMPLETES, FAILS, RETRIES, RAISES, SLOW)
+SUCCEEDS_AT = 2  # RETRIES does, in its second attempt
+
+
+@dataclass
+class Attempt:
+    status: str = "new"
+    due: bool = True
+    lost: bool = False  # its lease is over
+    last: int = MAX_ATTEMPTS
+
+    @property
+    def open(self) -> bool:
+        return self.status in {"new", "inprogress"}
+
+
+@dataclass
+class ModelRequest:
+    token: str
+    steps: list[list[str]]  # empty: of no shape, to be refused
+    status: str = "Queuing"
+    step: int = 0
+    jobs: dict[tuple[int, str], list[Attempt]] = field(default_factory=dict)
+    extras: dict[str, int] = field(default_factory=dict)
+
+    def current(self) -> dict[str, list[Attempt]]:
+        return {name: attempts for (step, name), attempts in self.jobs.items() if step == self.step}
+
+    def doomed(self) -> bool:
+        failed = any(attempts[-1].status == "failure" for attempts in self.current().values())
+        return failed or self.status != "Inprogress"
+
+    def begin_step(self, step: int) -> None:
+        self.step = step
+        self.jobs |= {(step, name): [Attempt()] for name in self.steps[step]}
+
+    # How attempts end ------------------------------------------------------------------------------------------------
+    def complete(self, place: tuple[int, str], attempt: int) -> None:
+        self.jobs[place][attempt - 1].status = "completed"
+        if place[1] in {COMPLETES, RETRIES}:
+            self.extras[place[1]] = attempt
+
+    def fail(self, place: tuple[int, str], attempt: int) -> None:
+        self.jobs[place][attempt - 1].status = "failure"
+        self.cancel_new()
+
+    def retry(self, place: tuple[int, str], attempt: int) -> None:
+        ended = self.jobs[place][attempt - 1]
+        ended.status = "retry"
+        if not self.doomed():
+            self.jobs[place].append(Attempt(due=False, last=ended.last))
+
+    def cancel_new(self) -> None:
+        for attempts in self.jobs.values():
+            if attempts[-1].status == "new":
+                attempts[-1].status = "cancelled"
+
+    # What is compared ------------------------------------------------------------------------------------------------
+    def seen(self) -> tuple[object, ...]:
+        failed = any(attempts[-1].status == "failure" for attempts in self.current().values())
+        jobs = {place: canonical([a.status for a in attempts], failed=failed) for place, attempts in self.jobs.items()}
+        return self.status, self.step, jobs, self.extras
+
+
+def canonical(statuses: list[str], *, failed: bool) -> list[str]:
+    """A retry recorded before its sibling's failure has a successor, which that cancels; one after it has none."""
+    return statuses[:-1] if failed and statuses[-2:] == ["retry", "cancelled"] else statuses
+
+
+@dataclass
+class Model:
+    requests: dict[str, ModelRequest] = field(default_factory=dict)
+
+    def attempts(self, status: str) -> Iterator[tuple[ModelRequest, tuple[int, str], int, Attempt]]:
+        """All latest attempts of this status: (request, (step, name), attempt, its state)."""
+        for request in self.requests.values():
+            for place, attempts in request.jobs.items():
+                if attempts[-1].status == status:
+                    yield request, place, len(attempts), attempts[-1]
+
+    # Passes ----------------------------------------------------------------------------------------------------------
+    def run_new_requests(self) -> None:
+        for request in self.requests.values():
+            if request.status == "Queuing":
+                request.status = "Inprogress" if request.steps else "Failed"
+                if request.steps:
+                    request.begin_step(0)
+
+    def run_jobs(self) -> None:
+        self._end_lost_leases()
+        begun = [found for found in self.attempts("new") if found[3].due]
+        for _, _, _, state in begun:
+            state.status = "inprogress"
+        ends = [
+            (request, place, attempt, _outcome(place[1], attempt, state)) for request, place, attempt, state in begun
+        ]
+        self._record(ends)
+
+    def _end_lost_leases(self) -> None:
+        lost = [found for found in self.attempts("inprogress") if found[3].lost]
+        self._record([(request, place, n, "failure" if n >= a.last else "retry") for request, place, n, a in lost])
+
+    def _record(self, ends: list[tuple[ModelRequest, tuple[int, str], int, str]]) -> None:
+        """Failures before retries, as in one batch."""
+        for kind in ("completed", "failure", "retry"):
+            for request, place, attempt, how in ends:
+                if how == kind:
+                    {"completed": request.complete, "failure": request.fail, "retry": request.retry}[how](
+                        place, attempt
+                    )
+
+    def run_inprogress_requests(self) -> None:
+        for request in self.requests.values():
+            latest = [attempts[-1] for attempts in request.current().values()]
+            if request.status != "Inprogress" or any(attempt.open for attempt in latest):
+                continue
+            if any(attempt.status == "failure" for attempt in latest):
+                request.status = "Failed"
+            elif all(attempt.status == "completed" for attempt in latest):
+                if request.step + 1 < len(request.steps):
+                    request.begin_step(request.step + 1)
+                else:
+                    request.status = "Completed"
+
+    # Verbs -----------------------------------------------------------------------------------------------------------
+    def cancel(self, request: ModelRequest) -> bool:
+        if request.status not in {"Queuing", "Inprogress"}:
+            return False
+        request.status = "Cancelled"
+        request.cancel_new()
+        return True
+
+    def retry_failed(self, request: ModelRequest) -> bool:
+        if request.status != "Failed":
+            return False
+        request.status = "Inprogress" if request.current() else "Queuing"
+        for attempts in request.current().values():
+            if attempts[-1].status in {"failure", "retry", "cancelled"}:
+                attempts.append(Attempt(last=len(attempts) + MAX_ATTEMPTS))
+        return True
+
+
+def _outcome(name: str, attempt: int, state: Attempt) -> str:
+    match name:
+        case "returns_extras":
+            return "completed"
+        case "fails":
+            return "failure"
+        case "retries" if attempt == SUCCEEDS_AT:
+            return "completed"
+    return "failure" if attempt >= state.last else "retry"

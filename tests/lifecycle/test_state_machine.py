@@ -1,0 +1,208 @@
+"""Random lives of requests on the real database: after every step the tables say what a small pure model says."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs_app.dialect import dialect
+from jobs_app.models import ClaimedJob, End, Job, JobStatus
+from jobs_app.outcomes import JobContext
+from jobs_app.pass_run import PassRun, RunRecord
+from jobs_app.passes import run_jobs
+from jobs_app.recorder import record_ends
+from jobs_app.registry import job, unregister
+from jobs_app.stopping import Stop
+from requests_app.models import Request
+from requests_app.passes import run_inprogress_requests, run_new_requests
+from requests_app.verify import Tally, findings
+from tests.lifecycle.model import JOBS, MAX_ATTEMPTS, SLOW, SUCCEEDS_AT, Model, ModelRequest, canonical
+
+MOST_REQUESTS = 5
+EXAMPLES, STEPS = 40, 25
+
+_steps = st.lists(st.lists(st.sampled_from(JOBS), min_size=1, max_size=3, unique=True), min_size=1, max_size=3)
+
+
+class Life(RuleBasedStateMachine):
+    """`model` says what must be; the rules do it to both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.dead: list[ClaimedJob] = []  # held by processes that were killed, and may yet speak
+
+    @initialize()
+    def empty_tables(self) -> None:
+        Job.objects.all().delete()
+        Request.objects.all().delete()
+        PassRun.objects.all().delete()
+
+    # Requests come ---------------------------------------------------------------------------------------------------
+    @precondition(lambda self: len(self.model.requests) < MOST_REQUESTS)
+    @rule(steps=_steps)
+    def insert(self, steps: list[list[str]]) -> None:
+        self._insert(steps, json.dumps([{"name": f"step {n}", "jobs": jobs} for n, jobs in enumerate(steps)]))
+
+    @precondition(lambda self: len(self.model.requests) < MOST_REQUESTS)
+    @rule(text=st.sampled_from(["[]", '"x"', '[{"name": "a", "jobs": ["no such job"]}]']))
+    def insert_bad(self, text: str) -> None:
+        self._insert([], text)
+
+    def _insert(self, steps: list[list[str]], text: str) -> None:
+        token = f"request {len(self.model.requests)}"
+        params = json.dumps({"succeed_at": SUCCEEDS_AT, "after": 600})
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO requests (token, action, steps, params) VALUES (%s, 'x', %s, %s)", [token, text, params]
+            )
+        self.model.requests[token] = ModelRequest(token, steps)
+
+    # Passes ----------------------------------------------------------------------------------------------------------
+    @rule()
+    def pick_up(self) -> None:
+        run_new_requests(Stop(), RunRecord("run_new_requests"))
+        self.model.run_new_requests()
+
+    @rule()
+    def work(self) -> None:
+        run_jobs(Stop(), RunRecord("run_jobs"), concurrency=MOST_REQUESTS * 3)
+        self.model.run_jobs()
+
+    @rule()
+    def move_on(self) -> None:
+        run_inprogress_requests(Stop(), RunRecord("run_inprogress_requests"))
+        self.model.run_inprogress_requests()
+
+    # Kills -----------------------------------------------------------------------------------------------------------
+    @rule(limit=st.integers(1, 4))
+    def die_with_claimed_jobs(self, limit: int) -> None:
+        """As a pass that is killed after its claim, before, in or after the callbacks."""
+        ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300)
+        for held, row in Job.objects.with_requests(claim, ids) if ids else ():
+            state = self.model.requests[row.token].jobs[held.step, held.name][held.attempt - 1]
+            assert (state.status, state.due) == ("new", True)
+            state.status = "inprogress"
+            self.dead.append(held)
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data(), status=st.sampled_from([JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.NEW]))
+    def speak_after_death(self, data: st.DataObject, status: JobStatus) -> None:
+        """As a process that was frozen: its word counts while nobody has taken its job over, never after that."""
+        held = self.dead.pop(data.draw(st.integers(0, len(self.dead) - 1)))
+        request = self._request(held)
+        place = held.step, held.name
+        still_its_own = (
+            len(request.jobs[place]) == held.attempt and Job.objects.get(pk=held.id).claimed_by == held.claim
+        )
+        won = record_ends([End(held, status, "late")], RunRecord("run_jobs"))
+
+        assert bool(won) == still_its_own
+        if still_its_own and status == JobStatus.COMPLETED:
+            request.jobs[place][-1].status = "completed"  # and brings no extras
+        elif still_its_own and status == JobStatus.FAILURE:
+            request.fail(place, held.attempt)
+        elif still_its_own:
+            request.jobs[place][-1].status = "cancelled" if request.doomed() else "new"
+            request.jobs[place][-1].lost = False
+
+    def _request(self, held: ClaimedJob) -> ModelRequest:
+        return self.model.requests[Request.objects.get(pk=held.request_id).token]
+
+    # Time ------------------------------------------------------------------------------------------------------------
+    @rule()
+    def backoffs_pass(self) -> None:
+        self._shift("due_at = created_at WHERE status = 'new'")
+        for _, _, _, state in self.model.attempts("new"):
+            state.due = True
+
+    @rule()
+    def leases_run_out(self) -> None:
+        self._shift(f"lease_until = {dialect('default').now_plus} WHERE status = 'inprogress'", -1)
+        for _, _, _, state in self.model.attempts("inprogress"):
+            state.lost = True
+
+    def _shift(self, assignment: str, *values: float) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE jobs SET {assignment}", list(values))
+
+    # Verbs -----------------------------------------------------------------------------------------------------------
+    @precondition(lambda self: self.model.requests)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        request = self._any(data)
+        assert Request.objects.cancel(request.token) == self.model.cancel(request)
+
+    @precondition(lambda self: any(request.status == "Failed" for request in self.model.requests.values()))
+    @rule(data=st.data())
+    def retry_by_hand(self, data: st.DataObject) -> None:
+        request = self._any(data)
+        assert Request.objects.retry_failed(request.token) == self.model.retry_failed(request)
+
+    def _any(self, data: st.DataObject) -> ModelRequest:
+        return self.model.requests[data.draw(st.sampled_from(sorted(self.model.requests)))]
+
+    # What holds after each of them -----------------------------------------------------------------------------------
+    @invariant()
+    def the_tables_say_what_the_model_says(self) -> None:
+        if self.model.requests:
+            assert _seen(self.model) == {token: request.seen() for token, request in self.model.requests.items()}
+
+    @invariant()
+    def verify_finds_nothing(self) -> None:
+        assert [str(finding) for finding in findings(Tally())] == []
+
+
+def _seen(model: Model) -> dict[str, tuple[object, ...]]:
+    """The tables, as ModelRequest.seen() says them."""
+    found: dict[str, tuple[object, ...]] = {}
+    for request in Request.objects.all():
+        jobs: dict[tuple[int, str], list[str]] = {}
+        for row in request.jobs.order_by("attempt"):
+            jobs.setdefault((row.step, row.name), []).append(row.status)
+        failed = any(rows[-1] == "failure" for (step, _), rows in jobs.items() if step == request.step)
+        compared = {place: canonical(rows, failed=failed) for place, rows in jobs.items()}
+        found[request.token] = request.status, request.step, compared, request.extras
+    return found
+
+
+@pytest.fixture
+def slow_job(settings: Any) -> Iterator[None]:
+    """A callback that never ends in time; backoffs that no test outlasts."""
+    settings.WRK_JOB_MAX_ATTEMPTS = MAX_ATTEMPTS
+    settings.WRK_JOB_BACKOFF_BASE_SECONDS = settings.WRK_JOB_BACKOFF_CAP_SECONDS = 1e7
+
+    async def slow(context: JobContext) -> None:
+        await asyncio.sleep(60)
+
+    job(SLOW, timeout=0.1)(slow)
+    yield
+    unregister(SLOW)
+
+
+@pytest.mark.usefixtures("transactional_db", "slow_job")
+def test_any_life_of_requests_is_as_the_model_says():
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
