@@ -126,8 +126,8 @@ def storable(value: object, depth: int = 1) -> object:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
     match value:
         case Mapping():
-            if strange := next((key for key in value if not isinstance(key, str)), None):
-                raise TypeError(f"a key of type {type(strange).__name__}: keys are strings")
+            if strange := [type(key).__name__ for key in value if not isinstance(key, str)]:
+                raise TypeError(f"a key of type {strange[0]}: keys are strings")
             return {storable_text(key): storable(item, depth + 1) for key, item in value.items()}
         case list() | tuple():
             return [storable(item, depth + 1) for item in value]

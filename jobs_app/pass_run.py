@@ -44,6 +44,7 @@ class RunRecord:
     def __init__(self, name: str, using: str = "default") -> None:
         self.name, self._using = name, using
         self._totals: Counter[str] = Counter()
+        self._noted: Counter[str] = Counter()
         self._lock = Lock()
         process = f"{socket.gethostname()}:{os.getpid()}"[:200]
         with connections[using].cursor() as cursor:
@@ -51,9 +52,15 @@ class RunRecord:
             self.id = cursor.lastrowid
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """To the totals; once the transaction that did it is committed."""
+        """To the totals, once the transaction that counted it is committed."""
         with self._lock:
             self._totals.update(counts)
+
+    def note(self, counts: Mapping[str, int]) -> None:
+        """To the totals, of what no transaction counts; the row gets it with the next sign of life."""
+        self.add(counts)
+        with self._lock:
+            self._noted.update(counts)
 
     def totals(self) -> dict[str, int]:
         with self._lock:
@@ -61,21 +68,29 @@ class RunRecord:
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Adds to the row. To be the last statement of the transaction: two threads of a run meet at this row."""
-        paths = {f"$.{name}": count for name, count in counts.items() if count}
-        set_all = "".join([", %s, CAST(COALESCE(JSON_EXTRACT(counts, %s), 0) + %s AS SIGNED)"] * len(paths))
-        values = [value for path, count in paths.items() for value in (path, path, count)]
-        self._update(f"counts = JSON_SET(counts{set_all})" if paths else "counts = counts", values)
+        self._update(counts, "", [])
 
     def seen(self) -> None:
         """Says that the run is alive."""
-        self._update("counts = counts", [])
+        self._update_with_notes("", [])
 
     def end(self, error: str = "") -> None:
-        self._update(f"error = %s, ended_at = {dialect(self._using).now}", [error])
+        self._update_with_notes(f"error = %s, ended_at = {dialect(self._using).now}, ", [error])
 
-    def _update(self, assignments: str, values: list[Any]) -> None:
+    def _update_with_notes(self, assignments: str, values: list[Any]) -> None:
+        with self._lock:
+            noted = Counter(self._noted)
+        self._update(noted, assignments, values)
+        with self._lock:
+            self._noted -= noted
+
+    def _update(self, counts: Mapping[str, int], assignments: str, values: list[Any]) -> None:
+        paths = {f"$.{name}": count for name, count in counts.items() if count}
+        set_all = "".join([", %s, CAST(COALESCE(JSON_EXTRACT(counts, %s), 0) + %s AS SIGNED)"] * len(paths))
+        counted = f"counts = JSON_SET(counts{set_all}), " if paths else ""
+        bound = [value for path, count in paths.items() for value in (path, path, count)]
         with connections[self._using].cursor() as cursor:
             cursor.execute(
-                f"UPDATE passes SET {assignments}, seen_at = {dialect(self._using).now} WHERE id = %s",
-                [*values, self.id],
+                f"UPDATE passes SET {counted}{assignments}seen_at = {dialect(self._using).now} WHERE id = %s",
+                [*bound, *values, self.id],
             )

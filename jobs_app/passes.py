@@ -30,7 +30,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
 
     1. Ends attempts whose lease ran out.
     2. Claims due jobs in batches. 3. Runs their callbacks concurrently. 4. Records how they ended.
-    Ends when nothing is due, at `limit` jobs, or when `stop` says so. Raises DatabaseAway, CallbacksHang.
+    Ends when nothing is due, at `limit` jobs, or when `stop` says so. Raises DatabaseAway.
     """
     outlook = run_transaction(Job.objects.outlook)
     if outlook.has_expired:
@@ -48,16 +48,16 @@ def end_lost_leases(stop: Stop, run: RunRecord) -> None:
         lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
         ends = [end_of(job, Retried(LEASE_LOST)) for job in lost]
         won = record_ends(ends, run, lease_expired=True, seconds=RECONNECT_SECONDS) if ends else []
-        run.add({"lease_lost": len(won)})
+        run.note({"lease_lost": len(won)})
         if len(lost) < BATCH:
             return
 
 
 class CallbacksHang(Exception):
-    """Every thread is busy with a callback that ignored its timeout. Its text is one line for the operator."""
+    """This process can run nothing more. Its text is one line for the operator."""
 
-    def __init__(self, threads: int) -> None:
-        super().__init__(f"{threads} callbacks ignore their timeout and hold every thread: start a new process")
+    def __str__(self) -> str:
+        return "callbacks ignore their timeout and hold every thread: start a new process"
 
 
 class JobRunner:
@@ -111,7 +111,11 @@ class JobRunner:
 
     def done(self) -> bool:
         """Whether nothing runs and, of a run with `due_by` or a limit, nothing is left to claim."""
-        return not self._pool.held and (not self._full or self._left == 0)
+        return not self._pool.held and (not self._full or self._left == 0 or self.hangs())
+
+    def hangs(self) -> bool:
+        """Whether as many threads as may run are lost to callbacks that ignore their timeout: no more is claimed."""
+        return self._pool.lost_threads >= self._pool.concurrency
 
     def wait(self, seconds: float = _TURN_SECONDS) -> None:
         """Until the recorder took up or finished a batch, or the time is over."""
@@ -137,8 +141,8 @@ class JobRunner:
 
     def _ahead(self) -> int:
         """How many more jobs this process should hold: as many as start soon, at the pace of late."""
-        if self._pool.lost_threads >= self._pool.concurrency:
-            raise CallbacksHang(self._pool.lost_threads)
+        if self.hangs():
+            return 0
         most = min(_MOST_HELD, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
         return max(0, min(most - len(self._pool.held), _MOST_HELD - self._recorder.backlog()))
 
@@ -177,7 +181,7 @@ class JobRunner:
         return len(ids)
 
     def _submit(self, rows: Sequence[tuple[ClaimedJob, RequestRow]], sent_at: float) -> None:
-        self._run.add({"claimed": len(rows)})
+        self._run.note({"claimed": len(rows)})
         self._pool.submit(self._readable(rows), sent_at, self._lease)
 
     def _readable(self, rows: Sequence[tuple[ClaimedJob, RequestRow]]) -> Iterator[tuple[ClaimedJob, JobContext]]:

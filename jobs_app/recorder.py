@@ -152,7 +152,7 @@ class Recorder:
         won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)
         if len(won) < len(ends):
             kept = {end.job.id for end in won}
-            self._run.add({"too_late": len(ends) - len(kept)})
+            self._run.note({"too_late": len(ends) - len(kept)})
             for end in ends:
                 if end.job.id not in kept:
                     log.warning("job %s: its lease was lost, its result (%s) changes nothing", end.job.id, end.status)

@@ -193,7 +193,8 @@ class RequestQuerySet(models.QuerySet["Request"]):
                 return False
             if request.status == RequestStatus.FAILED:
                 self._reopen(request)
-                Job.objects.insert_again(request.id, request.step)
+            # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
+            Job.objects.insert_again(request.id, request.step)
             if extras:
                 self.filter(id=request.id).update(extras={**request.extras, **extras})
         return True

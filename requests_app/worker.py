@@ -7,7 +7,7 @@ from functools import partial
 from jobs_app.faults import run_transaction
 from jobs_app.models import End, Job
 from jobs_app.pass_run import RunRecord
-from jobs_app.passes import JobRunner, end_lost_leases
+from jobs_app.passes import CallbacksHang, JobRunner, end_lost_leases
 from jobs_app.stopping import Stop
 from requests_app.models import Request
 from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
@@ -37,6 +37,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     runner = JobRunner(stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, follow_up=move_on)
     with runner:
         while not stop:
+            if runner.hangs():
+                raise CallbacksHang
             sweep.if_due()
             began = time.monotonic()
             picked_up = _pick_up_due(run, runner)

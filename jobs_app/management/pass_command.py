@@ -50,8 +50,8 @@ class PassCommand(BaseCommand):
         try:
             run = run_transaction(lambda: RunRecord(self.pass_name))
             self._run_recorded(stop, run, options)
-        except (DatabaseAway, CallbacksHang) as away:
-            raise CommandError(f"{self.pass_name}: {away}") from away
+        except (DatabaseAway, CallbacksHang) as fault:
+            raise CommandError(f"{self.pass_name}: {fault}") from fault
         except DatabaseError as error:
             raise CommandError(f"{self.pass_name}: {_remedy(error)}") from error
         self.stdout.write(self._line(run, time.monotonic() - began))

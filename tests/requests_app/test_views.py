@@ -14,7 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 PROBES = ("/heartbeat", "/ready", "/metrics")
-LAST_MIGRATION = ("requests_app", "0001_initial")
+LAST_MIGRATION = ("requests_app", "0002_intervention")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def unapplied(transactional_db: None) -> Iterator[None]:
 def test_not_ready_names_the_missing_migration_and_the_remedy(client, unapplied):
     response = client.get("/ready")
     assert response.status_code == 503
-    assert response.json()["reason"].startswith("migrations are not applied: requests_app.0001_initial")
+    assert response.json()["reason"].startswith("migrations are not applied: requests_app.0002_intervention")
     assert "manage.py migrate" in response.json()["reason"]
 
 
