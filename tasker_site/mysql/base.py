@@ -30,15 +30,20 @@ _CATCH_UP = ("SET SESSION wsrep_sync_wait = 1", "SELECT 1 FROM DUAL", "SET SESSI
 _last_good: dict[str, Address] = {}  # by DB_HOST, for all threads
 
 
+def last_good(hosts: str) -> Address | None:
+    """Where the latest connection of this process to the writer among `hosts` went."""
+    return _last_good.get(hosts)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Goes to the last good address first, then through the list in its order."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         hosts = str(self.settings_dict["HOST"])
-        last_good = _last_good.get(hosts)
+        before = last_good(hosts)
         addresses = read_addresses(hosts, int(self.settings_dict["PORT"]))
         refusals: dict[Address, tuple[Any, ...]] = {}
-        for address in sorted(addresses, key=lambda address: address != last_good):
+        for address in sorted(addresses, key=lambda address: address != before):
             try:
                 connection = self._connect(conn_params, address)
             except MySQLdb.Error as error:
@@ -47,8 +52,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 refusals[address] = error.args
                 continue
             _last_good[hosts] = address
-            if last_good not in {None, address}:
-                log.warning("the database's writer is %s, no longer %s", address, last_good)
+            if before not in {None, address}:
+                log.warning("the database's writer is %s, no longer %s", address, before)
             return connection
         raise _no_writer(refusals)
 

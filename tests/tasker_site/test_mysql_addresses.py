@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -200,7 +200,7 @@ def test_a_server_that_accepts_and_says_nothing_is_passed_over_in_seconds(pair):
 class Answers:
     """Stands for a connection to a server that answers a query so, by how the query begins."""
 
-    def __init__(self, **rows: list[tuple[str, ...]]) -> None:
+    def __init__(self, **rows: Sequence[tuple[str, ...]]) -> None:
         self._rows = rows
         self.asked: list[str] = []
 
@@ -215,7 +215,7 @@ class Answers:
     def execute(self, query: str) -> None:
         self.asked.append(query)
 
-    def fetchall(self) -> list[tuple[str, ...]]:
+    def fetchall(self) -> Sequence[tuple[str, ...]]:
         return self._rows["variables"]
 
     def fetchone(self) -> tuple[str, ...] | None:
