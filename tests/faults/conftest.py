@@ -1,6 +1,7 @@
 """What the tests of database faults share: a set of requests that ends in every way there is, and its whole life."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from jobs_app.registry import unregister
 from tests.conftest import Manage, _environment_of_commands
 from tests.faults.life import Life, quiet_signals, register_jobs
 from tests.proxy import Proxy
+from tests.sample.jobs import RECORD_VARIABLE
 
 
 @pytest.fixture
@@ -50,9 +52,9 @@ SHORT = {"WRK_JOB_BACKOFF_BASE_SECONDS": "0", "WRK_JOB_LEASE_SECONDS": "4", "WRK
 
 
 @pytest.fixture
-def manage(manage: Manage) -> Iterator[Manage]:
+def manage(manage: Manage, services: Services, tmp_path: Path) -> Iterator[Manage]:
     """As everywhere, with short times."""
-    direct = Manage(_environment_of_commands() | SHORT)
+    direct = Manage(_environment_of_commands() | SHORT | {RECORD_VARIABLE: str(tmp_path / "record")})
     yield direct
     direct.end_all()
 

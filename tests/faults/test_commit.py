@@ -32,11 +32,10 @@ KINDS = {
     "record and move on": ("run_worker", b"SET step = step + 1"),
     "record and complete": ("run_worker", b"SET status = 'Completed'"),
 }
-COUNTED_TWICE = {"record and move on", "record and complete"}
 # The same for statements that are a transaction by themselves.
 STATEMENTS = {
     "the run's row": ("run_jobs", b"INSERT INTO passes"),
-    "the run's end": ("run_jobs", b"UPDATE passes SET error = "),
+    "the run's end": ("run_jobs", b"ended_at = UTC_TIMESTAMP(6)"),
     "a look at what is due": ("run_jobs", b"SELECT UTC_TIMESTAMP(6), EXISTS"),
     "read what was claimed": ("run_jobs", b"r.token, r.action, r.params"),
     "read what is settled": ("run_inprogress_requests", b"SELECT r.id, r.due_at FROM requests r"),
@@ -79,11 +78,8 @@ _without: dict[str, Ends] = {}
 @ARRIVES
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_commit_that_is_cut_is_carried_on_with_and_done_once(
-    kind: str, arrives: bool, life: Life, through_proxy: Proxy, request: pytest.FixtureRequest
+    kind: str, arrives: bool, life: Life, through_proxy: Proxy
 ) -> None:
-    if arrives and kind in COUNTED_TWICE:
-        reason = "record_ends counts what the unanswered try moved on once more in the run's row"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     name, within = KINDS[kind]
     life.begin_with(name)
     cut = Cut(b"COMMIT", within=within, arrives=arrives)
@@ -116,8 +112,7 @@ def test_a_hand_back_whose_commit_is_cut_hands_back_once(
 
 
 @ARRIVES
-@pytest.mark.xfail(strict=True, reason="run_worker's sign of life is not written by run_transaction")
 def test_a_worker_whose_sign_of_life_is_cut_carries_on(arrives: bool, life: Life, through_proxy: Proxy) -> None:
     life.begin_with("run_worker")
-    cut = Cut(b"UPDATE passes SET counts = counts", arrives=arrives)
+    cut = Cut(b"UPDATE passes SET seen_at", arrives=arrives)
     assert run_with(cut, "run_worker", life, through_proxy) == Ran()
