@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 
 from jobs_app.management.commands.run_jobs import Command
 from jobs_app.models import Job
@@ -103,12 +104,13 @@ def test_a_worker_that_dies_leaves_its_job_to_the_next_pass_once_the_lease_is_ov
 def test_sigterm_lets_what_runs_finish_and_hands_the_rest_back_as_the_same_rows(
     manage: Manage, record_file: Path
 ) -> None:
-    for _ in range(150):  # fast ones first: then more is claimed than runs
-        make_job(make_request("Inprogress"), "noop", due_in=-100)
-    slow = [
-        make_job(make_request("Inprogress", ["records"], params={"seconds": 1}), "records", due_in=-50)
-        for _ in range(40)
-    ]
+    with transaction.atomic():
+        for _ in range(150):  # fast ones first: then more is claimed than runs
+            make_job(make_request("Inprogress"), "noop", due_in=-100)
+        slow = [
+            make_job(make_request("Inprogress", ["records"], params={"seconds": 1}), "records", due_in=-50)
+            for _ in range(40)
+        ]
     process = manage.start("run_jobs", "--concurrency", "2")
     wait_until(lambda: len(record_file.read_text().splitlines()) == 2)
     process.send_signal(signal.SIGTERM)

@@ -36,7 +36,9 @@ def test_none_is_nothing_to_keep() -> None:
 
 
 @pytest.mark.parametrize(
-    "returned", [[], [1], "text", 7, 0, False, True, b"{}", {1, 2}, object(), lambda: None], ids=lambda value: type(value).__name__
+    "returned",
+    [[], [1], "text", 7, 0, False, True, b"{}", {1, 2}, object(), lambda: None],
+    ids=lambda value: type(value).__name__,
 )
 def test_anything_but_a_mapping_is_a_failure_that_says_so(returned: object) -> None:
     outcome = completed(returned)

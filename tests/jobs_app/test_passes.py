@@ -9,7 +9,7 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs_app.models import Job
 from jobs_app.outcomes import Failure, JobContext, Retry
@@ -100,8 +100,9 @@ def test_a_retry_without_backoff_is_left_to_the_next_pass(register: Register, se
 def test_many_jobs_are_run_in_one_pass_each_once(register: Register) -> None:
     called: list[str] = []
     register("notes", lambda context: called.append(context.token))
-    for number in range(300):
-        make_job(make_request("Inprogress", ["notes"], token=f"t{number}"), "notes")
+    with transaction.atomic():
+        for number in range(300):
+            make_job(make_request("Inprogress", ["notes"], token=f"t{number}"), "notes")
     assert pass_jobs(concurrency=4) == {"claimed": 300, "completed": 300}
     assert sorted(called) == sorted(f"t{number}" for number in range(300))
 
@@ -370,7 +371,10 @@ def test_after_is_obeyed_up_to_the_cap(register: Register, after: float, seconds
 
 @pytest.mark.parametrize("after", ["30", b"x", [1], {"seconds": 3}, float("nan"), True])
 def test_seconds_that_are_none_stop_neither_the_pass_nor_the_neighbours(register: Register, after: Any) -> None:
-    register("odd", raises(Retry("busy", after=after)))
+    def odd_callback(_: JobContext) -> None:
+        raise Retry("busy", after=after)
+
+    register("odd", odd_callback)
     odd, good = place("odd"), place("noop")
     pass_jobs()
     assert statuses(odd)["odd", 1] == "retry"

@@ -1,0 +1,156 @@
+"""Each poll query is served by its index and never sorts: with a filesort, SKIP LOCKED locks every candidate.
+
+The statements are those that the code sends, caught on their way.
+"""
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from jobs_app.dialect import dialect
+from jobs_app.models import Job
+from requests_app.models import Request
+from tests.factories import make_job, make_request
+from tests.lifecycle.statements import Statement, listening
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MANY = 20_000
+
+
+def settled_pages() -> None:
+    id_, due_at = Request.objects.settled(500)[0]
+    Request.objects.settled(500, (due_at, id_))
+
+
+def claim_due_by() -> None:
+    Job.objects.claim("by a moment", 1, 30, Job.objects.outlook().now)
+
+
+# What asks, and which index each table's rows are to be found by.
+POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
+    "outlook": (Job.objects.outlook, {"jobs_status_due", "jobs_status_lease"}),
+    "claim": (lambda: Job.objects.claim("now", 1, 30), {"jobs_status_due"}),
+    "claim due by": (claim_due_by, {"jobs_status_due", "jobs_status_lease"}),
+    "lease_expired": (lambda: Job.objects.lease_expired(500), {"jobs_status_lease"}),
+    "has_due": (Request.objects.has_due, {"requests_status_due"}),
+    "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
+    "settled": (settled_pages, {"requests_status_due", "jobs_attempt"}),
+}
+
+
+def some_of_each() -> None:
+    for status in ("Queuing", "Inprogress", "Completed", "Failed", "Cancelled"):
+        for _ in range(3):
+            make_request(status, due_in=-1)
+    for status in ("new", "inprogress", "completed", "failure", "retry", "cancelled"):
+        for _ in range(3):
+            make_job(make_request("Inprogress"), "noop", status, lease=-1)
+
+
+def fill(request_status: str, job_status: str) -> None:
+    """That many more of both; the statistics are told."""
+    now = dialect("default").now
+    request_ended = now if request_status in {"Completed", "Failed"} else "NULL"
+    job_ended = now if job_status in {"completed", "failure"} else "NULL"
+    claim = f"'a claim', {now}" if job_status == "inprogress" else "NULL, NULL"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT COALESCE(MAX(id), 0) FROM requests")
+        last = cursor.fetchone()[0]
+        cursor.executemany(
+            "INSERT INTO requests (id, action, steps, status, completed_at) "
+            f"VALUES (%s, 'x', '[]', %s, {request_ended})",
+            [(last + number, request_status) for number in range(1, MANY + 1)],
+        )
+        cursor.execute(
+            "INSERT INTO jobs (request_id, step, name, status, completed_at, claimed_by, lease_until) "
+            f"SELECT id, 0, 'noop', %s, {job_ended}, {claim} FROM requests WHERE id > %s",
+            [job_status, last],
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "ANALYZE TABLE requests, jobs")
+
+
+def asked(poll: Callable[[], object]) -> list[Statement]:
+    """The SELECTs that this sends."""
+    with listening() as heard, transaction.atomic():
+        poll()
+        transaction.set_rollback(True)
+    return [statement for statement in heard if statement.sql.startswith("SELECT")]
+
+
+def explain(statement: Statement) -> list[dict[str, Any]]:
+    """Of each table: the index and what is said of it."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.params)
+            lines = [row[3] for row in cursor.fetchall()]
+            return [{"key": index_in(line), "extra": line, "sql": statement.sql} for line in lines]
+        cursor.execute(f"EXPLAIN {statement.sql}", statement.params)
+        names = [column[0] for column in cursor.description]
+        plans = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [
+        {"key": plan["key"], "extra": plan["Extra"] or "", "type": plan["type"], "sql": statement.sql}
+        for plan in plans
+        if plan["table"] in {"requests", "jobs", "r", "j"}
+    ]
+
+
+def index_in(line: str) -> str | None:
+    words = line.split()
+    return words[words.index("INDEX") + 1] if "INDEX" in words else None
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [None, ("Completed", "completed"), ("Queuing", "new"), ("Inprogress", "inprogress"), ("Inprogress", "completed")],
+    ids=str,
+)
+def test_every_poll_query_uses_its_index_and_never_sorts(filling: tuple[str, str] | None) -> None:
+    some_of_each()
+    if filling:
+        fill(*filling)
+    for name, (poll, indexes) in POLLS.items():
+        statements = asked(poll)
+        assert statements, name
+        plans = [plan for statement in statements for plan in explain(statement)]
+        for plan in plans:
+            assert "filesort" not in plan["extra"], plan
+            assert "temporary" not in plan["extra"], plan
+            assert "TEMP B-TREE" not in plan["extra"], plan
+            assert plan.get("type") not in {"ALL", "index"}, plan
+        used = {plan["key"] for plan in plans if plan["key"]}
+        if connection.vendor == "sqlite":  # a constraint's index has no name of its own there
+            used = {"jobs_attempt" if key.startswith("sqlite_autoindex_jobs") else key for key in used}
+        assert used == indexes, (name, plans)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("filling", [None, ("Completed", "completed")], ids=str)
+def test_a_second_worker_gets_the_next_rows_while_a_first_one_holds_some(filling: tuple[str, str] | None) -> None:
+    jobs = [make_job(make_request("Inprogress"), "noop", due_in=-100 + number) for number in range(12)]
+    requests = [make_request("Queuing", due_in=-100 + number) for number in range(12)]
+    if filling:
+        fill(*filling)
+    second: dict[str, list[int]] = {}
+
+    def work() -> None:
+        second["jobs"] = Job.objects.claim("second", 4, 30)
+        with transaction.atomic():
+            second["requests"] = [row.id for row in Request.objects.lock_due(4)]
+        connection.close()
+
+    with transaction.atomic():
+        first_jobs = Job.objects.claim("first", 4, 30)
+        first_requests = [row.id for row in Request.objects.lock_due(4)]
+        worker = Thread(target=work)
+        worker.start()
+        worker.join(20)
+        assert not worker.is_alive()
+    assert first_jobs == [job.id for job in jobs[:4]]
+    assert second["jobs"] == [job.id for job in jobs[4:8]]
+    assert first_requests == [request.id for request in requests[:4]]
+    assert second["requests"] == [request.id for request in requests[4:8]]

@@ -1,0 +1,157 @@
+"""Statements per pass do not grow with rows, and an idle pass asks little."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from jobs_app.dialect import dialect
+from jobs_app.models import Job
+from jobs_app.outcomes import Failure, JobContext, Retry
+from jobs_app.pass_run import PassRun, RunRecord
+from jobs_app.registry import job, unregister
+from jobs_app.stopping import Stop
+from requests_app.models import Request
+from requests_app.worker import run_worker
+from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
+from tests.lifecycle.statements import listening
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FEW, MANY = 10, 400
+ONE_STEP = '[{"name": "only", "jobs": ["async_noop"]}]'
+TWO_STEPS = '[{"name": "first", "jobs": ["async_noop", "noop_1"]}, {"name": "second", "jobs": ["noop_2", "noop_3"]}]'
+
+
+def count(work: Callable[[], object]) -> int:
+    with listening() as heard:
+        work()
+    return len(heard)
+
+
+def clear() -> None:
+    Job.objects.all().delete()
+    Request.objects.all().delete()
+
+
+def in_progress(number: int, status: str, name: str = "async_noop", steps: str = ONE_STEP) -> None:
+    """That many requests in progress whose job has this status."""
+    first = make_request("Inprogress", [name])
+    make_job(first, name, status, lease=-1)
+    now = dialect("default").now
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO requests (action, steps, status, started_at) VALUES (%s, %s, 'Inprogress', {now})",
+            [("made_up", steps)] * (number - 1),
+        )
+        cursor.execute(
+            "INSERT INTO jobs (request_id, step, name, status, due_at, claimed_by, lease_until, started_at, "
+            "completed_at) SELECT r.id, 0, %s, j.status, j.due_at, j.claimed_by, j.lease_until, j.started_at, "
+            "j.completed_at FROM requests r, jobs j WHERE r.id <> j.request_id",
+            [name],
+        )
+    Request.objects.update(steps=Request.objects.order_by("-id").values_list("steps", flat=True)[0])
+
+
+def counted(prepare: Callable[[int], object], work: Callable[[], dict[str, int]]) -> tuple[int, int]:
+    """Statements of the pass over few rows and over many; each time all rows are dealt with."""
+    found = []
+    for number in (FEW, MANY):
+        prepare(number)
+        totals: dict[str, int] = {}
+        found.append(count(lambda totals=totals: totals.update(work())))
+        assert max(totals.values()) == number, totals
+        clear()
+    return found[0], found[1]
+
+
+def queue(number: int, **columns: str) -> None:
+    with transaction.atomic():
+        for _ in range(number):
+            insert_raw(**columns)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"steps": TWO_STEPS}, {"action": "delete_user"}, {"steps": "[]"}, {"action": "nobody knows it"}],
+    ids=str,
+)
+def test_a_pick_up_of_many_takes_as_many_statements_as_one_of_few(columns: dict[str, str]) -> None:
+    few, many = counted(lambda number: queue(number, **columns), pass_new)
+    assert few == many <= 8
+
+
+@pytest.mark.parametrize(
+    ("status", "steps"), [("completed", ONE_STEP), ("failure", ONE_STEP), ("completed", TWO_STEPS)]
+)
+def test_moving_many_on_takes_as_many_statements_as_moving_few(status: str, steps: str) -> None:
+    one_job = steps.replace(', "noop_1"', "")
+    few, many = counted(lambda number: in_progress(number, status, steps=one_job), pass_inprogress)
+    assert few == many <= 10
+
+
+def test_ending_many_lost_leases_takes_as_many_statements_as_ending_few() -> None:
+    few, many = counted(lambda number: in_progress(number, "inprogress"), pass_jobs)
+    assert few == many <= 15
+
+
+async def finds(_: JobContext) -> dict[str, str]:
+    return {"found": "this"}
+
+
+async def refuses(_: JobContext) -> None:
+    raise Failure("no")
+
+
+async def asks_again(_: JobContext) -> None:
+    raise Retry("later", after=60)
+
+
+@pytest.mark.parametrize("callback", [finds, refuses, asks_again])
+def test_running_many_jobs_takes_few_more_statements_than_running_few(callback: Callable[..., Any]) -> None:
+    # How many ends meet in one batch is a matter of time; one statement for each row would be 400 more.
+    job("measured")(callback)
+    try:
+        few, many = counted(
+            lambda number: in_progress(number, "new", "measured"), lambda: pass_jobs(concurrency=MANY + 100)
+        )
+    finally:
+        unregister("measured")
+    assert few < 40
+    assert many < few + 60
+
+
+def test_many_plain_jobs_take_far_less_than_one_statement_each() -> None:
+    in_progress(MANY, "new", "noop")
+    assert count(pass_jobs) < MANY
+
+
+@pytest.mark.parametrize("work", [pass_new, pass_jobs, pass_inprogress])
+@pytest.mark.parametrize("backlog", ["none", "of others"])
+def test_an_idle_pass_takes_less_than_5_statements(work: Callable[[], dict[str, int]], backlog: str) -> None:
+    if backlog == "of others":
+        for status in ("Completed", "Failed", "Cancelled", "Inprogress"):
+            make_job(make_request(status), "noop", "new", due_in=60)
+        make_request("Queuing", due_in=60)
+        make_job(make_request("Inprogress"), "noop", "inprogress", lease=60)
+    with listening() as heard:
+        assert work() == {}
+    assert len(heard) < 5, heard
+
+
+def test_an_idle_worker_keeps_one_row_and_asks_no_more_than_a_few_times_a_second_each() -> None:
+    run = RunRecord("run_worker")
+    with listening() as heard:
+        run_worker(Stop(max_seconds=1), run)
+    assert PassRun.objects.count() == 1
+    assert {statement.sql.split()[0] for statement in heard} <= {"SELECT", "UPDATE"}
+    assert sum(statement.sql.startswith("UPDATE") for statement in heard) <= 2
+
+
+def test_what_is_read_at_once_is_bounded_whatever_the_backlog() -> None:
+    in_progress(700, "completed")
+    with listening() as heard:
+        assert pass_inprogress() == {"requests_completed": 700}
+    by_id = [statement for statement in heard if " IN (" in statement.sql and statement.params]
+    assert max(len(statement.params) for statement in by_id) == 501
