@@ -179,7 +179,7 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         with Processes(everything, folder) as processes:
             began = time.monotonic()
             _rage(plan, processes, inserter, DatabaseKiller(server, plan.database_kills, draw), draw)
-            raged = time.monotonic()
+            raged, left = time.monotonic(), plan.requests - _count_ended(everything)
             inserter.finish(DRAIN_SECONDS)
             _drain(processes, everything, draw)
             drained = time.monotonic()
@@ -193,6 +193,7 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         "calls": len(calls),
         "repeated": judge.repeated(calls),
         "rage_seconds": round(raged - began, 1),
+        "left_to_drain": left,
         "drain_seconds": round(drained - raged, 1),
         "deadlocks": count_deadlocks(environment) - (0 if plan.database_kills else deadlocks),
     }
@@ -235,6 +236,11 @@ def _drain(processes: Processes, environment: Mapping[str, str], draw: random.Ra
 
 def _count_open(environment: Mapping[str, str]) -> int:
     sql = "SELECT COUNT(*) FROM requests WHERE status IN ('Queuing', 'Inprogress')"
+    return int(read(environment, sql)[0][0])
+
+
+def _count_ended(environment: Mapping[str, str]) -> int:
+    sql = "SELECT COUNT(*) FROM requests WHERE completed_at IS NOT NULL"
     return int(read(environment, sql)[0][0])
 
 
