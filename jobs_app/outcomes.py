@@ -11,6 +11,10 @@ Json = dict[str, Any]
 MAX_EXTRAS_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 30  # MariaDB refuses JSON deeper than 31 levels; the request's extras add none, being merged by key
 MAX_ERROR_CHARACTERS = 16 * 1024
+# All but tab and newline: what a service answers is shown to operators, and must not steer their terminals.
+_CONTROL = dict.fromkeys(
+    (code for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"), "\N{REPLACEMENT CHARACTER}"
+)
 
 
 class Failure(Exception):
@@ -20,9 +24,12 @@ class Failure(Exception):
 class Retry(Exception):
     """Raised by a callback: try again. `after`: seconds to wait, obeyed up to the backoff cap."""
 
+    after: float | None = None  # also of a subclass that does not call this __init__
+
     def __init__(self, message: str = "", *, after: float | None = None) -> None:
         super().__init__(message)
-        self.after = after
+        # What is no number is the callback's bug, and must show in the callback.
+        self.after = None if after is None else float(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,6 @@ def storable_text(text: str) -> str:
 
 
 def storable_error(text: str) -> str:
-    """An error as the table keeps it: at most 16 Ki characters, no NUL, its first line first."""
-    text = storable_text(text).replace("\0", "\N{REPLACEMENT CHARACTER}").strip() or "no message"
+    """An error as the table keeps it: at most 16 Ki characters, no control characters, its first line first."""
+    text = storable_text(text).replace("\r\n", "\n").translate(_CONTROL).strip() or "no message"
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 12] + "\n[cut here]"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jobs_app.models import OPEN, JobStatus
+from jobs_app.outcomes import storable_error
 from requests_app.steps import Step
 
 _LINE_CHARACTERS = 500
@@ -53,7 +54,8 @@ def decide(steps: Sequence[Step], step: int, attempts: Iterable[Attempt]) -> Dec
         return Wait()
     latest = {row.name: row for row in rows}
     if failed := next((row for row in latest.values() if row.status == JobStatus.FAILURE), None):
-        return Fail(f"{failed.name} failed: {first_line(failed.error)}")
+        name = " ".join(failed.name.split())  # of one line, whoever wrote it
+        return Fail(storable_error(f"{name} failed: {first_line(failed.error)}"))
     if not 0 <= step < len(steps):
         return Wait(f"step {step} is not one of its {len(steps)} steps")
     for name in steps[step].jobs:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from jobs_app.outcomes import storable_text
 from jobs_app.registry import MAX_NAME_CHARACTERS
 
 MAX_STEPS_BYTES = 256 * 1024
@@ -28,6 +29,8 @@ def to_json(steps: Collection[Step]) -> str:
 
 def read_steps(text: str, known_jobs: Collection[str] | None = None) -> tuple[Step, ...]:
     """Parses the JSON text of `steps`. `known_jobs`: refuse any other. Raises StepsError."""
+    if len(text) > MAX_STEPS_BYTES:
+        raise StepsError(f"steps: {len(text)} characters; at most {MAX_STEPS_BYTES} bytes are read")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -56,16 +59,24 @@ def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step
         raise StepsError(f"{place}.jobs: {_kind(jobs)} where a list with at least one job name is needed")
     names: dict[str, int] = {}
     for index, item in enumerate(jobs):
-        job = _name(f"{place}.jobs[{index}]", item)
+        job = _job(f"{place}.jobs[{index}]", item, known_jobs)
         if job in names:
             raise StepsError(
                 f"{place}.jobs[{index}]: {_quoted(job)} stands in this step already (jobs[{names[job]}]); "
                 "put the repeat into a step of its own"
             )
-        if known_jobs is not None and job not in known_jobs:
-            raise StepsError(f"{place}.jobs[{index}]: unknown job {_quoted(job)}; known: {_listed(known_jobs)}")
         names[job] = index
     return Step(name, tuple(names))
+
+
+def _job(place: str, value: object, known_jobs: Collection[str] | None) -> str:
+    name = _name(place, value)
+    if known_jobs is not None and name not in known_jobs:
+        raise StepsError(f"{place}: unknown job {_quoted(name)}; known: {_listed(known_jobs)}")
+    # It is part of a unique key, for which MySQL and MariaDB ignore spaces at the end.
+    if name != storable_text(name).strip():
+        raise StepsError(f"{place}: {_quoted(name)} has spaces around it or a lone surrogate; a job's name has neither")
+    return name
 
 
 def _name(place: str, value: object) -> str:
@@ -92,7 +103,7 @@ def _kind(value: object) -> str:
 
 
 def _quoted(name: str) -> str:
-    return json.dumps(name[: MAX_NAME_CHARACTERS + 1], ensure_ascii=False)
+    return json.dumps(storable_text(name[: MAX_NAME_CHARACTERS + 1]), ensure_ascii=False)
 
 
 def _listed(names: Collection[str]) -> str:
