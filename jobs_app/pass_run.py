@@ -68,29 +68,29 @@ class RunRecord:
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Adds to the row. To be the last statement of the transaction: two threads of a run meet at this row."""
-        self._update(counts, "", [])
+        paths = [f"$.{name}" for name in counts]
+        more = ", CAST(COALESCE(JSON_EXTRACT(counts, %s), 0) + %s AS SIGNED)"
+        values = [value for path, count in zip(paths, counts.values(), strict=True) for value in (path, path, count)]
+        self._update(f", %s{more}" * len(paths), values)
 
     def seen(self) -> None:
-        """Says that the run is alive."""
-        self._update_with_notes("", [])
+        """Says that the run is alive, and what was noted."""
+        self._update(*self._notes())
 
     def end(self, error: str = "") -> None:
-        self._update_with_notes(f"error = %s, ended_at = {dialect(self._using).now}, ", [error])
+        notes, values = self._notes()
+        self._update(notes, values, f"error = %s, ended_at = {dialect(self._using).now}, ", [error])
 
-    def _update_with_notes(self, assignments: str, values: list[Any]) -> None:
+    def _notes(self) -> tuple[str, list[Any]]:
+        """Whole sums, which only this process knows: to write them twice does no harm."""
         with self._lock:
-            noted = Counter(self._noted)
-        self._update(noted, assignments, values)
-        with self._lock:
-            self._noted -= noted
+            noted = dict(self._noted)
+        return ", %s, %s" * len(noted), [value for name, count in noted.items() for value in (f"$.{name}", count)]
 
-    def _update(self, counts: Mapping[str, int], assignments: str, values: list[Any]) -> None:
-        paths = {f"$.{name}": count for name, count in counts.items() if count}
-        set_all = "".join([", %s, CAST(COALESCE(JSON_EXTRACT(counts, %s), 0) + %s AS SIGNED)"] * len(paths))
-        counted = f"counts = JSON_SET(counts{set_all}), " if paths else ""
-        bound = [value for path, count in paths.items() for value in (path, path, count)]
+    def _update(self, to_set: str, values: list[Any], assignments: str = "", bound: list[Any] | None = None) -> None:
+        counts = f"counts = JSON_SET(counts{to_set}), " if to_set else ""
         with connections[self._using].cursor() as cursor:
             cursor.execute(
-                f"UPDATE passes SET {counted}{assignments}seen_at = {dialect(self._using).now} WHERE id = %s",
-                [*bound, *values, self.id],
+                f"UPDATE passes SET {counts}{assignments}seen_at = {dialect(self._using).now} WHERE id = %s",
+                [*values, *(bound or ()), self.id],
             )

@@ -158,7 +158,7 @@ class JobRunner:
         """Jobs that ended per second, of late."""
         seconds = time.monotonic() - self._rated_at
         if seconds > 0.02:
-            ended = self._recorder.ended_count
+            ended = self._recorder.recorded_count
             self._rate = (self._rate + (ended - self._rated_count) / seconds) / 2
             self._rated_at, self._rated_count = time.monotonic(), ended
         return self._rate
@@ -190,7 +190,7 @@ class JobRunner:
             try:
                 params, extras = json_object(row.params), json_object(row.extras)
             except ValueError as error:
-                self._pool.ended.put((job, Failed(f"the request's params or extras cannot be read: {error}")))
+                self._pool.end_unheld(job, Failed(f"the request's params or extras cannot be read: {error}"))
             else:
                 yield job, JobContext(row.token, row.action, job.step, job.name, job.attempt, params, extras)
 
@@ -213,10 +213,11 @@ class JobRunner:
 
     def _wind_down(self, *, cut: bool) -> None:
         """Lets what runs finish. When `cut` short: only for the grace period, and what did not begin is handed back."""
-        if cut:
-            self._pool.hand_back_waiting()
         grace_ends = time.monotonic() + (settings.WRK_STOP_GRACE_SECONDS if cut else math.inf)
-        while self._pool.held and not self._recorder.fault:
+        # Until all is recorded too: what follows a recorded batch may have claimed more for this process.
+        while (self._pool.held or self._recorder.backlog()) and not self._recorder.fault:
+            if cut:
+                self._pool.hand_back_waiting()
             if time.monotonic() >= grace_ends:
                 self._pool.stop_running()
             self._watch()

@@ -11,12 +11,16 @@ from collections.abc import Iterable
 from queue import SimpleQueue
 from threading import Lock, Thread
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 from jobs_app.execution import run_async_callback, run_callback
 from jobs_app.models import ClaimedJob
 from jobs_app.outcomes import JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import JobDefinition, definition
+
+
+_CLOSE_SECONDS = 1.0
 
 
 class Held:
@@ -44,6 +48,7 @@ class Pool:
         self.concurrency = concurrency
         self.held: set[Held] = set()
         self.ended: SimpleQueue[tuple[ClaimedJob, Outcome] | None] = SimpleQueue()
+        self.ended_count = 0
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
         self._threads = 0
@@ -56,7 +61,7 @@ class Pool:
         for job, context in claimed:
             known = definition(job.name)
             if known is None:
-                self.ended.put((job, Retried(f'this release has no callback for job "{job.name}"')))
+                self.end_unheld(job, Retried(f'this release has no callback for job "{job.name}"'))
                 continue
             held = Held(job, context, known, claimed_at, lease_seconds)
             self.held.add(held)
@@ -86,9 +91,16 @@ class Pool:
         with self._lock:
             if held not in self.held or (held.times_out is not None and isinstance(outcome, NotStarted)):
                 return False
+            self.ended_count += 1  # before it is let go: whoever waits for all ends sees it in one or the other
             self.held.remove(held)
         self.ended.put((held.job, outcome))
         return True
+
+    def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """Of a job that cannot be run at all."""
+        with self._lock:
+            self.ended_count += 1
+        self.ended.put((job, outcome))
 
     def end_overdue(self, lease_seconds: float) -> None:
         """Ends what runs past its timeout; hands back what waited here for a whole lease."""
@@ -156,7 +168,8 @@ class _Loop:
         self._waiting: deque[Held] = deque()
         self._running = 0
         self._loop = asyncio.new_event_loop()
-        Thread(target=self._loop.run_forever, name="async-callbacks", daemon=True).start()
+        self._thread = Thread(target=self._run_until_stopped, name="async-callbacks", daemon=True)
+        self._thread.start()
 
     def submit(self, batch: list[Held]) -> None:
         self._loop.call_soon_threadsafe(self._begin, batch)
@@ -165,7 +178,13 @@ class _Loop:
         self._loop.call_soon_threadsafe(task.cancel)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Waits a moment only: a callback that blocks the loop holds up nobody."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _run_until_stopped(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     def _begin(self, batch: Iterable[Held] = ()) -> None:
         self._waiting.extend(batch)
@@ -180,6 +199,16 @@ class _Loop:
         self._running -= 1
         self._pool.end(held, outcome)
         self._begin()
+        if not self._running:
+            await self._close_connections()
+
+    async def _stop(self) -> None:
+        await self._close_connections()
+        self._loop.stop()
+
+    async def _close_connections(self) -> None:
+        """Django's async queries run in a thread of asgiref's, and so do their connections live there."""
+        await sync_to_async(close_connections)()
 
 
 def close_connections() -> None:

@@ -60,10 +60,10 @@ def record_ends(
         standing = Job.objects.standing(unanswered)
         with transaction.atomic():
             won = Job.objects.record(ends, lease_expired=lease_expired, lock_requests=follow_up is not None)
-            if follow_up and won:
-                moved, then = follow_up(won)
-            run.count(_counts(won) + Counter(moved))
-            unanswered = won
+            now_moved, now_then = follow_up(won) if follow_up and won else ({}, _nothing)
+            run.count(_counts(won) + Counter(now_moved))
+            if won:  # else a try whose COMMIT brought no answer has done it all
+                unanswered, moved, then = won, now_moved, now_then
         return standing + won
 
     try:
@@ -106,9 +106,8 @@ class Recorder:
     def __init__(self, pool: Pool, run: RunRecord, *, seconds: float, follow_up: FollowUp | None = None) -> None:
         self._pool, self._run, self._seconds, self._follow_up = pool, run, seconds, follow_up
         self.changed = Event()
-        self.ended_count = 0
+        self.recorded_count = 0
         self.fault: BaseException | None = None
-        self._recording = 0
         self._closing = False
         self._collecting, self._counting = Lock(), Lock()
         self._threads = [Thread(target=self._work, name=f"recorder-{n}", daemon=True) for n in range(_THREADS)]
@@ -117,7 +116,7 @@ class Recorder:
 
     def backlog(self) -> int:
         """Ends that are not recorded yet."""
-        return self._pool.ended.qsize() + self._recording
+        return self._pool.ended_count - self.recorded_count
 
     def close(self) -> None:
         """Records what is left and ends the threads."""
@@ -129,7 +128,9 @@ class Recorder:
         try:
             while batch := self._take():
                 self._record([end_of(job, outcome) for job, outcome in batch])
-                self._note(-len(batch), ended=len(batch))
+                with self._counting:
+                    self.recorded_count += len(batch)
+                self.changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
             self.fault = fault
             self.changed.set()
@@ -139,14 +140,8 @@ class Recorder:
     def _take(self) -> list[tuple[ClaimedJob, Outcome]]:
         with self._collecting:
             batch = self._collect()
-            self._note(len(batch))
-        return batch
-
-    def _note(self, recording: int, ended: int = 0) -> None:
-        with self._counting:
-            self._recording += recording
-            self.ended_count += ended
         self.changed.set()
+        return batch
 
     def _record(self, ends: list[End]) -> None:
         won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)

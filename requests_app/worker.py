@@ -90,7 +90,7 @@ class Sweep:
             end_lost_leases(self._stop, self._run)
         run_inprogress_requests(self._stop, self._run)
         if began >= self._seen_due_at:
-            self._run.seen()
+            run_transaction(self._run.seen, seconds=RECONNECT_SECONDS)
             self._seen_due_at = began + _SEEN_SECONDS
         now = time.monotonic()
         self._due_at = now + max(_LEAST_SWEEP_SECONDS, (now - began) / _SWEEP_SHARE)

@@ -403,9 +403,6 @@ def test_a_retry_by_hand_of_a_refused_request_has_it_picked_up_anew(run: RunReco
     assert (status_of(request), statuses(request)) == ("Completed", {"noop": ["completed"]})
 
 
-@pytest.mark.xfail(
-    reason="complete_job of an Inprogress request leaves the cancelled siblings without successor: stuck"
-)
 def test_a_job_done_by_hand_beside_running_ones_brings_its_cancelled_siblings_back(run: RunRecord):
     request = add_request(["records", "records_1", "records_2"])
     fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")

@@ -95,10 +95,6 @@ def test_a_process_frozen_past_its_lease_changes_nothing_when_it_goes_on(manage:
     assert calls[0][:3] == calls[1][:3]  # the idempotency key is made of these
 
 
-HELD_AT_THE_END = "a follow-up that is at work when the stop comes claims and begins jobs that nobody records"
-
-
-@pytest.mark.xfail(reason=HELD_AT_THE_END)
 def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, record_file: Path
 ):
@@ -123,7 +119,6 @@ def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
     )
 
 
-@pytest.mark.xfail(reason=HELD_AT_THE_END, strict=False)  # it depends on the moment
 @pytest.mark.parametrize("after", [0.2, 0.3, 0.4, 0.5])
 def test_a_worker_that_is_told_to_stop_leaves_no_job_held(manage: Manage, after: float):
     insert_requests(60, *[["noop", "noop_1"]] * 60)
