@@ -21,6 +21,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -98,7 +99,7 @@ class Failover:
 
         self._load, self._plan, self._folder = load, plan, folder
         self._action = f"failover {uuid4()}"
-        self._killed_at: list[float] = []
+        self._kills: list[tuple[float, float]] = []
         self.report = Report()
 
     def run(self) -> Report:
@@ -128,15 +129,15 @@ class Failover:
         ]
         ends = self._load.ends_of_jobs(self._action)
         self.report.figures = {
-            "kills": len(self._killed_at),
+            "kills": len(self._kills),
             "acknowledged": len(inserter.acknowledged),
             "attempts": len(attempts),
             "calls": len(calls),
             "repeated": judge.repeated(calls),
             "processes": len(processes.children),
             "exits_with_1": sum(child.ended == 1 for child in processes.children),
-            "insert_pauses": _pauses(sorted(inserter.acknowledged.values()), self._killed_at),
-            "job_pauses": _pauses(ends, self._killed_at),
+            "insert_pauses": _pauses(sorted(inserter.acknowledged.values()), self._kills),
+            "job_pauses": _pauses(ends, self._kills),
             "drain_seconds": round(drained, 1),
             "faults": _faults(processes.children),
         }
@@ -151,12 +152,13 @@ class Failover:
     def _fail_over(self, crew: Crew) -> None:
         """Kills the writer and waits until jobs end again; then brings the killed node back."""
         victim = _writer(self._plan)
+        began = time.time()
         _command(self._plan.kill, victim)
-        self._killed_at.append(time.time())
+        self._kills.append((began, time.time()))
         gives_up = time.monotonic() + FAILOVER_SECONDS
-        while self._load.last_end(self._action) < self._killed_at[-1]:
+        while self._load.last_end(self._action) < self._kills[-1][1]:
             if time.monotonic() > gives_up:
-                self.report.wrong.append(f"no job ended within {FAILOVER_SECONDS:g} s of kill {len(self._killed_at)}")
+                self.report.wrong.append(f"no job ended within {FAILOVER_SECONDS:g} s of kill {len(self._kills)}")
                 break
             self._keep_up(crew, 4 * _TURN_SECONDS)
         if self._plan.rejoin:
@@ -190,10 +192,17 @@ def _command(template: str, node: dict[str, object]) -> None:
         sys.exit(f"{shlex.join(command)} ended with {ended.returncode}: {ended.stdout}{ended.stderr}")
 
 
-def _pauses(moments: Sequence[float], killed_at: Sequence[float]) -> list[float]:
-    """For each kill: seconds from the last of these moments before it to the first after it."""
-    places = [bisect_right(moments, at) for at in killed_at]
-    return [round(moments[p] - moments[p - 1], 1) for p in places if 0 < p < len(moments)]
+def _pauses(moments: Sequence[float], kills: Sequence[tuple[float, float]]) -> list[float]:
+    """For each kill, from its command's start to the first moment after its end: the longest time between two moments.
+
+    Of a kill that is from the last commit before it to the first after it. A planned switch may take its time first.
+    """
+    pauses = []
+    for began, ended in kills:
+        first, last = max(1, bisect_right(moments, began)), bisect_right(moments, ended)
+        between = [after - before for before, after in pairwise(moments[first - 1 : last + 1])]
+        pauses.append(round(max(between, default=float("nan")), 1))
+    return pauses
 
 
 def _faults(children: Sequence[Child]) -> dict[int, int]:
