@@ -8,6 +8,7 @@ names the table `requests`.
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from django.db import connections, models, transaction
@@ -61,7 +62,8 @@ class RequestRow(NamedTuple):
 class End:
     """How an attempt ended, ready to be recorded. `status` NEW hands it back unstarted.
 
-    Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor.
+    Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
+    `delay_seconds` until it is due again; 0 leaves it due.
     """
 
     job: ClaimedJob
@@ -155,7 +157,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         sql, room = dialect(self.db), claim.room if claim else 0
         if claim and jobs:
-            claim.request_ids = {job.request_id for job in jobs[:room]}
+            claim.request_ids |= {job.request_id for job in jobs[:room]}  # of a try before, too: its COMMIT may stand
             columns = "status, claimed_by, started_at, lease_until"
             values = f"'inprogress', %s, {sql.now}, {sql.now_plus}"
             self._insert(jobs[:room], columns, values, [claim.id, claim.lease_seconds])
@@ -230,7 +232,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE jobs SET lease_until = {sql.now_plus} WHERE id IN ({marks(ids)}) "
+                f"UPDATE jobs {sql.force('PRIMARY')} SET lease_until = {sql.now_plus} WHERE id IN ({marks(ids)}) "
                 f"AND status = 'inprogress' AND claimed_by IN ({marks(claims)})",
                 [lease_seconds, *ids, *claims],
             )
@@ -371,8 +373,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         if not ends:
             return
         unclaimed = {"claimed_by": None, "lease_until": None, "started_at": None}
-        ids = [end.job.id for end in ends if end.job.request_id not in doomed]
-        self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **unclaimed)
+        for delay in {end.delay_seconds for end in ends}:
+            ids = [end.job.id for end in ends if end.job.request_id not in doomed and end.delay_seconds == delay]
+            due = {"due_at": UtcNow() + timedelta(seconds=delay)} if delay else {}
+            self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **due, **unclaimed)
         ids = [end.job.id for end in ends if end.job.request_id in doomed]
         self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(
             status=JobStatus.CANCELLED, completed_at=UtcNow(), **unclaimed

@@ -81,7 +81,9 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """Claimed, but its callback was never called: the same row becomes `new` again."""
+    """Claimed, but its callback was never called: the same row becomes `new` again, due in `after_seconds`."""
+
+    after_seconds: float = 0.0
 
 
 Outcome = Completed | Failed | Retried | Stopped | NotStarted

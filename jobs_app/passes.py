@@ -130,8 +130,12 @@ class JobRunner:
         )
 
     def direct_claim(self) -> DirectClaim:
-        """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
-        return DirectClaim(str(uuid4()), 0 if self._stop else self._ahead(), self._lease, time.monotonic())
+        """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed.
+
+        Where older jobs are due as well, half of the room is left to them.
+        """
+        room = 0 if self._stop else self._ahead()
+        return DirectClaim(str(uuid4()), room // 2 if self._full else room, self._lease, time.monotonic())
 
     def adopt(self, claim: DirectClaim) -> None:
         """Runs what a transaction claimed directly."""

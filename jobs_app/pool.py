@@ -19,8 +19,8 @@ from jobs_app.models import ClaimedJob
 from jobs_app.outcomes import JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import JobDefinition, definition
 
-
 _CLOSE_SECONDS = 1.0
+_UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
 
 class Held:
@@ -61,7 +61,7 @@ class Pool:
         for job, context in claimed:
             known = definition(job.name)
             if known is None:
-                self.end_unheld(job, Retried(f'this release has no callback for job "{job.name}"'))
+                self.end_unheld(job, NotStarted(_UNKNOWN_SECONDS))
                 continue
             held = Held(job, context, known, claimed_at, lease_seconds)
             self.held.add(held)

@@ -69,8 +69,8 @@ def record_ends(
     try:
         won = run_transaction(work, seconds=seconds)
     except (DatabaseError, ValueError) as error:
-        if sort_fault(error) in {Fault.LOST, Fault.CONTENTION}:
-            raise
+        if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
+            raise  # no row's fault
         if follow_up:
             return record_ends(ends, run, lease_expired=lease_expired, seconds=seconds)
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]

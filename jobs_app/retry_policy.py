@@ -21,8 +21,8 @@ def end_of(job: ClaimedJob, outcome: Outcome) -> End:
             return End(job, JobStatus.COMPLETED, extras=extras)
         case Failed(error):
             return End(job, JobStatus.FAILURE, storable_error(error))
-        case NotStarted():
-            return End(job, JobStatus.NEW)
+        case NotStarted(after_seconds):
+            return End(job, JobStatus.NEW, delay_seconds=after_seconds)
         case Stopped(error):
             return _again(job, error, 0.0, job.last_attempt + 1)
         case Retried(error) if job.attempt >= job.last_attempt:

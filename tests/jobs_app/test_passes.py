@@ -411,11 +411,12 @@ def test_attempts_are_limited_per_job_and_the_last_one_is_a_failure(register: Re
     assert (request.status, request.error) == ("Failed", "never failed: gave up after 3 attempts: answered 503")
 
 
-def test_a_job_that_this_release_lacks_is_tried_again_and_said() -> None:
+def test_a_job_that_this_release_lacks_waits_and_uses_up_no_attempt() -> None:
     request = place("of_a_newer_release")
-    assert pass_jobs() == {"claimed": 1, "retry": 1}
-    assert statuses(request)["of_a_newer_release", 2] == "new"
-    assert "no callback for job" in Job.objects.get(request=request, attempt=1).error
+    assert pass_jobs() == {"claimed": 1, "handed_back": 1}
+    assert statuses(request) == {("of_a_newer_release", 1): "new"}
+    assert seconds_from_now(Job.objects.get(request=request).due_at) == pytest.approx(30, abs=5)
+    assert pass_jobs() == {}
 
 
 # Cancelled meanwhile --------------------------------------------------------------------------------------------------

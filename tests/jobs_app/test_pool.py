@@ -103,11 +103,11 @@ def test_plain_and_async_callbacks_do_not_wait_for_each_other(pool: Pool, regist
     assert set(ends(pool, 3).values()) == {Completed()}
 
 
-def test_a_job_that_this_release_lacks_is_tried_again(pool: Pool, register: Register) -> None:
+def test_a_job_that_this_release_lacks_is_handed_back_for_a_while(pool: Pool, register: Register) -> None:
     register("known", lambda _: None)
     submit(pool, "unknown", "known")
     found = ends(pool, 2)
-    assert found[0] == Retried('this release has no callback for job "unknown"')
+    assert found[0] == NotStarted(30.0)
     assert found[1] == Completed()
 
 

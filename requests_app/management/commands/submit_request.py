@@ -42,7 +42,10 @@ class Command(BaseCommand):
             raise CommandError(f"the request could not be placed: {fault_line(error)}") from error
         self.stdout.write(request.token)
         if options["wait"]:
-            self._wait(request)
+            try:
+                self._wait(request)
+            except DatabaseError as error:
+                raise CommandError(f"{request.token} is placed, but cannot be watched: {fault_line(error)}") from error
 
     def _wait(self, request: Request) -> None:
         said = ""
