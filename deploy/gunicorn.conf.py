@@ -1,20 +1,29 @@
-"""How gunicorn serves the web process: `gunicorn -c deploy/gunicorn.conf.py tasker_site.wsgi`."""
+"""How gunicorn serves the web process: `gunicorn -c deploy/gunicorn.conf.py tasker_site.wsgi` in the project's root."""
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-# prometheus_client reads it when it is imported, and every worker must see the same folder. A new one for each start:
-# sums of an earlier run would count twice. Files of workers that ended stay: their counts belong to the sums.
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="tasker-metrics-")
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasker_site.settings")
+try:
+    bind = f"0.0.0.0:{settings.PORT}"  # a container's port is published by whoever runs it
+except ImproperlyConfigured as fault:
+    sys.exit(str(fault))  # all that is missing, without a traceback
 
-from django.conf import settings  # needs both of the above
-from prometheus_client import multiprocess
+# prometheus_client reads the name when it is imported, and all workers must see the same folder. A new one for each
+# start: sums of an earlier run would count twice. A reload (SIGHUP) reads this file again and keeps it.
+_METRICS = f"tasker-metrics-{os.getpid()}-"
+if not Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")).name.startswith(_METRICS):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_METRICS)
 
-bind = f"0.0.0.0:{settings.PORT}"  # a container's port is published by whoever runs it
+from prometheus_client import multiprocess  # noqa: E402 - only now: see above
+
 workers = settings.WEB_WORKERS
 threads = settings.WEB_THREADS
 worker_class = "gthread"
@@ -22,13 +31,14 @@ preload_app = True  # one random SECRET_KEY for all workers, where none is set
 timeout = 60
 graceful_timeout = 20
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a heartbeat file must not meet a disk
+control_socket_disable = True  # nobody asks it, and a read-only home cannot hold it
 accesslog = None  # paths hold ids; /metrics counts requests
 errorlog = "-"
 loglevel = "warning"
 
 
 def child_exit(_server: object, worker: Any) -> None:
-    """Gauges of a worker that ended are dropped; its counters stay."""
+    """Gauges of a worker that ended are dropped; its counters stay in the sums."""
     multiprocess.mark_process_dead(worker.pid)
 
 
