@@ -56,7 +56,7 @@ def decide(steps: Sequence[Step], step: int, attempts: Iterable[Attempt]) -> Dec
     if failed := next((row for row in latest.values() if row.status == JobStatus.FAILURE), None):
         name = " ".join(failed.name.split())  # of one line, whoever wrote it
         return Fail(storable_error(f"{name} failed: {first_line(failed.error)}"))
-    if not 0 <= step < len(steps):
+    if step not in range(len(steps)):  # nor is a text or a fraction, which SQLite lets anybody write there
         return Wait(f"step {step} is not one of its {len(steps)} steps")
     for name in steps[step].jobs:
         if name not in latest:
