@@ -108,6 +108,8 @@ class Failover:
             with Processes({**os.environ, **services.environment()}, self._folder) as processes:
                 crew = Crew(processes)
                 inserter.start()
+                while not self._load.last_end(self._action):  # the first commands take a moment to start
+                    self._keep_up(crew, 4 * _TURN_SECONDS)
                 for _ in range(self._plan.kills):
                     self._keep_up(crew, self._plan.pause)
                     self._fail_over(crew)
