@@ -7,10 +7,11 @@ all.
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from jobs_app import faults
 from tests.faults.clock import HastyClock
-from tests.faults.life import Ends, Life, Ran
+from tests.faults.life import Ends, Life, Ran, steps
 from tests.proxy import Cut, Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -116,3 +117,31 @@ def test_a_worker_whose_sign_of_life_is_cut_carries_on(arrives: bool, life: Life
     life.begin_with("run_worker")
     cut = Cut(b"UPDATE passes SET seen_at", arrives=arrives)
     assert run_with(cut, "run_worker", life, through_proxy) == Ran()
+
+
+class BusyClock(HastyClock):
+    """While a transaction waits for its next try, somebody places another request."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        other = connections["default"].copy()
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("INSERT INTO requests (action, steps) VALUES ('made up', %s)", [steps(["finds_2"])])
+        finally:
+            other.close()
+
+
+def test_what_an_unanswered_pick_up_claimed_is_run_although_its_next_try_finds_more(
+    life: Life, through_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("INSERT INTO requests (action, steps) VALUES ('made up', %s)", [steps(["finds_1"])])
+    monkeypatch.setattr(faults, "time", BusyClock())
+    assert (
+        run_with(Cut(b"COMMIT", within=b"status = 'Inprogress', step = 0"), "run_worker", life, through_proxy) == Ran()
+    )
+    assert [(row["name"], row["status"]) for row in life.rows("jobs")] == [
+        ("finds_1", "completed"),
+        ("finds_2", "completed"),
+    ]

@@ -22,8 +22,6 @@ FULL = os.environ.get("TASKER_TEST_FULL_SWEEP") == "1"
 FAULTS = [*itertools.product(TEXTS, When)]
 OPTIONS = {"run_worker": {"max_seconds": 0.12}}
 MANY = 10_000
-# By the worker when the answer to its COMMIT is lost: tests/faults/test_commit.py has that as an expected failure.
-COUNTED_TWICE = {"advanced", "requests_completed", "requests_failed"}
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +46,9 @@ def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
             ran = life.run(name, **OPTIONS.get(name, {}))
         runs += 1
         given_up += bool(ran.error)
-        if ran.error and when is not When.FROM_THEN_ON and not _may_end(number, error, injector.sql):
+        if ran.error and when is not When.FROM_THEN_ON and not _may_end(number, error):
             wrong.append(f"statement {number} ({injector.sql[:100]}), {error} {when.name}: not carried on: {ran.error}")
-        leave_out = COUNTED_TWICE if name == "run_worker" and when is When.AFTER else set()
-        if difference := _difference(life, without.ends, leave_out):
+        if difference := _difference(life, without.ends):
             wrong.append(f"statement {number} ({injector.sql[:100]}), {error} {when.name}, {ran}:\n{difference}")
     summary = f"{without.statements} statements, {runs} runs with a fault, {given_up} of them ended with exit 1"
     record_testsuite_property(f"sweep of {name}, {error}", summary)
@@ -80,12 +77,9 @@ def _live_without(name: str, life: Life) -> Without:
     return _without[name]
 
 
-def _may_end(number: int, error: int, sql: str) -> bool:
-    """A command that finds no database where it begins says so at once; one fault later than that is carried on from.
-
-    The worker's sign of life is not yet: tests/faults/test_commit.py has that as an expected failure.
-    """
-    return (number <= 2 and error in CLOSED) or sql.startswith("UPDATE passes SET counts = counts")
+def _may_end(number: int, error: int) -> bool:
+    """A command that finds no database where it begins says so at once; from a later fault it carries on."""
+    return number <= 2 and error in CLOSED
 
 
 def _sample(name: str, statements: int, error: int) -> Iterator[tuple[int, When]]:
@@ -96,16 +90,13 @@ def _sample(name: str, statements: int, error: int) -> Iterator[tuple[int, When]
                 yield number, when
 
 
-def _difference(life: Life, expected: Ends, leave_out: set[str]) -> str:
-    """Ends what the fault left, and says what is not as it would be without it. `leave_out`: counts not looked at."""
+def _difference(life: Life, expected: Ends) -> str:
+    """Ends what the fault left, and says what is not as it would be without it."""
     try:
         life.finish()
         life.ends().assert_same_as(expected)
         said, done = life.said(), life.done()
-        looked_at = done.keys() - leave_out
-        assert {word: said[word] for word in looked_at} == {word: done[word] for word in looked_at}, (
-            "the passes' rows count otherwise than the tables"
-        )
+        assert {word: said[word] for word in done} == done, "the passes' rows count otherwise than the tables"
     except AssertionError as difference:
         return str(difference)
     return ""

@@ -1,0 +1,62 @@
+"""What the database refuses while ends are recorded: whose fault it is taken for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from jobs_app import faults
+from jobs_app.models import JobQuerySet, NewJob
+from tests.faults.clock import HastyClock
+from tests.faults.life import Life, Ran, steps
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+REQUESTS = 400  # all in one batch of the recorder
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "time", HastyClock())
+
+
+@pytest.mark.parametrize("number", [1142, 1054, 1064])
+def test_a_statement_that_the_server_refuses_whatever_the_row_fails_no_job(
+    number: int, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right not granted, a column not migrated yet: no row is better or worse for it."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO requests (action, steps) VALUES ('made up', %s)", [steps(["second_time"])])
+    assert life.run("run_new_requests") == Ran()
+
+    insert_new = JobQuerySet.insert_new
+
+    def refuse(self: JobQuerySet, jobs: Sequence[NewJob], *others: Any) -> None:
+        if jobs:
+            raise OperationalError(number, "refused, whatever the row")
+        insert_new(self, jobs, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobQuerySet, "insert_new", refuse)
+        assert life.run("run_jobs").error.startswith("run_jobs: the database")
+    assert [row["status"] for row in life.rows("jobs")] == ["inprogress"]
+    life.finish()
+    assert [row["status"] for row in life.rows("requests")] == ["Completed"]
+
+
+@pytest.mark.xfail(strict=True, reason="one UPDATE writes the extras of all requests of a batch")
+def test_extras_that_together_exceed_a_packet_are_recorded_all_the_same(life: Life) -> None:
+    """A batch's ends are small, but with them all its requests' extras are written anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        size = int(cursor.fetchone()[0] * 1.5 / REQUESTS)
+        for _ in range(REQUESTS):
+            cursor.execute(
+                "INSERT INTO requests (action, steps, extras) VALUES ('made up', %s, JSON_OBJECT('found before', "
+                "REPEAT('x', %s)))",
+                [steps(["finds_async"]), size],
+            )
+    assert life.run("run_new_requests") == Ran()
+    assert life.run("run_jobs", concurrency=REQUESTS) == Ran()
+    assert {row["status"] for row in life.rows("jobs")} == {"completed"}
