@@ -31,9 +31,13 @@ class Child:
     killed: bool = False
     ended: int | None = None
 
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
     def faults(self) -> list[str]:
         """What it did that no command may do, whatever is killed around it."""
-        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        said = self.said
         if "Traceback" in said:
             return [f"{self.command} (pid {self.pid}) printed a traceback:\n{said[-3000:]}"]
         lines = [line for line in said.splitlines() if line and not _LOG_LINE.match(line)]

@@ -192,6 +192,8 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         "requests": len(inserter.acknowledged),
         "calls": len(calls),
         "repeated": judge.repeated(calls),
+        # Of processes that lived: nobody may take a job from them while they renew its lease.
+        "refused": sum(child.said.count("its lease was lost, its result") for child in processes.children),
         "rage_seconds": round(raged - began, 1),
         "left_to_drain": left,
         "drain_seconds": round(drained - raged, 1),
@@ -203,6 +205,8 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         *(fault for child in processes.children for fault in child.faults()),
         *_verify(everything),
     ]
+    if report.figures["refused"] and not plan.database_kills:
+        report.wrong.append("processes that lived lost their leases: results refused")
     if drained - raged > DRAIN_SECONDS:
         report.wrong.append(f"not drained within {DRAIN_SECONDS:g} s")
     return report
