@@ -22,18 +22,18 @@ MANY = 20_000
 
 
 def settled_pages() -> None:
-    id_, due_at = Request.objects.settled(500)[0]
-    Request.objects.settled(500, (due_at, id_))
+    Request.objects.settled(500)
+    Request.objects.settled(500, ("2026-01-01 00:00:00", 1))
 
 
 def claim_due_by() -> None:
-    Job.objects.claim("by a moment", 1, 30, Job.objects.outlook().now)
+    Job.objects.claim("by a moment", 500, 30, Job.objects.outlook().now)
 
 
 # What asks, and which index each table's rows are to be found by.
 POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "outlook": (Job.objects.outlook, {"jobs_status_due", "jobs_status_lease"}),
-    "claim": (lambda: Job.objects.claim("now", 1, 30), {"jobs_status_due"}),
+    "claim": (lambda: Job.objects.claim("now", 500, 30), {"jobs_status_due"}),
     "claim due by": (claim_due_by, {"jobs_status_due", "jobs_status_lease"}),
     "lease_expired": (lambda: Job.objects.lease_expired(500), {"jobs_status_lease"}),
     "has_due": (Request.objects.has_due, {"requests_status_due"}),
@@ -43,12 +43,22 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
 
 
 def some_of_each() -> None:
-    for status in ("Queuing", "Inprogress", "Completed", "Failed", "Cancelled"):
-        for _ in range(3):
-            make_request(status, due_in=-1)
-    for status in ("new", "inprogress", "completed", "failure", "retry", "cancelled"):
-        for _ in range(3):
-            make_job(make_request("Inprogress"), "noop", status, lease=-1)
+    with transaction.atomic():
+        for status in ("Queuing", "Inprogress", "Completed", "Failed", "Cancelled"):
+            for _ in range(3):
+                make_request(status, due_in=-1)
+        for status in ("new", "inprogress", "completed", "failure", "retry", "cancelled"):
+            for _ in range(3):
+                make_job(make_request("Inprogress"), "noop", status, lease=-1)
+
+
+def only_open_ones() -> None:
+    """Of such the optimizers think that nearly every row is wanted."""
+    with transaction.atomic():
+        for status in ("new", "inprogress"):
+            for _ in range(20):
+                make_job(make_request("Inprogress"), "noop", status, lease=-1)
+                make_request("Queuing", due_in=-1)
 
 
 def fill(request_status: str, job_status: str) -> None:
@@ -106,12 +116,22 @@ def index_in(line: str) -> str | None:
 
 @pytest.mark.parametrize(
     "filling",
-    [None, ("Completed", "completed"), ("Queuing", "new"), ("Inprogress", "inprogress"), ("Inprogress", "completed")],
+    [
+        None,
+        "only open ones",
+        ("Completed", "completed"),
+        ("Queuing", "new"),
+        ("Inprogress", "inprogress"),
+        ("Inprogress", "completed"),
+    ],
     ids=str,
 )
-def test_every_poll_query_uses_its_index_and_never_sorts(filling: tuple[str, str] | None) -> None:
-    some_of_each()
-    if filling:
+def test_every_poll_query_uses_its_index_and_never_sorts(filling: tuple[str, str] | str | None) -> None:
+    if filling == "only open ones":
+        only_open_ones()
+    else:
+        some_of_each()
+    if isinstance(filling, tuple):
         fill(*filling)
     faults = {name: faults_of(poll, indexes) for name, (poll, indexes) in POLLS.items()}
     assert {name: found for name, found in faults.items() if found} == {}
