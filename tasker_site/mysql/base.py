@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 2  # for each address; one that is down must not use up the budget of those after it
 _NO_WRITER = 1290  # the number of the server's own "running with --read-only", so sorted as that (jobs_app/faults.py)
 _NO_GRANT = 1142  # a fault of the set-up: no other address will do better
-_VARIABLES = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'wsrep_on', 'group_replication_group_name')"
+_VARIABLES = (
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
+    "('read_only', 'wsrep_on', 'group_replication_group_name', 'group_replication_single_primary_mode')"
+)
 # A server that was started again and has not joined its group yet may take writes that nobody else ever sees.
 _ROLE = (
     "SELECT CONCAT(member_state, ' ', member_role) FROM performance_schema.replication_group_members "
@@ -85,6 +88,8 @@ def _refuse_unless_writer(connection: Any) -> None:
         if variables.get("read_only", "OFF") != "OFF":
             raise MySQLdb.OperationalError(_NO_WRITER, "it is read only")
         if variables.get("group_replication_group_name"):
+            if variables.get("group_replication_single_primary_mode") == "OFF":
+                raise MySQLdb.OperationalError(_NO_WRITER, "its group has several primaries")
             cursor.execute(_ROLE)
             role = (cursor.fetchone() or ("not in the group",))[0]
             if role != "ONLINE PRIMARY":

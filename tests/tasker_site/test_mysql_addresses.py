@@ -233,6 +233,13 @@ def test_a_server_that_takes_writes_outside_of_its_group_is_not_the_writer(role)
     assert refused.value.args[0] == 1290
 
 
+def test_one_primary_of_several_is_not_the_writer():
+    """A row that was only locked on one of them is free on the others."""
+    several = [*GROUP, ("group_replication_single_primary_mode", "OFF")]
+    with pytest.raises(MySQLdb.OperationalError, match="several primaries"):
+        base._refuse_unless_writer(Answers(variables=several, role=[("ONLINE PRIMARY",)]))
+
+
 def test_the_primary_of_its_group_is_the_writer():
     base._refuse_unless_writer(Answers(variables=GROUP, role=[("ONLINE PRIMARY",)]))
 
