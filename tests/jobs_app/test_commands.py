@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -89,7 +90,11 @@ def test_a_lease_that_is_not_longer_than_the_timeout_stops_the_pass_with_a_remed
 def test_a_worker_that_dies_leaves_its_job_to_the_next_pass_once_the_lease_is_over(manage: Manage) -> None:
     request = make_request("Inprogress", ["kills_worker"])
     make_job(request, "kills_worker", last_attempt=2)
-    short = {"WRK_JOB_LEASE_SECONDS": "0.6", "WRK_JOB_TIMEOUT_SECONDS": "0.5", "WRK_JOB_BACKOFF_BASE_SECONDS": "0"}
+    short: dict[str, Any] = {
+        "WRK_JOB_LEASE_SECONDS": "0.6",
+        "WRK_JOB_TIMEOUT_SECONDS": "0.5",
+        "WRK_JOB_BACKOFF_BASE_SECONDS": "0",
+    }
     assert manage("run_jobs", **short).returncode == 137
     assert statuses(request) == {("kills_worker", 1): "inprogress"}
     wait_until(lambda: seconds_from_now(Job.objects.get().lease_until) < 0)

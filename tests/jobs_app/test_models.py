@@ -394,7 +394,7 @@ def test_the_extras_of_a_result_that_came_too_late_are_not_merged() -> None:
 def test_each_request_of_a_batch_gets_its_own_extras_and_error() -> None:
     requests = [make_request("Inprogress") for _ in range(4)]
     jobs = [make_job(request, "noop", "inprogress") for request in requests]
-    outcomes = [Completed('{"n":0}'), Failed("no 1"), Completed('{"n":2}'), Retried("no 3")]
+    outcomes: list[Outcome] = [Completed('{"n":0}'), Failed("no 1"), Completed('{"n":2}'), Retried("no 3")]
     Job.objects.record([end_of(held(job), outcome) for job, outcome in zip(jobs, outcomes)][::-1])
     assert [extras_of(request) for request in requests] == [{"n": 0}, {}, {"n": 2}, {}]
     assert [Job.objects.get(pk=job.pk).error for job in jobs] == ["", "no 1", "", "no 3"]

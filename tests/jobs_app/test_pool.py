@@ -50,6 +50,12 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
+def none_held(pool: Pool) -> bool:
+    """After a look at what is overdue."""
+    pool.end_overdue(LEASE)
+    return not pool.held
+
+
 def test_plain_callbacks_run_at_the_same_time(pool: Pool, register: Register) -> None:
     meet = Barrier(2)
     register("meets", lambda _: {"place": meet.wait(PATIENCE)})
@@ -112,7 +118,7 @@ def test_a_job_that_this_release_lacks_is_handed_back_for_a_while(pool: Pool, re
 
 
 def test_a_callback_is_not_begun_when_its_lease_has_less_left_than_its_timeout(pool: Pool, register: Register) -> None:
-    called = []
+    called: list[object] = []
     register("called", called.append, timeout=20)
     submit(pool, "called", lease=60, claimed_ago=45)
     assert ends(pool, 1) == {0: NotStarted()}
@@ -120,7 +126,7 @@ def test_a_callback_is_not_begun_when_its_lease_has_less_left_than_its_timeout(p
 
 
 def test_an_async_callback_is_not_begun_either(pool: Pool, register: Register) -> None:
-    called = []
+    called: list[object] = []
 
     async def calls(context: JobContext) -> None:
         called.append(context)
@@ -159,7 +165,7 @@ def test_at_its_timeout_a_callback_ends_as_a_retry_and_its_late_result_is_droppe
 
     register("hangs", hangs, timeout=0.05)
     submit(pool, "hangs")
-    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    wait_until(lambda: none_held(pool))
     assert ends(pool, 1) == {0: Retried("timed out after 0.05 seconds")}
     assert pool.lost_threads == 1
     let_go.set()
@@ -173,7 +179,7 @@ def test_another_thread_takes_the_place_of_one_that_hangs(pool: Pool, register: 
     register("hangs", lambda _: let_go.wait(PATIENCE) and None, timeout=0.05)
     register("meets", lambda _: {"place": meet.wait(PATIENCE)})
     submit(pool, "hangs")
-    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    wait_until(lambda: none_held(pool))
     ends(pool, 1)
     submit(pool, "meets", "meets")
     assert all(isinstance(outcome, Completed) for outcome in ends(pool, 2).values())
@@ -191,7 +197,7 @@ def test_at_its_timeout_an_async_callback_is_cancelled(pool: Pool, register: Reg
 
     register("hangs", hangs, timeout=0.05)
     submit(pool, "hangs")
-    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    wait_until(lambda: none_held(pool))
     assert ends(pool, 1) == {0: Retried("timed out after 0.05 seconds")}
     assert seen.wait(PATIENCE)
     assert pool.ended.empty()
@@ -210,7 +216,7 @@ def test_the_clock_of_a_timeout_starts_when_the_callback_begins(pool: Pool, regi
 
 def test_handing_back_takes_what_waits_and_leaves_what_runs(pool: Pool, register: Register, let_go: Event) -> None:
     register("hangs", lambda _: let_go.wait(PATIENCE) and None)
-    called = []
+    called: list[object] = []
     register("waits", called.append)
     submit(pool, "hangs", "hangs", "waits", "waits")
     wait_until(lambda: sum(held.times_out is not None for held in pool.held) == 2)
@@ -249,7 +255,7 @@ def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
 
     register("stubborn", stubborn, timeout=0.05)
     submit(pool, "stubborn")
-    wait_until(lambda: pool.end_overdue(LEASE) or not pool.held)
+    wait_until(lambda: none_held(pool))
     ends(pool, 1)
     assert over.wait(PATIENCE)
     time.sleep(0.02)

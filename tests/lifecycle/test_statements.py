@@ -1,6 +1,7 @@
 """Statements per pass do not grow with rows, and an idle pass asks little."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -54,13 +55,17 @@ def in_progress(number: int, status: str, name: str = "async_noop", steps: str =
     Request.objects.update(steps=Request.objects.order_by("-id").values_list("steps", flat=True)[0])
 
 
+def _add_to(totals: dict[str, int], work: Callable[[], dict[str, int]]) -> None:
+    totals.update(work())
+
+
 def counted(prepare: Callable[[int], object], work: Callable[[], dict[str, int]]) -> tuple[int, int]:
     """Statements of the pass over few rows and over many; each time all rows are dealt with."""
     found = []
     for number in (FEW, MANY):
         prepare(number)
         totals: dict[str, int] = {}
-        found.append(count(lambda totals=totals: totals.update(work())))
+        found.append(count(partial(_add_to, totals, work)))
         assert max(totals.values()) == number, totals
         clear()
     return found[0], found[1]

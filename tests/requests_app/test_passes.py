@@ -270,7 +270,8 @@ def test_no_step_begins_before_the_one_before_it_is_complete() -> None:
         pass_inprogress()
     request.refresh_from_db()
     assert request.status == "Completed"
-    began, ended = {}, {}
+    began: dict[int, list[Any]] = {}
+    ended: dict[int, list[Any]] = {}
     for row in Job.objects.all():
         began.setdefault(row.step, []).append(row.started_at)
         ended.setdefault(row.step, []).append(row.completed_at)

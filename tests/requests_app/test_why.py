@@ -1,6 +1,7 @@
 """One sentence for every state that a request can be in."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.django_db
 LATER = datetime(2999, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def in_progress(*jobs: Row, **columns: object) -> Request:
+def in_progress(*jobs: Row, **columns: Any) -> Request:
     request = make_request("Inprogress", ["noop", "noop_1"], **columns)
     for job in jobs:
         make_job(request, **job)
@@ -82,7 +83,7 @@ def test_steps_that_cannot_be_read_are_said() -> None:
 
 def test_a_final_request_says_how_it_ended() -> None:
     assert explain(make_request("Failed", error="noop failed: no\nmore")) == "It failed: noop failed: no"
-    ended = {"completed_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
+    ended: dict[str, Any] = {"completed_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
     assert explain(make_request("Completed", **ended)) == "It was completed at 2026-01-02 03:04:05 UTC."
     assert explain(make_request("Cancelled", **ended)).startswith("It was cancelled at 2026-01-02 03:04:05 UTC")
 

@@ -375,7 +375,7 @@ def test_a_database_of_another_character_set_is_an_error() -> None:
 def test_a_server_that_is_too_old_is_an_error(
     monkeypatch: pytest.MonkeyPatch, name: str, version: tuple[int, ...], good: bool
 ) -> None:
-    really_mariadb = connection.mysql_is_mariadb
+    really_mariadb = connection.mysql_is_mariadb  # type: ignore[attr-defined] # of the MySQL backend
     if really_mariadb != (name == "mariadb"):
         pytest.skip("of the other server")
     monkeypatch.setitem(vars(connections["default"]), "mysql_version", version)
