@@ -49,23 +49,32 @@ def reap(run: RunRecord) -> None:
 
 # Claims and leases ----------------------------------------------------------------------------------------------------
 def test_a_claim_that_its_process_forgot_is_renewed_by_nobody(run: RunRecord):
-    forgotten = add_request(["noop"], status="Queuing")
-    known = add_request(["noop"], status="Queuing")
-    claim = DirectClaim("the claim", room=10, lease_seconds=10, sent_at=time.monotonic())
-    # The first COMMIT is not answered: the transaction runs again and finds the second request only.
-    with Actor(lambda: pick_up(run, 1, claim=claim), lose_answers=1) as worker:
-        worker.go_on()
-    held = [job for job, _ in Job.objects.with_requests(claim.id, sorted(claim.request_ids), by="request_id")]
-    assert [job.request_id for job in held] == [known]
+    """As after a COMMIT without an answer: the rows carry the claim, and the process holds only some of them."""
+    forgotten, known = (add_request(["noop"]) for _ in range(2))
+    for request in (forgotten, known):
+        add_job(request, "noop")
+    ids = Job.objects.claim("the claim", 10, lease_seconds=10)
+    held = [job for job, _ in Job.objects.with_requests("the claim", ids) if job.request_id == known]
 
     with Actor(lambda: Job.objects.renew(held, 1000)) as renewal:
-        renewal.go_on()
+        assert renewal.go_on() == 1
 
     leases = dict(Job.objects.values_list("request_id", "lease_until"))
     lease, left_alone = leases[known], leases[forgotten]
     assert lease
     assert left_alone
     assert (lease - left_alone).total_seconds() > 900
+
+
+def test_a_pick_up_whose_answer_was_lost_gives_its_process_all_that_it_claimed(run: RunRecord):
+    requests = [add_request(["noop"], status="Queuing") for _ in range(2)]
+    claim = DirectClaim("the claim", room=10, lease_seconds=10, sent_at=time.monotonic())
+    # The first COMMIT is not answered: the transaction runs again and finds the second request only.
+    with Actor(lambda: pick_up(run, 1, claim=claim), lose_answers=1) as worker:
+        worker.go_on()
+
+    held = Job.objects.with_requests(claim.id, sorted(claim.request_ids), by="request_id")
+    assert [job.request_id for job, _ in held] == requests
 
 
 def test_a_claim_read_back_after_a_lost_answer_brings_no_job_that_runs_already(
