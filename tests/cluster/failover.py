@@ -83,9 +83,10 @@ class Crew:
                 self._posts[post] = self._processes.start(*post[1], lives=0)
 
     def dismiss(self) -> None:
-        """SIGTERM to all, and their end."""
+        """SIGTERM to the workers, and the end of all. A pass ends by itself, and may be too young to heed a signal."""
         for child in self._processes.alive():
-            self._processes.kill(child, signal.SIGTERM)
+            if (child.command,) in WORKERS:
+                self._processes.kill(child, signal.SIGTERM)
         gives_up = time.monotonic() + COMMAND_SECONDS
         while self._processes.alive() and time.monotonic() < gives_up:
             time.sleep(_TURN_SECONDS)
