@@ -1,0 +1,166 @@
+"""docs/security.md is true: with the rights that it grants everything runs, and what they should prevent is refused.
+
+On a server of our own: users and grants are the whole server's.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import MySQLdb
+import pytest
+import requests
+from django.apps import apps
+from django.db.migrations.recorder import MigrationRecorder
+
+from demo.services import Services
+from tests.security.conftest import GRANTS, PASSWORD, run_manage, serving
+
+pytestmark = pytest.mark.integration
+
+DENIED = (1142, 1143, 1044, 1227)  # command, column, database, privilege
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(server: dict[str, str], services: Services) -> Run:
+    """manage.py as the runtime user."""
+    environment = server | services.environment() | {"DB_USER": "tasker"}
+    return lambda *arguments: run_manage(environment, *arguments)
+
+
+def _session(server: dict[str, str], user: str) -> Any:
+    return MySQLdb.connect(
+        unix_socket=server["DB_HOST"],
+        user=user,
+        password=PASSWORD,
+        database="tasker",
+        charset="utf8mb4",
+        autocommit=True,
+    )
+
+
+@pytest.fixture
+def caller(server: dict[str, str]) -> Iterator[Any]:
+    session = _session(server, "shop")
+    yield session.cursor()
+    session.close()
+
+
+def test_the_passes_and_the_worker_need_no_more(run: Run, caller: Any) -> None:
+    for number in range(1, 5):
+        insert = "INSERT INTO requests (action, params, token) VALUES (%s, %s, %s)"
+        caller.execute(insert, ["delete_user", json.dumps({"id": number}), f"order-{number}"])
+    caller.execute("INSERT INTO requests (action, token) VALUES ('nothing', 'order-5')")
+    for command in ("run_new_requests", "run_jobs", "run_inprogress_requests") * 2:
+        ended = run(command)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert run("run_worker", "--max-seconds", "2").returncode == 0
+    caller.execute("SELECT token, status FROM requests WHERE token LIKE 'order-%' ORDER BY id")
+    assert [status for _, status in caller.fetchall()] == ["Completed"] * 4 + ["Failed"]
+    assert run("verify").returncode == 0
+
+
+def test_the_operators_commands_need_no_more(run: Run) -> None:
+    submitted = run("submit_request", "delete_user", "--params", '{"id": "seven"}', "--token", "mine")
+    assert (submitted.returncode, submitted.stdout) == (0, "mine\n")
+    for command in ("run_new_requests", "run_jobs", "run_inprogress_requests"):
+        run(command)
+    because = ("--reason", "a test")
+    for arguments in [
+        ("show_request", "mine", "--json"),
+        ("retry_request", "mine", *because),
+        ("complete_job", "mine", "service1_get_user", "--extras", '{"email": "a@example.org"}', *because),
+        ("cancel_request", "mine", *because),
+        ("show_request", "mine"),
+    ]:
+        ended = run(*arguments)
+        assert (ended.returncode, ended.stderr) == (0, ""), arguments
+
+
+@pytest.fixture
+def web(server: dict[str, str], services: Services) -> Iterator[str]:
+    """The web process as the runtime user; answers its address."""
+    with serving(server | services.environment() | {"DB_USER": "tasker"}) as address:
+        yield address
+
+
+def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str], run: Run) -> None:
+    run("submit_request", "delete_user", "--token", "seen")
+    owner = server | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    assert (
+        run_manage(owner, "createsuperuser", "--noinput", "--username", "ann", "--email", "a@example.org").returncode
+        == 0
+    )
+
+    assert requests.get(f"{web}/ready", timeout=10).json() == {"ready": True}
+    assert "tasker_database_up 1.0" in requests.get(f"{web}/metrics", timeout=10).text
+    with requests.Session() as browser:
+        browser.get(f"{web}/admin/login/", timeout=10)
+        form = {"username": "ann", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        index = browser.post(f"{web}/admin/login/?next=/admin/", form, timeout=10)
+        assert "What it works on" in index.text
+        listed = browser.get(f"{web}/admin/requests_app/request/?q=seen", timeout=10)
+        (page,) = set(re.findall(r"/admin/requests_app/request/\d+/change/", listed.text))
+        assert browser.get(web + page, timeout=10).status_code == 200
+        assert browser.get(f"{web}/admin/jobs_app/passrun/", timeout=10).status_code == 200
+        token = browser.cookies["csrftoken"]
+        assert browser.post(f"{web}/admin/logout/", {"csrfmiddlewaretoken": token}, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM requests",
+        "DELETE FROM jobs",
+        "TRUNCATE passes",
+        "DROP TABLE jobs",
+        "ALTER TABLE requests ADD COLUMN x INT",
+        "CREATE TABLE mine (id INT)",
+        "UPDATE interventions SET reason = 'another one'",
+        "INSERT INTO auth_user (username, password) VALUES ('me', 'x')",
+        "UPDATE auth_user SET is_superuser = 1",
+        "DELETE FROM django_migrations",
+        "SELECT * FROM mysql.global_priv",
+        "SELECT LOAD_FILE('/etc/passwd') INTO OUTFILE '/tmp/tasker-worker'",
+        "SET GLOBAL read_only = OFF",
+        "GRANT SELECT ON tasker.requests TO 'shop'@'localhost'",
+    ],
+)
+def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> None:
+    refused_of(server, "tasker", statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE requests SET status = 'Cancelled'",
+        "DELETE FROM requests",
+        "INSERT INTO requests (action, status) VALUES ('a', 'Completed')",
+        "INSERT INTO requests (action, extras) VALUES ('a', '{}')",
+        "SELECT params FROM requests",
+        "SELECT * FROM jobs",
+        "INSERT INTO jobs (request_id, step, name) VALUES (1, 0, 'noop')",
+        "SELECT password FROM auth_user",
+    ],
+)
+def test_a_caller_may_not(server: dict[str, str], statement: str) -> None:
+    refused_of(server, "shop", statement)
+
+
+def refused_of(server: dict[str, str], user: str, statement: str) -> None:
+    session = _session(server, user)
+    with pytest.raises(MySQLdb.Error) as refused:
+        session.cursor().execute(statement)
+    session.close()
+    assert refused.value.args[0] in DENIED, refused.value
+
+
+def test_every_table_is_granted() -> None:
+    """A new one makes this fail until the document says who may do what with it."""
+    models: list[Any] = [*apps.get_models(include_auto_created=True), MigrationRecorder.Migration]
+    granted = set(re.findall(r"ON tasker\.(\w+) TO", GRANTS["worker"] + GRANTS["web"]))
+    assert {model._meta.db_table for model in models} == granted
