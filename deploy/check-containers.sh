@@ -7,8 +7,10 @@ port=${PORT:-18000} db_port=${DB_PORT:-13306}
 work=$(mktemp -d)
 chmod 755 "$work" # the containers' user reads the files below
 
-compose() { docker compose --project-name tasker-check --project-directory "$work" -f "$root/docker-compose.yml" \
-  -f "$work/override.yml" --profile demo "$@"; }
+files=(-f "$root/docker-compose.yml" -f "$work/override.yml")
+compose() {
+  docker compose --project-name tasker-check --project-directory "$work" "${files[@]}" --profile demo "$@"
+}
 
 end() {
   code=$?
@@ -125,4 +127,15 @@ up worker
 say "with WRK_ENABLED=false: $(compose ps worker --format '{{.Health}}'); $(compose logs --no-log-prefix worker | tail -1)"
 begun=$SECONDS
 compose stop worker >/dev/null 2>&1
-[ $((SECONDS - begun)) -le 3 ] || die "idle, it took $((SECONDS - begun)) s to stop"
+[ $((SECONDS - begun)) -le 4 ] || die "idle, it took $((SECONDS - begun)) s to stop"
+
+# The password in a file -------------------------------------------------------------------------------------------------------
+mkdir -p "$work/var/secrets"
+sed -n "s/^DB_PASS='\(.*\)'$/\1/p" "$work/.env" >"$work/var/secrets/db_pass"
+sed -i "s|^DB_PASS=.*|DB_PASS=\nDB_PASS_FILE=/run/secrets/db_pass|" "$work/.env"
+files+=(-f "$root/deploy/compose.secrets.yml")
+up web
+curl --fail --silent --show-error "http://127.0.0.1:$port/ready" | xargs echo "with DB_PASS_FILE:"
+compose exec -T web env | grep -q 'pass word' && die "the password is in the environment"
+compose config | grep -q 'pass word' && die "the password is in the configuration"
+true
