@@ -14,7 +14,7 @@ from django.db.utils import ConnectionHandler
 
 from jobs_app.faults import Fault, fault_line, sort_fault
 from tasker_site import settings as project_settings
-from tasker_site.mysql import base
+from tasker_site.mysql import base, writer
 from tasker_site.mysql.addresses import read_addresses
 from tests.database_server import MariaDBServer
 
@@ -87,10 +87,10 @@ class Pair:
     def hosts(self) -> str:
         return f"{self.first.socket_path},{self.second.socket_path}"
 
-    def make_writer(self, writer: MariaDBServer | None) -> None:
+    def make_writer(self, one: MariaDBServer | None) -> None:
         for server in (self.first, self.second):
             server.start()
-            self.set_read_only(server, server is not writer)
+            self.set_read_only(server, server is not one)
 
     def set_read_only(self, server: MariaDBServer, read_only: bool) -> None:
         with closing(MySQLdb.connect(unix_socket=str(server.socket_path), user="root")) as connection:
@@ -153,6 +153,25 @@ def test_when_the_writer_dies_the_next_connection_goes_to_its_successor(pair, ca
     connection.close()
     assert pair.server_of(connection) is pair.second
     assert f"the database's writer is {pair.second.socket_path}, no longer {pair.first.socket_path}" in caplog.text
+
+
+@pytest.mark.integration
+def test_when_one_thread_has_found_the_new_writer_the_others_follow(pair):
+    idle, busy = pair.connection(), pair.connection()
+    assert [pair.server_of(connection) for connection in (idle, busy)] == [pair.first, pair.first]
+    pair.make_writer(pair.second)
+    busy.close()
+    assert [pair.server_of(connection) for connection in (busy, idle)] == [pair.second, pair.second]
+
+
+@pytest.mark.integration
+def test_a_transaction_that_has_begun_stays_where_it_is(pair):
+    idle, busy = pair.connection(), pair.connection()
+    pair.server_of(idle)
+    idle.in_atomic_block = True  # as inside `atomic()`, which knows the project's own databases only
+    pair.make_writer(pair.second)
+    assert pair.server_of(busy) is pair.second
+    assert pair.server_of(idle) is pair.first
 
 
 @pytest.mark.integration
@@ -229,7 +248,7 @@ GROUP = [("read_only", "OFF"), ("group_replication_group_name", "aaaaaaaa-bbbb-c
 def test_a_server_that_takes_writes_outside_of_its_group_is_not_the_writer(role):
     """Started again and not joined yet, it would keep what is written to it for itself."""
     with pytest.raises(MySQLdb.OperationalError) as refused:
-        base._refuse_unless_writer(Answers(variables=GROUP, role=role))
+        writer.refuse_unless_writer(Answers(variables=GROUP, role=role))
     assert refused.value.args[0] == 1290
 
 
@@ -237,14 +256,14 @@ def test_one_primary_of_several_is_not_the_writer():
     """A row that was only locked on one of them is free on the others."""
     several = [*GROUP, ("group_replication_single_primary_mode", "OFF")]
     with pytest.raises(MySQLdb.OperationalError, match="several primaries"):
-        base._refuse_unless_writer(Answers(variables=several, role=[("ONLINE PRIMARY",)]))
+        writer.refuse_unless_writer(Answers(variables=several, role=[("ONLINE PRIMARY",)]))
 
 
 def test_the_primary_of_its_group_is_the_writer():
-    base._refuse_unless_writer(Answers(variables=GROUP, role=[("ONLINE PRIMARY",)]))
+    writer.refuse_unless_writer(Answers(variables=GROUP, role=[("ONLINE PRIMARY",)]))
 
 
 def test_a_galera_node_is_used_only_once_it_has_what_was_acknowledged_elsewhere():
     node = Answers(variables=[("read_only", "OFF"), ("wsrep_on", "ON")])
-    base._refuse_unless_writer(node)
-    assert node.asked[1:] == list(base._CATCH_UP)
+    writer.refuse_unless_writer(node)
+    assert node.asked[1:] == list(writer._CATCH_UP)
