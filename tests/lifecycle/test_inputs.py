@@ -30,7 +30,20 @@ from tests.lifecycle.malformed import GOOD_STEPS, IN_PROGRESS, LONG_AGO, QUEUED,
 
 EXAMPLES = int(os.environ.get("TASKER_TEST_EXAMPLES", "500"))
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
-COLUMNS = {"token", "action", "params", "extras", "steps", "step", "status", "due_at", "name", "completed_at"}
+# What a refusal names; MySQL names no column for one that is nested too deep.
+COLUMNS = {
+    "JSON document",
+    "token",
+    "action",
+    "params",
+    "extras",
+    "steps",
+    "step",
+    "status",
+    "due_at",
+    "name",
+    "completed_at",
+}
 CONSTRAINTS = {constraint.name for model in (Request, Job) for constraint in model._meta.constraints}
 
 every_input = settings(
@@ -306,9 +319,12 @@ def test_megabytes_in_every_row_take_less_than_120_of_memory(
     raises=OperationalError, reason="_complete: one statement for all extras, above max_allowed_packet: error 2006"
 )
 def test_many_large_extras_are_recorded_however_many_jobs_end_at_once(tables: None) -> None:
-    """Forty jobs may give a request 2.5 MiB; the server takes 16 in one statement."""
+    """Forty jobs may give a request 2.5 MiB; MariaDB takes 16 in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        tenth = cursor.fetchone()[0] // 10
     ends = []
-    for _ in range(20):
-        request = make_request("Inprogress", ["noop"], extras={"large": "x" * 2**20})
+    for _ in range(12):
+        request = make_request("Inprogress", ["noop"], extras={"large": "x" * tenth})
         ends.append(End(held(make_job(request, status="inprogress")), JobStatus.COMPLETED, extras='{"one": "more"}'))
     assert len(Job.objects.record(ends)) == len(ends)
