@@ -113,7 +113,8 @@ def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
     fault(proxy)
     run = ended(process)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("run_jobs claimed=8 completed=8 retry=0 failure=0 ")
+    # Some may have been handed back unstarted and claimed again: their lease was too old by then.
+    assert " completed=8 retry=0 failure=0 " in run.stdout
     assert "Traceback" not in run.stderr
     manage("run_inprogress_requests")
     assert statuses() == {"Completed"}
