@@ -19,10 +19,12 @@ import tempfile
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import django
@@ -42,7 +44,7 @@ SETTINGS = {
 }
 WORKERS = (("run_worker",), ("run_worker",))
 PASSES = (("run_new_requests",), ("run_jobs",), ("run_inprogress_requests",))
-FAILOVER_SECONDS, DRAIN_SECONDS, COMMAND_SECONDS = 120.0, 120.0, 120.0
+PATIENCE_SECONDS = 120.0
 _TURN_SECONDS, _CRON_SECONDS = 0.05, 1.0
 _FAULT = re.compile(r"database fault .*\(error (\d+)\), running|\(error (\d+)\)$", re.MULTILINE)
 
@@ -87,7 +89,7 @@ class Crew:
         for child in self._processes.alive():
             if (child.command,) in WORKERS:
                 self._processes.kill(child, signal.SIGTERM)
-        gives_up = time.monotonic() + COMMAND_SECONDS
+        gives_up = time.monotonic() + PATIENCE_SECONDS
         while self._processes.alive() and time.monotonic() < gives_up:
             time.sleep(_TURN_SECONDS)
 
@@ -100,6 +102,7 @@ class Failover:
 
         self._load, self._plan, self._folder = load, plan, folder
         self._action = f"failover {uuid4()}"
+        self._watcher = load.Watcher(self._action)
         self._kills: list[tuple[float, float]] = []
         self.report = Report()
 
@@ -107,30 +110,10 @@ class Failover:
         inserter = self._load.Inserter(self._action, self._plan.per_second)
         with Services(faults=()) as services:
             with Processes({**os.environ, **services.environment()}, self._folder) as processes:
-                crew = Crew(processes)
-                inserter.start()
-                while not self._load.last_end(self._action):  # the first commands take a moment to start
-                    self._keep_up(crew, 4 * _TURN_SECONDS)
-                for _ in range(self._plan.kills):
-                    self._keep_up(crew, self._plan.pause)
-                    self._fail_over(crew)
-                self._keep_up(crew, self._plan.pause)
-                inserter.stop()
-                began = time.monotonic()
-                while self._load.count_open(self._action) and time.monotonic() < began + DRAIN_SECONDS:
-                    self._keep_up(crew, 1.0)
-                drained = time.monotonic() - began
-                crew.dismiss()
+                drain_seconds = self._rage(Crew(processes), inserter)
             calls = services.calls(1)
-        attempts = self._load.attempts(self._action)
-        requests = self._load.requests(self._action)
-        self.report.wrong += [
-            *judge.lost_requests(inserter.acknowledged, requests),
-            *judge.wrong_calls(calls, attempts),
-            *(fault for child in processes.children for fault in child.faults()),
-            *_verify(),
-        ]
         ends = self._load.ends_of_jobs(self._action)
+        attempts = self._load.attempts(self._action)
         self.report.figures = {
             "kills": len(self._kills),
             "acknowledged": len(inserter.acknowledged),
@@ -141,10 +124,37 @@ class Failover:
             "exits_with_1": sum(child.ended == 1 for child in processes.children),
             "insert_pauses": _pauses(sorted(inserter.acknowledged.values()), self._kills),
             "job_pauses": _pauses(ends, self._kills),
-            "drain_seconds": round(drained, 1),
+            "drain_seconds": round(drain_seconds, 1),
             "faults": _faults(processes.children),
         }
+        self.report.wrong += [
+            *judge.lost_requests(inserter.acknowledged, self._load.requests(self._action)),
+            *judge.wrong_calls(calls, attempts),
+            *(fault for child in processes.children for fault in child.faults()),
+            *_verify(),
+        ]
         return self.report
+
+    def _rage(self, crew: Crew, inserter: Any) -> float:
+        """All kills, and the end of all requests; answers how many seconds that took after the last INSERT."""
+        inserter.start()
+        self._watcher.start()
+        self._keep_up_until(crew, partial(self._watcher.saw_end_after, 0.0), "the first commands started")
+        for number in range(1, self._plan.kills + 1):
+            self._keep_up(crew, self._plan.pause)
+            victim = _writer(self._plan)
+            began = time.time()
+            self._command(crew, self._plan.kill, victim)
+            self._kills.append((began, killed := time.time()))
+            self._keep_up_until(crew, partial(self._watcher.saw_end_after, killed), f"kill {number}")
+            self._command(crew, self._plan.rejoin, victim)
+        self._keep_up(crew, self._plan.pause)
+        inserter.stop()
+        began = time.monotonic()
+        self._keep_up_until(crew, lambda: not self._load.count_open(self._action), "the last INSERT; requests are open")
+        crew.dismiss()
+        self._watcher.stopped.set()
+        return time.monotonic() - began
 
     def _keep_up(self, crew: Crew, seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -152,20 +162,26 @@ class Failover:
             crew.keep_up()
             time.sleep(_TURN_SECONDS)
 
-    def _fail_over(self, crew: Crew) -> None:
-        """Kills the writer and waits until jobs end again; then brings the killed node back."""
-        victim = _writer(self._plan)
-        began = time.time()
-        _command(self._plan.kill, victim)
-        self._kills.append((began, time.time()))
-        gives_up = time.monotonic() + FAILOVER_SECONDS
-        while self._load.last_end(self._action) < self._kills[-1][1]:
+    def _keep_up_until(self, crew: Crew, done: Callable[[], bool], since: str) -> None:
+        gives_up = time.monotonic() + PATIENCE_SECONDS
+        while not done():
             if time.monotonic() > gives_up:
-                self.report.wrong.append(f"no job ended within {FAILOVER_SECONDS:g} s of kill {len(self._kills)}")
-                break
+                self.report.wrong.append(f"no job ended within {PATIENCE_SECONDS:g} s after {since}")
+                return
             self._keep_up(crew, 4 * _TURN_SECONDS)
-        if self._plan.rejoin:
-            _command(self._plan.rejoin, victim)
+
+    def _command(self, crew: Crew, template: str, node: dict[str, object]) -> None:
+        """Runs it while the crew works. An empty one does nothing; one that fails ends the run."""
+        if not template:
+            return
+        command = shlex.split(template.format(**node))
+        with (self._folder / "command").open("w+") as output:
+            running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            while running.poll() is None:
+                self._keep_up(crew, _TURN_SECONDS)
+            if running.returncode:
+                output.seek(0)
+                sys.exit(f"{shlex.join(command)} ended with {running.returncode}: {output.read()}")
 
 
 def _writer(plan: Plan) -> dict[str, object]:
@@ -186,23 +202,15 @@ def _writer(plan: Plan) -> dict[str, object]:
     }
 
 
-def _command(template: str, node: dict[str, object]) -> None:
-    command = shlex.split(template.format(**node))
-    ended = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-    )
-    if ended.returncode:
-        sys.exit(f"{shlex.join(command)} ended with {ended.returncode}: {ended.stdout}{ended.stderr}")
-
-
 def _pauses(moments: Sequence[float], kills: Sequence[tuple[float, float]]) -> list[float]:
-    """For each kill, from its command's start to the first moment after its end: the longest time between two moments.
+    """For each kill, the longest time between two of these moments, from its command's start to a second after its end.
 
-    Of a kill that is from the last commit before it to the first after it. A planned switch may take its time first.
+    Of a kill that is from the last commit before it to the first after it. A planned switch may take its time first, and
+    of a frozen server some last answers may still be on their way.
     """
     pauses = []
     for began, ended in kills:
-        first, last = max(1, bisect_right(moments, began)), bisect_right(moments, ended)
+        first, last = max(1, bisect_right(moments, began)), bisect_right(moments, ended + 1)
         between = [after - before for before, after in pairwise(moments[first - 1 : last + 1])]
         pauses.append(round(max(between, default=float("nan")), 1))
     return pauses

@@ -14,7 +14,7 @@ from tests.chaos import judge
 from tests.chaos.jobs import NAMES
 
 STEPS = json.dumps([{"name": f"step {n}", "jobs": NAMES} for n in range(2)])
-_AWAY_SECONDS = 120.0
+_AWAY_SECONDS, _LOOK_SECONDS = 120.0, 0.2
 
 
 class Inserter(threading.Thread):
@@ -57,6 +57,28 @@ class Inserter(threading.Thread):
         return True
 
 
+class Watcher(threading.Thread):
+    """Looks again and again when the latest attempt ended, in a thread that alone waits for a database away."""
+
+    def __init__(self, action: str) -> None:
+        super().__init__(daemon=True)
+        self.last_end = 0.0
+        self._action = action
+        self.stopped = threading.Event()
+
+    def saw_end_after(self, moment: float) -> bool:
+        return self.last_end > moment
+
+    def run(self) -> None:
+        sql = (
+            "SELECT COALESCE(UNIX_TIMESTAMP(MAX(j.completed_at)), 0) FROM jobs j JOIN requests r "
+            "ON r.id = j.request_id WHERE r.action = %s"
+        )
+        while not self.stopped.wait(_LOOK_SECONDS):
+            self.last_end = float(read(sql, self._action)[0][0])
+        connection.close()
+
+
 def read(sql: str, *values: str) -> list[Any]:
     """From the writer, whoever that is by now."""
 
@@ -80,15 +102,6 @@ def ends_of_jobs(action: str) -> list[float]:
         "WHERE r.action = %s AND j.completed_at IS NOT NULL ORDER BY 1"
     )
     return [float(row[0]) for row in read(sql, action)]
-
-
-def last_end(action: str) -> float:
-    """When the latest of them ended; 0 when none has."""
-    sql = (
-        "SELECT COALESCE(UNIX_TIMESTAMP(MAX(j.completed_at)), 0) FROM jobs j JOIN requests r ON r.id = j.request_id "
-        "WHERE r.action = %s"
-    )
-    return float(read(sql, action)[0][0])
 
 
 def requests(action: str) -> list[judge.RequestEnd]:
