@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from jobs_app.outcomes import storable_text
+from jobs_app.outcomes import storable_error, storable_text
 from jobs_app.registry import MAX_NAME_CHARACTERS
 
 MAX_STEPS_BYTES = 256 * 1024
@@ -103,7 +103,7 @@ def _kind(value: object) -> str:
 
 
 def _quoted(name: str) -> str:
-    return json.dumps(storable_text(name[: MAX_NAME_CHARACTERS + 1]), ensure_ascii=False)
+    return storable_error(json.dumps(name[: MAX_NAME_CHARACTERS + 1], ensure_ascii=False))
 
 
 def _listed(names: Collection[str]) -> str:

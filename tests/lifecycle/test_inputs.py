@@ -24,6 +24,7 @@ from jobs_app.models import End, Job, JobStatus
 from jobs_app.outcomes import JobContext, Retry, storable_error
 from jobs_app.registry import job, unregister
 from requests_app.models import Request
+from requests_app.steps import StepsError, read_steps
 from tests.conftest import Manage, _environment_of_commands
 from tests.factories import held, make_job, make_request
 from tests.lifecycle.malformed import GOOD_STEPS, IN_PROGRESS, LONG_AGO, QUEUED, REFUSED, Columns, Row
@@ -134,6 +135,14 @@ def test_an_error_holds_no_control_characters_but_tab_and_newline() -> None:
     """A service's answer is quoted in it, and a terminal shows it."""
     shown = storable_error("answered 500: \x1b[2J\x07\x9b31m\r\n\tline 2\x7f\0")
     assert shown == "answered 500: \ufffd[2J\ufffd\ufffd31m\n\tline 2\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("name", ["\x7f", "\x9b2J", "\0", "\r", "\ud800"], ids=ascii)
+def test_a_fault_of_the_steps_quotes_no_control_characters(name: str) -> None:
+    with pytest.raises(StepsError) as refused:
+        read_steps(json.dumps([{"name": "only", "jobs": [name]}]), known_jobs={"noop"})
+    assert says_first(str(refused.value))
+    assert str(refused.value).encode()
 
 
 @pytest.mark.parametrize("after", ["soon", [], object(), 10**400], ids=["text", "list", "object", "huge number"])
