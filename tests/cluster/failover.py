@@ -205,8 +205,8 @@ def _writer(plan: Plan) -> dict[str, object]:
 def _pauses(moments: Sequence[float], kills: Sequence[tuple[float, float]]) -> list[float]:
     """For each kill, the longest time between two of these moments, from its command's start to a second after its end.
 
-    Of a kill that is from the last commit before it to the first after it. A planned switch may take its time first, and
-    of a frozen server some last answers may still be on their way.
+    Of a kill that is from the last commit before it to the first after it. A planned switch may take its time first;
+    some last answers of a frozen server are still on their way.
     """
     pauses = []
     for began, ended in kills:
