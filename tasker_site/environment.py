@@ -30,7 +30,8 @@ class Environment:
     def text(self, name: str, default: str = "", *, required: bool = False, may_be_empty: bool = False) -> str:
         """The value, stripped; empty counts as missing unless `may_be_empty`."""
         try:
-            value = str(self._env.str(name, default="")).strip()
+            # Not env.str(): that takes a value which begins with $ for another variable's name.
+            value = str(self._env.ENVIRON.get(name, "")).strip()
         except (OSError, ValueError):
             # The path is the operator's own and not secret; the file's content never appears.
             self.faults.append(f"{name}: the file that {name}_FILE names cannot be read")

@@ -149,7 +149,8 @@ class MariaDBServer:
 
     def _common_options(self) -> list[str]:
         as_root = ["--user=root"] if os.geteuid() == 0 else []  # mariadbd refuses root unless it is told
-        return [f"--datadir={self.folder / 'data'}", "--innodb-log-file-size=64M", *as_root]
+        # A tmpdir of its own: servers that start at once clear each other's files out of a common one.
+        return [f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}", "--innodb-log-file-size=64M", *as_root]
 
     def _server_options(self) -> list[str]:
         return [

@@ -2,12 +2,14 @@
 
 import json
 import time
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError
 
-from jobs_app.faults import fault_line
+from jobs_app.faults import DatabaseAway, fault_line, run_transaction
+from jobs_app.passes import RECONNECT_SECONDS
 from requests_app.models import UNFINISHED, Request, RequestStatus
 from requests_app.progress import first_line
 from requests_app.recipes import recipe_of, recipes
@@ -44,16 +46,17 @@ class Command(BaseCommand):
         if options["wait"]:
             try:
                 self._wait(request)
-            except DatabaseError as error:
+            except (DatabaseError, DatabaseAway) as error:
                 raise CommandError(f"{request.token} is placed, but cannot be watched: {fault_line(error)}") from error
 
     def _wait(self, request: Request) -> None:
         said = ""
         while request.status in UNFINISHED:
-            if (sentence := explain(request)) != said:
+            sentence = run_transaction(partial(explain, request), seconds=RECONNECT_SECONDS)
+            if sentence != said:
                 self.stderr.write(said := sentence)
             time.sleep(_POLL_SECONDS)
-            request.refresh_from_db()
+            run_transaction(request.refresh_from_db, seconds=RECONNECT_SECONDS)
         self.stderr.write(f"{request.status}{f': {first_line(request.error)}' if request.error else ''}")
         if request.status != RequestStatus.COMPLETED:
             raise SystemExit(NOT_COMPLETED)
