@@ -50,6 +50,7 @@ CONSTRAINTS = {constraint.name for model in (Request, Job) for constraint in mod
 every_input = settings(
     max_examples=EXAMPLES,
     deadline=None,  # a machine is busy at times
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # explaining takes longer than finding
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
