@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tries the image and docker-compose.yml for real, in a project of its own that is gone at the end: about five minutes.
+# Tries the image and docker-compose.yml for real, in a project of its own that is gone at the end: about six minutes.
 # Needs Docker with Compose, and the image: `docker compose build` beforehand. PORT and DB_PORT name free ports.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,7 +9,7 @@ chmod 755 "$work" # the containers' user reads the files below
 
 files=(-f "$root/docker-compose.yml" -f "$work/override.yml")
 compose() {
-  docker compose --project-name tasker-check --project-directory "$work" "${files[@]}" --profile demo "$@"
+  docker compose --ansi never --project-name tasker-check --project-directory "$work" "${files[@]}" --profile demo "$@"
 }
 
 end() {
