@@ -34,11 +34,12 @@ COMMANDS = (
     ("run_inprogress_requests",),
     ("run_worker", "--max-seconds", "3"),
 )
+# Short leases; timeouts that an honest service keeps on a busy machine, or its answers would be repeats as well.
 SETTINGS = {
     "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
-    "WRK_JOB_LEASE_SECONDS": "3",
-    "WRK_JOB_TIMEOUT_SECONDS": "2",
-    "WRK_HTTP_TIMEOUT_SECONDS": "1.5",
+    "WRK_JOB_LEASE_SECONDS": "9",
+    "WRK_JOB_TIMEOUT_SECONDS": "5",
+    "WRK_HTTP_TIMEOUT_SECONDS": "4",
     "WRK_JOB_BACKOFF_BASE_SECONDS": "0",
     "WRK_JOB_MAX_ATTEMPTS": "1000",
     "WRK_JOB_CONCURRENCY": "8",
