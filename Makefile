@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint bench clean
+.PHONY: help setup demo run test lint chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,10 @@ test: ## All tests: on SQLite, then on a private MariaDB, or on the server that 
 lint: ## Ruff, mypy, import contracts, missing migrations, Dockerfile, docker-compose.yml
 	@scripts/setup.sh lint
 	@scripts/lint.sh
+
+chaos: ## Kill passes 2,000 times and judge what is left (about 8 minutes)
+	@scripts/setup.sh test
+	@$(PYTHONBIN) -m tests.chaos.storm --kills 2000 --requests 2000 $(ARGS)
 
 bench: ## Measure the worker beside a raw SQL loop, on a private MariaDB with full durability (about 3 minutes)
 	@scripts/setup.sh test

@@ -219,7 +219,8 @@ class JobRunner:
         """Lets what runs finish. When `cut` short: only for the grace period, and what did not begin is handed back."""
         grace_ends = time.monotonic() + (settings.WRK_STOP_GRACE_SECONDS if cut else math.inf)
         # Until all is recorded too: what follows a recorded batch may have claimed more for this process.
-        while (self._pool.held or self._recorder.backlog()) and not self._recorder.fault:
+        # The backlog is read first: a batch that is adopted and done between the two reads is then seen as held.
+        while (self._recorder.backlog() or self._pool.held) and not self._recorder.fault:
             if cut:
                 self._pool.hand_back_waiting()
             if time.monotonic() >= grace_ends:
