@@ -121,7 +121,7 @@ def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
 
 
 @pytest.mark.skipif(not FULL, reason="takes 40 s: TASKER_TEST_FULL_SWEEP=1")
-def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to(
+def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to_or_said_to_be_away(
     manage: Manage, proxy: Proxy, through: Manage
 ) -> None:
     """What was sent before the silence arrives after it, on connections that the pass has long given up."""
@@ -133,7 +133,8 @@ def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to(
     time.sleep(33)
     proxy.is_black_hole = False
     run = ended(process)
-    assert run.returncode == 0, run.stderr
+    if run.returncode:  # a connection that was new in the silence is noticed in 5 s, and given up in 10
+        assert_one_line(run, "run_jobs")
     assert "Traceback" not in run.stderr
     until(lambda: _ends(manage), 30)
     assert statuses() == {"Completed"}

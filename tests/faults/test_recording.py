@@ -45,7 +45,6 @@ def test_a_statement_that_the_server_refuses_whatever_the_row_fails_no_job(
     assert [row["status"] for row in life.rows("requests")] == ["Completed"]
 
 
-@pytest.mark.xfail(strict=True, reason="one UPDATE writes the extras of all requests of a batch")
 def test_extras_that_together_exceed_a_packet_are_recorded_all_the_same(life: Life) -> None:
     """A batch's ends are small, but with them all its requests' extras are written anew."""
     with connection.cursor() as cursor:

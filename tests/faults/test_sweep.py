@@ -5,7 +5,7 @@ By default each N meets one or two of the twelve faults, in turn; TASKER_TEST_FU
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -34,9 +34,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("error", TEXTS)
 @pytest.mark.parametrize("name", ["run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker"])
-def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
-    name: str, error: int, life: Life, record_testsuite_property: Callable[[str, object], None]
-) -> None:
+def test_whichever_statement_fails_the_tables_end_as_without_the_fault(name: str, error: int, life: Life) -> None:
     without = _without.get(name) or _live_without(name, life)
     runs = given_up = 0
     wrong: list[str] = []
@@ -51,7 +49,6 @@ def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
         if difference := _difference(life, without.ends, leases_lost=bool(ran.error)):
             wrong.append(f"statement {number} ({injector.sql[:100]}), {error} {when.name}, {ran}:\n{difference}")
     summary = f"{without.statements} statements, {runs} runs with a fault, {given_up} of them ended with exit 1"
-    record_testsuite_property(f"sweep of {name}, {error}", summary)
     print(f"{name}, {error}: {summary}")  # noqa: T201 - for pytest -s
     assert not wrong, "\n".join([f"{len(wrong)} of {runs} runs", *wrong])
 
