@@ -24,7 +24,7 @@ _CONNECTION = {
     *(1969, 3024),  # longer than the server lets a statement take
 }
 # A replica, or a node without quorum: another address may be the writer now.
-_NOT_THE_WRITER = {1290, 1836, 1047, 3100, 1180}
+_NOT_THE_WRITER = {1290, 1836, 1047, 3100, 1180, 3032, 3796, 3797, 3798}
 # The server lacks disk or memory. Errors below 1000 are its files'. Seen on a full disk: 3, 1021, 1026, 1030, 1114.
 _NO_ROOM = {1021, 1026, 1030, 1037, 1038, 1041, 1114, 1135}
 _FILES = range(1, 1000)

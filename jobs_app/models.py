@@ -6,7 +6,7 @@ names the table `requests`.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -20,6 +20,7 @@ from jobs_app.pass_run import PassRun as PassRun
 from jobs_app.registry import max_attempts
 
 _ROWS_PER_INSERT = 2000
+_CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
 class JobStatus(models.TextChoices):
@@ -343,12 +344,12 @@ class JobQuerySet(models.QuerySet["Job"]):
         for end in sorted((e for e in ends if e.extras and e.job.request_id in requests), key=lambda e: e.job.id):
             of_request = merged.setdefault(end.job.request_id, json_object(requests[end.job.request_id][2]))
             of_request.update(json.loads(end.extras or "{}"))
-        if merged:
-            texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
-            with connections[self.db].cursor() as cursor:
+        texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
+        with connections[self.db].cursor() as cursor:
+            for part in _in_parts(texts):
                 cursor.execute(
-                    f"UPDATE requests SET extras = {case(texts)} WHERE id IN ({marks(texts)})",
-                    [*case_values(texts), *texts],
+                    f"UPDATE requests SET extras = {case(part)} WHERE id IN ({marks(part)})",
+                    [*case_values(part), *part],
                 )
 
     def _fail(self, ends: Sequence[End], siblings: dict[int, int]) -> None:
@@ -424,6 +425,20 @@ class JobQuerySet(models.QuerySet["Job"]):
         if not ids:
             return 0
         return self.filter(id__in=ids, status=JobStatus.NEW).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
+
+
+def _in_parts(texts: dict[int, str]) -> Iterator[dict[int, str]]:
+    """Of a size that one statement can carry: a batch has many requests, and their extras may have grown large."""
+    part: dict[int, str] = {}
+    size = 0
+    for id_, text in texts.items():
+        if part and size + len(text) > _CHARACTERS_PER_UPDATE:
+            yield part
+            part, size = {}, 0
+        part[id_] = text
+        size += len(text)
+    if part:
+        yield part
 
 
 class Job(models.Model):

@@ -37,7 +37,7 @@ class QueuedRow(NamedTuple):
 
 
 class StepRow(NamedTuple):
-    """A locked request that is in progress. `steps`: JSON text."""
+    """A locked request that is in progress. `steps`: JSON text; None when it is NULL, or too long to read."""
 
     id: int
     step: int
@@ -118,9 +118,10 @@ class RequestQuerySet(models.QuerySet["Request"]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id, step, steps FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                "SELECT id, step, CASE WHEN LENGTH(steps) <= %s THEN steps END "
+                f"FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
                 f"AND status = 'Inprogress' ORDER BY id {sql.for_update}",
-                sorted(ids),
+                [MAX_STEPS_BYTES, *sorted(ids)],
             )
             return [StepRow(*row) for row in cursor.fetchall()]
 

@@ -19,7 +19,7 @@ from requests_app import progress
 from requests_app.models import QueuedRow, Request, StepRow
 from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
-from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps, to_json
+from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,9 @@ def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
         raise StepsError(f"steps: {row.steps_bytes} bytes; at most {MAX_STEPS_BYTES} are read")
     if (recipe := recipe_of(row.action)) is None:
         actions = ", ".join(recipe.action for recipe in recipes()) or "none"
-        raise StepsError(f'action: unknown action "{row.action}"; known: {actions}; or give the request its own steps')
+        raise StepsError(
+            f"action: unknown action {quoted(row.action)}; known: {actions}; or give the request its own steps"
+        )
     return read_steps(to_json(recipe.steps), known)
 
 

@@ -52,7 +52,7 @@ def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step
     if not isinstance(value, dict):
         raise StepsError(f'{place}: {_kind(value)} where {{"name": ..., "jobs": [...]}} is needed')
     if strange := sorted(set(value) - {"name", "jobs"}):
-        raise StepsError(f"{place}: unknown key {_quoted(strange[0])}; only name and jobs are allowed")
+        raise StepsError(f"{place}: unknown key {quoted(strange[0])}; only name and jobs are allowed")
     name = _name(f"{place}.name", value.get("name"))
     jobs = value.get("jobs")
     if not isinstance(jobs, list) or not jobs:
@@ -62,7 +62,7 @@ def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step
         job = _job(f"{place}.jobs[{index}]", item, known_jobs)
         if job in names:
             raise StepsError(
-                f"{place}.jobs[{index}]: {_quoted(job)} stands in this step already (jobs[{names[job]}]); "
+                f"{place}.jobs[{index}]: {quoted(job)} stands in this step already (jobs[{names[job]}]); "
                 "put the repeat into a step of its own"
             )
         names[job] = index
@@ -72,10 +72,10 @@ def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step
 def _job(place: str, value: object, known_jobs: Collection[str] | None) -> str:
     name = _name(place, value)
     if known_jobs is not None and name not in known_jobs:
-        raise StepsError(f"{place}: unknown job {_quoted(name)}; known: {_listed(known_jobs)}")
+        raise StepsError(f"{place}: unknown job {quoted(name)}; known: {_listed(known_jobs)}")
     # It is part of a unique key, for which MySQL and MariaDB ignore spaces at the end.
     if name != storable_text(name).strip():
-        raise StepsError(f"{place}: {_quoted(name)} has spaces around it or a lone surrogate; a job's name has neither")
+        raise StepsError(f"{place}: {quoted(name)} has spaces around it or a lone surrogate; a job's name has neither")
     return name
 
 
@@ -102,7 +102,7 @@ def _kind(value: object) -> str:
     return "an object"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return storable_error(json.dumps(name[: MAX_NAME_CHARACTERS + 1], ensure_ascii=False))
 
 

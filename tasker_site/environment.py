@@ -1,5 +1,6 @@
 """Reads typed settings from the environment and collects every fault, so that one message names them all."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ class Environment:
             self._env.read_env(dotenv)
 
     def is_set(self, name: str) -> bool:
-        return name in self._env.ENVIRON or f"{name}_FILE" in self._env.ENVIRON
+        return name in os.environ or f"{name}_FILE" in os.environ
 
     def text(self, name: str, default: str = "", *, required: bool = False, may_be_empty: bool = False) -> str:
         """The value, stripped; empty counts as missing unless `may_be_empty`."""
@@ -88,7 +89,8 @@ class Environment:
         """A base URL without a trailing slash; a path prefix is allowed."""
         value = self.text(name, default, required=required).rstrip("/")
         if value and not _is_base_url(value):
-            self.faults.append(f"{name}: {value!r} is not a base URL such as http://service1:8080/api")
+            # Without the value: it may hold a password.
+            self.faults.append(f"{name}: not a base URL such as http://service1:8080/api")
         return value
 
     def cron(self, name: str, default: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -200,7 +200,6 @@ def test_a_next_step_of_names_that_no_key_can_hold_stops_nobody(tables: None, na
     assert bad is None or Request.objects.get(id=bad).status == "Failed"
 
 
-@pytest.mark.xfail(reason="_steps_of writes the action as it is: a newline in it cuts the remedy off the first line")
 def test_the_first_line_names_the_remedy_whatever_the_action(tables: None) -> None:
     id_ = insert("requests", {"action": "delete_user\n"})
     run_passes()
@@ -306,11 +305,7 @@ def insert_large(copies: int, characters: int, **columns: str) -> None:
     [
         ("run_new_requests", {"params": "JSON_OBJECT('a', LARGE)", "steps": "JSON_ARRAY(LARGE)"}),
         ("run_jobs", {"params": "JSON_OBJECT('a', LARGE)", "steps": f"'{GOOD_STEPS}'"}),
-        pytest.param(
-            "run_inprogress_requests",
-            {"status": "'Inprogress'", "steps": "JSON_ARRAY(LARGE, LARGE, LARGE)"},
-            marks=pytest.mark.xfail(reason="lock_inprogress reads steps of any length, of 500 requests at once"),
-        ),
+        ("run_inprogress_requests", {"status": "'Inprogress'", "steps": "JSON_ARRAY(LARGE, LARGE, LARGE)"}),
     ],
 )
 def test_megabytes_in_every_row_take_less_than_120_of_memory(
@@ -325,9 +320,6 @@ def test_megabytes_in_every_row_take_less_than_120_of_memory(
 
 
 @pytest.mark.integration
-@pytest.mark.xfail(
-    raises=OperationalError, reason="_complete: one statement for all extras, above max_allowed_packet: error 2006"
-)
 def test_many_large_extras_are_recorded_however_many_jobs_end_at_once(tables: None) -> None:
     """Forty jobs may give a request 2.5 MiB; MariaDB takes 16 in one statement."""
     with connection.cursor() as cursor:

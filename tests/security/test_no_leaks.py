@@ -137,14 +137,12 @@ def test_settings_that_are_wrong_are_named_without_their_secrets(manage: Manage)
     nothing_leaks(process.stdout, process.stderr)
 
 
-@pytest.mark.xfail(reason="the message quotes the whole URL")
 def test_a_url_that_is_none_is_named_without_its_password(manage: Manage) -> None:
     process = manage("run_jobs", URL_SERVICE1=f"htp://user:{PLANTED}@service1.example")
     assert "URL_SERVICE1" in process.stderr
     nothing_leaks(process.stdout, process.stderr)
 
 
-@pytest.mark.xfail(reason="Environment.is_set reads the file: its error ends the start with a traceback")
 def test_a_secrets_file_that_cannot_be_read_is_named_in_one_message(manage: Manage) -> None:
     process = manage("run_jobs", DJANGO_SECRET_KEY_FILE="/nowhere")
     assert "DJANGO_SECRET_KEY_FILE" in process.stderr
