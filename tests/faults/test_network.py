@@ -355,3 +355,19 @@ def test_a_call_that_is_cut_in_the_middle_is_tried_again(
 def _once_connected(proxy: Proxy, how: Callable[[Proxy], None]) -> None:
     until(lambda: proxy.connections > 0)
     how(proxy)
+
+
+# Placing a request ---------------------------------------------------------------------------------------------------
+@pytest.mark.xfail(strict=True, reason="its token is made by the database, so a lost answer leaves nothing to look for")
+@pytest.mark.parametrize(
+    "text", [b"INSERT INTO `requests`", b"FROM `requests`"], ids=["the INSERT", "its reading back"]
+)
+def test_submit_request_never_says_that_a_request_was_not_placed_when_it_was(
+    text: bytes, through: Manage, proxy: Proxy
+) -> None:
+    """Whoever believes it places the request again, and the operation happens twice."""
+    proxy.cut = Cut(text, arrives=True)
+    run = through("submit_request", "delete_user", "--params", '{"id": 7}')
+    assert proxy.cut.done
+    assert statuses() == {"Queuing"}
+    assert "could not be placed" not in run.stderr
