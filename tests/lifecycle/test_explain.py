@@ -99,7 +99,7 @@ def explain(statement: Statement) -> list[dict[str, Any]]:
             cursor.execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.params)
             lines = [row[3] for row in cursor.fetchall()]
             return [{"key": index_in(line), "extra": line, "sql": statement.sql} for line in lines]
-        table_form = "" if connection.mysql_is_mariadb else "FORMAT=TRADITIONAL"  # MySQL 9 answers in one text  # type: ignore[attr-defined] # of the MySQL backend
+        table_form = "" if connection.mysql_is_mariadb else "FORMAT=TRADITIONAL"  # type: ignore[attr-defined] # MySQL 9 answers in one text
         cursor.execute(f"EXPLAIN {table_form} {statement.sql}", statement.params)
         names = [column[0] for column in cursor.description]
         plans = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
