@@ -4,9 +4,10 @@ import json
 import time
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, IntegrityError, connection
 
 from jobs_app.faults import DatabaseAway, fault_line, run_transaction
 from jobs_app.passes import RECONNECT_SECONDS
@@ -31,23 +32,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         columns = {"action": _known_action(options["action"]), "params": _object(options["params"])}
-        if options["token"] is not None:
-            columns["token"] = _token(options["token"])
+        # Made here, not by the database: an INSERT whose answer is lost can be looked for.
+        token = str(uuid4()) if options["token"] is None else _token(options["token"])
         try:
-            created = Request.objects.create(**columns)
-            request = Request.objects.get(pk=created.pk)
+            connection.ensure_connection()  # a database that is not there at all is said at once
+            _place(token, columns)
+            self.stdout.write(token)
+            if options["wait"]:
+                self._wait(run_transaction(lambda: Request.objects.get(token=token), seconds=RECONNECT_SECONDS))
         except IntegrityError as error:
+            raise CommandError(f"there is a request with token {token} already: {fault_line(error)}") from error
+        except (DatabaseError, DatabaseAway) as error:
             raise CommandError(
-                f"there is a request with token {options['token']} already: {fault_line(error)}"
+                f"the database gave no answer ({fault_line(error)}); show_request {token} says what became of it"
             ) from error
-        except DatabaseError as error:
-            raise CommandError(f"the request could not be placed: {fault_line(error)}") from error
-        self.stdout.write(request.token)
-        if options["wait"]:
-            try:
-                self._wait(request)
-            except (DatabaseError, DatabaseAway) as error:
-                raise CommandError(f"{request.token} is placed, but cannot be watched: {fault_line(error)}") from error
 
     def _wait(self, request: Request) -> None:
         said = ""
@@ -60,6 +58,22 @@ class Command(BaseCommand):
         self.stderr.write(f"{request.status}{f': {first_line(request.error)}' if request.error else ''}")
         if request.status != RequestStatus.COMPLETED:
             raise SystemExit(NOT_COMPLETED)
+
+
+def _place(token: str, columns: dict[str, Any]) -> None:
+    """Raises IntegrityError when the token was taken before the first try."""
+    tries = 0
+
+    def insert() -> None:
+        nonlocal tries
+        tries += 1
+        Request.objects.create(token=token, **columns)
+
+    try:
+        run_transaction(insert, seconds=RECONNECT_SECONDS)
+    except IntegrityError:
+        if tries == 1:
+            raise  # else by a try whose answer was lost
 
 
 def _known_action(action: str) -> str:
