@@ -39,9 +39,10 @@ def main() -> int:
         with ExitStack() as running:
             _start_services(running)
             # Left in reverse: the worker hands its jobs back while web and services are still there.
-            web = running.enter_context(
-                _Child("web process", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi")
-            )
+            # On this machine only: what a container publishes is decided by whoever runs it, here nobody is asked.
+            here = ("--bind", f"127.0.0.1:{settings.PORT}")
+            config = ("-c", "deploy/gunicorn.conf.py")
+            web = running.enter_context(_Child("web process", "gunicorn", *config, *here, "tasker_site.wsgi"))
             worker = running.enter_context(_Child("worker", "manage.py", "run_worker"))
             _wait_for_web(web)
             print(_welcome(password), flush=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasker_site.environment import Environment
 from tasker_site.mysql.addresses import is_list, read_addresses
+from tasker_site.sqlite import Connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR / ".env")
@@ -99,6 +100,7 @@ def _sqlite() -> dict[str, Any]:
             # IMMEDIATE: a transaction that starts as a reader cannot become a writer when another one wrote meanwhile.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
+            "factory": Connection,
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
         },
     }

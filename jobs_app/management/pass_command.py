@@ -71,7 +71,7 @@ class PassCommand(BaseCommand):
 
 
 def _try_to_save(run: RunRecord, error: str) -> None:
-    with contextlib.suppress(DatabaseError):  # the error that ended the pass is the one to tell
+    with contextlib.suppress(DatabaseError, ValueError):  # the error that ended the pass is the one to tell
         run.end(error)
 
 

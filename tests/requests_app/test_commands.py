@@ -335,3 +335,11 @@ def test_run_worker_ends_after_its_seconds(manage: Manage) -> None:
     done = manage("run_worker", "--max-seconds", "0.5", timeout=PATIENCE)
     assert done.returncode == 0
     assert re.fullmatch(r"run_worker started=0 claimed=0 completed=0 retry=0 failure=0 seconds=\d+\.\d\n", done.stdout)
+
+
+def test_what_a_caller_chose_does_not_steer_the_terminal_of_who_looks(manage: Manage) -> None:
+    request = make_request("Queuing", action="\x1b[2Jdelete\x9b31m")
+    shown = manage("show_request", request.token)
+    assert shown.returncode == 0
+    assert not {"\x1b", "\x9b"} & set(shown.stdout)
+    assert "delete" in shown.stdout

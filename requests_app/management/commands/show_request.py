@@ -31,7 +31,13 @@ class Command(BaseCommand):
             raise CommandError(f"there is no request with token {options['token']}") from None
         except DatabaseError as error:
             raise CommandError(f"the database cannot be read: {fault_line(error)}") from error
-        self.stdout.write(_as_json(request, jobs, why) if options["json"] else _as_text(request, jobs, why))
+        text = _as_json(request, jobs, why) if options["json"] else _as_text(request, jobs, why)
+        self.stdout.write(_harmless(text))
+
+
+def _harmless(text: str) -> str:
+    """Callers choose tokens and actions: what they hold must not steer the operator's terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _as_text(request: Request, jobs: list[Job], why: str) -> str:
