@@ -4,6 +4,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from csp.constants import NONE, SELF
+
 from tasker_site.environment import Environment
 from tasker_site.mysql.addresses import is_list, read_addresses
 from tasker_site.sqlite import Connection
@@ -126,6 +128,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "requests_app.views.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -167,6 +170,17 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = DEPLOYED
 SECURE_HSTS_SECONDS = 31_536_000 if DEPLOYED else 0
 # Whether other subdomains speak HTTPS, and the preload list, are the domain owner's decisions, not this process's.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Nothing comes from elsewhere, nothing is inline, and nobody puts these pages into a frame. The admin's icons are data:.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 # Believe X-Forwarded-Proto only where a proxy is known to set it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
 

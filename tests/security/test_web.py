@@ -56,9 +56,11 @@ def test_every_page_says_how_it_may_be_used(web: str, path: str) -> None:
         assert headers["X-Frame-Options"] == "DENY"
 
 
-@pytest.mark.xfail(reason="there is none: Django 5.2 has no setting for it, a middleware of a few lines has")
-def test_every_page_says_where_its_parts_may_come_from(web: str) -> None:
-    assert "default-src 'self'" in get(web, "/admin/login/").headers["Content-Security-Policy"]
+def test_every_page_says_that_its_parts_come_from_here_and_nowhere_else(web: str) -> None:
+    for path in ("/admin/login/", "/nowhere"):
+        policy = get(web, path).headers["Content-Security-Policy"].split("; ")
+        assert {"default-src 'self'", "object-src 'none'", "form-action 'self'", "frame-ancestors 'none'"} <= {*policy}
+        assert "unsafe" not in "".join(policy)
 
 
 def test_cookies_stay_on_https_and_the_sessions_away_from_scripts(web: str) -> None:
