@@ -110,3 +110,52 @@ class ByteCharField(models.CharField):  # type: ignore[type-arg]
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters = super().db_parameters(connection)
         return {**parameters, "collation": "utf8mb4_bin"} if connection.vendor == "mysql" else parameters
+
+
+class SqliteTypes(models.CheckConstraint):
+    """What a column's type is on the servers, a CHECK is on SQLite: that keeps any text in a column of integers.
+
+    `moments`: columns of `YYYY-MM-DD HH:MM:SS`, with a fraction or without, compared as texts; NULL passes.
+    """
+
+    def __init__(self, *, name: str, moments: Iterable[str], integers: Iterable[str]) -> None:
+        self._columns = {"moments": tuple(moments), "integers": tuple(integers)}
+        super().__init__(condition=models.Q(*map(_IsMoment, moments), *map(_IsInteger, integers)), name=name)
+
+    def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
+        path, _, _ = super().deconstruct()
+        return path, (), {"name": self.name, **self._columns}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SqliteTypes) and self.deconstruct() == other.deconstruct()
+
+    __hash__ = None  # type: ignore[assignment] # as of every constraint
+
+    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+        return super().constraint_sql(model, schema_editor) if _is_sqlite(schema_editor) else ""
+
+    def create_sql(self, model: Any, schema_editor: Any) -> Any:
+        return super().create_sql(model, schema_editor) if _is_sqlite(schema_editor) else ""
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
+        return super().remove_sql(model, schema_editor) if _is_sqlite(schema_editor) else ""
+
+
+def _is_sqlite(schema_editor: Any) -> bool:
+    return bool(schema_editor.connection.vendor == "sqlite")
+
+
+class _IsMoment(models.Func):
+    # datetime() of a moment is the same text again, of other texts NULL; of the 31st of February it is the 3rd of March
+    # (once it has to reckon: + 0). The fraction is looked at as a text, since datetime() would round it.
+    template = (
+        "COALESCE(datetime(substr(%(expressions)s, 1, 19), '+0 seconds') = substr(%(expressions)s, 1, 19) "
+        "AND substr(%(expressions)s, 20, 1) IN ('', '.') AND substr(%(expressions)s, 21) NOT GLOB '*[^0-9]*', "
+        "%(expressions)s IS NULL)"
+    )
+    output_field = models.BooleanField()
+
+
+class _IsInteger(models.Func):
+    template = "(typeof(%(expressions)s) = 'integer')"
+    output_field = models.BooleanField()

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.dialect import ByteCharField, UtcNow, case, case_values, dialect, marks
+from jobs_app.dialect import ByteCharField, SqliteTypes, UtcNow, case, case_values, dialect, marks
 from jobs_app.outcomes import json_object, storable_text
 from jobs_app.pass_run import PassRun as PassRun
 from jobs_app.registry import max_attempts
@@ -484,6 +484,11 @@ class Job(models.Model):
                 condition=Q(status=JobStatus.INPROGRESS, claimed_by__isnull=False, lease_until__isnull=False)
                 | (~Q(status=JobStatus.INPROGRESS) & Q(claimed_by__isnull=True, lease_until__isnull=True)),
                 name="jobs_lease",
+            ),
+            SqliteTypes(
+                name="jobs_types",
+                moments=("due_at", "lease_until", "created_at", "started_at", "completed_at"),
+                integers=("step", "attempt", "last_attempt"),
             ),
         ]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, UtcNow, case, case_values, dialect, marks
+from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, case_values, dialect, marks
 from jobs_app.models import Job
 from requests_app.steps import MAX_STEPS_BYTES
 
@@ -258,6 +258,11 @@ class Request(models.Model):
                 condition=Q(status__in=FINAL, completed_at__isnull=False)
                 | Q(status__in=UNFINISHED, completed_at__isnull=True),
                 name="requests_completed_at",
+            ),
+            SqliteTypes(
+                name="requests_types",
+                moments=("due_at", "created_at", "started_at", "completed_at"),
+                integers=("step",),
             ),
         ]
 

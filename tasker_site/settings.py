@@ -170,7 +170,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = DEPLOYED
 SECURE_HSTS_SECONDS = 31_536_000 if DEPLOYED else 0
 # Whether other subdomains speak HTTPS, and the preload list, are the domain owner's decisions, not this process's.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-# Nothing comes from elsewhere, nothing is inline, and nobody puts these pages into a frame. The admin's icons are data:.
+# Nothing comes from elsewhere, nothing is inline, and nobody may frame these pages. The admin's icons are data: URLs.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],

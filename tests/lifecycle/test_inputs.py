@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ from requests_app.models import Request
 from requests_app.steps import StepsError, read_steps
 from tests.conftest import Manage, _environment_of_commands
 from tests.factories import held, make_job, make_request
-from tests.lifecycle.malformed import GOOD_STEPS, IN_PROGRESS, LONG_AGO, QUEUED, REFUSED, Columns, Row
+from tests.lifecycle.malformed import GOOD_STEPS, IN_PROGRESS, LONG_AGO, NEVER, QUEUED, REFUSED, Columns, Row
 
 EXAMPLES = int(os.environ.get("TASKER_TEST_EXAMPLES", "500"))
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
@@ -208,15 +208,6 @@ def test_the_first_line_names_the_remedy_whatever_the_action(tables: None) -> No
 
 # What only one of the engines lets in ---------------------------------------------------------------------------------
 @pytest.mark.sqlite
-@pytest.mark.parametrize("step", ["one", "0.5", "1e30", ""])
-def test_a_step_that_is_no_whole_number_stops_nobody(tables: None, step: str) -> None:
-    good = insert("requests", {"action": "good", "steps": GOOD_STEPS})
-    insert("requests", {"action": "bad", "steps": GOOD_STEPS, "status": "Inprogress", "step": step})
-    run_passes()
-    assert Request.objects.get(id=good).status == "Completed"
-
-
-@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("column", "text"),
     [
@@ -251,6 +242,34 @@ def test_a_caller_without_strict_mode_stops_nobody(tables: None) -> None:
             cursor.execute("SET sql_mode = %s", [strict])
     run_passes()
     assert set(Request.objects.values_list("status", flat=True)) == {"Completed"}
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        *(
+            ("requests", "due_at", moment)
+            for moment in ("soon", "2026-02-31 10:00:00", "2026-01-01T10:00:00", "17", "")
+        ),
+        ("requests", "due_at", "2026-01-01 10:00:00.5+02:00"),
+        ("requests", "created_at", "2026-01-01"),
+        *(("requests", "step", step) for step in ("one", "0.5", "1e30", "")),
+        ("jobs", "started_at", "2026-01-01 25:00:00"),
+        ("jobs", "attempt", "1.5"),
+    ],
+)
+def test_sqlite_refuses_what_is_no_date_and_no_integer(tables: None, table: str, column: str, value: str) -> None:
+    request = insert("requests", {"action": "good", "steps": GOOD_STEPS})
+    columns = {"action": "a"} if table == "requests" else {"request_id": request, "step": 0, "name": "noop"}
+    with pytest.raises(IntegrityError, match=f"{table}_types"):
+        insert(table, columns | {column: value})
+
+
+@pytest.mark.parametrize("moment", ["2000-02-29 23:59:59", "2000-01-01 00:00:59.999999", LONG_AGO, NEVER])
+def test_any_moment_may_be_given_as_due(tables: None, moment: str) -> None:
+    insert("requests", {"action": "good", "steps": GOOD_STEPS, "due_at": moment})
+    assert f"{Request.objects.get().due_at:%H:%M:%S}" == moment[11:19]
 
 
 # As processes ---------------------------------------------------------------------------------------------------------
