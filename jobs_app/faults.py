@@ -96,7 +96,8 @@ def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = D
                 with contextlib.suppress(DatabaseError, InterfaceError):  # one that is closed already says so
                     connections[using].close()
             wait = tries.wait_after(error, fault)
-            log.info("database fault %s, running the transaction again", fault_line(error))
+            if tries.is_news(fault_line(error)):
+                log.info("database fault %s, running the transaction again", fault_line(error))
         time.sleep(wait)
 
 
@@ -107,6 +108,13 @@ class _Tries:
         self._seconds = seconds
         self._contended = 0
         self._give_up_at: float | None = None
+        self._told: set[str] = set()
+
+    def is_news(self, line: str) -> bool:
+        """Whether this transaction met no such fault before: a failover is hundreds of tries, and few lines."""
+        is_news = line not in self._told
+        self._told.add(line)
+        return is_news
 
     def wait_after(self, error: DatabaseError | InterfaceError, fault: Fault) -> float:
         """Seconds to wait before the next try. Raises when there is none."""

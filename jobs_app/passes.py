@@ -75,14 +75,15 @@ class JobRunner:
         due_by: Any = None,
         limit: int | None = None,
         concurrency: int | None = None,
-        reconnect_seconds: float = RECONNECT_SECONDS,
         follow_up: FollowUp | None = None,
     ) -> None:
         self._stop, self._run = stop, run
-        self._due_by, self._left, self._seconds = due_by, limit, reconnect_seconds
+        self._due_by, self._left = due_by, limit
+        # What callbacks did is lost with this process: it waits longer for the database than one that holds no jobs.
+        self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
         self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY)
-        self._recorder = Recorder(self._pool, run, seconds=reconnect_seconds, follow_up=follow_up)
+        self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
         self._full = due_by is not None  # a run with `due_by` has seen that something is due
         self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
         self._renewed_at = time.monotonic()
@@ -101,7 +102,7 @@ class JobRunner:
 
     def turn(self) -> int:
         """One turn: watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
-        self._watch()
+        self.watch()
         room = self._room()
         if not room or not self._may_be_due():
             return 0
@@ -199,7 +200,8 @@ class JobRunner:
                 yield job, JobContext(row.token, row.action, job.step, job.name, job.attempt, params, extras)
 
     # Watch -----------------------------------------------------------------------------------------------------------
-    def _watch(self) -> None:
+    def watch(self) -> None:
+        """Ends what runs past its timeout and renews the leases, when that is due. Raises what ended the recorder."""
         if self._recorder.fault:
             raise self._recorder.fault
         self._pool.end_overdue(self._lease)
@@ -225,5 +227,5 @@ class JobRunner:
                 self._pool.hand_back_waiting()
             if time.monotonic() >= grace_ends:
                 self._pool.stop_running()
-            self._watch()
+            self.watch()
             self.wait()

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from django.conf import settings
+
 from jobs_app.faults import run_transaction
 from jobs_app.models import End, Job
 from jobs_app.pass_run import RunRecord
@@ -12,11 +14,11 @@ from jobs_app.stopping import Stop
 from requests_app.models import Request
 from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
 
-RECONNECT_SECONDS = 60.0  # as long as a failover takes, with some to spare
 _LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.002, 0.05, 1.1
 _POLL_SHARE = 0.2
 _STAY_AWAKE_SECONDS = 2.0  # after work was found, before polls grow apart
-_LEAST_SWEEP_SECONDS, _SWEEP_SHARE = 1.0, 0.01  # sweeps may take this share of the time
+_LEAST_SWEEP_SECONDS, _MOST_SWEEP_SECONDS = 1.0, 60.0  # from one to the next
+_SWEEP_SHARE = 0.01  # of the time
 _SEEN_SECONDS = 10.0
 
 
@@ -34,11 +36,12 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
         moved = move_on_locked(sorted({end.job.request_id for end in ends}), claim)
         return moved, partial(runner.adopt, claim)
 
-    runner = JobRunner(stop, run, concurrency=concurrency, reconnect_seconds=RECONNECT_SECONDS, follow_up=move_on)
+    runner = JobRunner(stop, run, concurrency=concurrency, follow_up=move_on)
     with runner:
         while not stop:
             if runner.hangs():
                 raise CallbacksHang
+            runner.watch()
             sweep.if_due()
             began = time.monotonic()
             picked_up = _pick_up_due(run, runner)
@@ -47,10 +50,10 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
 
 
 def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
-    if not run_transaction(Request.objects.has_due, seconds=RECONNECT_SECONDS):
+    if not run_transaction(Request.objects.has_due, seconds=settings.WRK_DATABASE_AWAY_SECONDS):
         return 0
     claim = runner.direct_claim()
-    picked_up = pick_up(run, BATCH, seconds=RECONNECT_SECONDS, claim=claim)
+    picked_up = pick_up(run, BATCH, seconds=settings.WRK_DATABASE_AWAY_SECONDS, claim=claim)
     runner.adopt(claim)
     return picked_up
 
@@ -86,11 +89,15 @@ class Sweep:
         began = time.monotonic()
         if began < self._due_at:
             return
-        if run_transaction(Job.objects.outlook, seconds=RECONNECT_SECONDS).has_expired:
+        outlook = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS)
+        if time.monotonic() - began > _LEAST_SWEEP_SECONDS:
+            return  # the database was away: first let what ended here meanwhile be recorded, or it would count as lost
+        if outlook.has_expired:
             end_lost_leases(self._stop, self._run)
         run_inprogress_requests(self._stop, self._run)
         if began >= self._seen_due_at:
-            run_transaction(self._run.seen, seconds=RECONNECT_SECONDS)
+            run_transaction(self._run.seen, seconds=settings.WRK_DATABASE_AWAY_SECONDS)
             self._seen_due_at = began + _SEEN_SECONDS
         now = time.monotonic()
-        self._due_at = now + max(_LEAST_SWEEP_SECONDS, (now - began) / _SWEEP_SHARE)
+        rest = (now - began) / _SWEEP_SHARE
+        self._due_at = now + min(_MOST_SWEEP_SECONDS, max(_LEAST_SWEEP_SECONDS, rest))

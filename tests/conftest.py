@@ -21,7 +21,7 @@ COMMAND_SECONDS = 60.0
 
 
 def _on_server() -> bool:
-    return bool(settings.DATABASES["default"]["ENGINE"] == "django.db.backends.mysql")
+    return bool(connection.vendor == "mysql")  # also of a list of addresses
 
 
 def pytest_report_header() -> str:

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from jobs_app.checks import TASKER
 from jobs_app.faults import DatabaseAway, fault_line, run_transaction
 from jobs_app.pass_run import RunRecord
-from jobs_app.passes import CallbacksHang
+from jobs_app.passes import RECONNECT_SECONDS, CallbacksHang
 from jobs_app.stopping import Stop
 
 TABLES_MISSING = {1146, 1054}  # no such table, unknown column
@@ -62,7 +62,7 @@ class PassCommand(BaseCommand):
         except Exception as error:
             _try_to_save(run, fault_line(error))
             raise
-        run_transaction(run.end, seconds=2)
+        run_transaction(run.end, seconds=RECONNECT_SECONDS)
 
     def _line(self, run: RunRecord, seconds: float) -> str:
         totals = dict.fromkeys(self.always_printed, 0) | {k: n for k, n in run.totals().items() if n}

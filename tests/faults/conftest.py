@@ -48,7 +48,12 @@ def through_proxy(proxy: Proxy) -> Iterator[Proxy]:
     database.update(kept)
 
 
-SHORT = {"WRK_JOB_BACKOFF_BASE_SECONDS": "0", "WRK_JOB_LEASE_SECONDS": "4", "WRK_JOB_TIMEOUT_SECONDS": "2"}
+SHORT = {
+    "WRK_JOB_BACKOFF_BASE_SECONDS": "0",
+    "WRK_JOB_LEASE_SECONDS": "4",
+    "WRK_JOB_TIMEOUT_SECONDS": "2",
+    "WRK_DATABASE_AWAY_SECONDS": "6",
+}
 
 
 @pytest.fixture

@@ -120,6 +120,22 @@ def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
     assert statuses() == {"Completed"}
 
 
+def test_what_ended_while_the_database_was_away_past_its_lease_is_not_taken_for_lost(
+    manage: Manage, proxy: Proxy, through: Manage
+) -> None:
+    """The worker's own look finds those leases over, and must leave them to its own recorder."""
+    place(8, ["sleeps"], params='{"seconds": 1}')
+    worker = through.start("run_worker", WRK_JOB_LEASE_SECONDS="2", WRK_JOB_TIMEOUT_SECONDS="1.9")
+    until(lambda: "claimed" in _counts_in_progress())
+    proxy.refuses = True
+    proxy.reset()
+    time.sleep(2.5)
+    proxy.refuses = False
+    until(lambda: statuses() == {"Completed"})
+    worker.terminate()
+    assert " completed=8 retry=0 " in ended(worker).stdout
+
+
 @pytest.mark.skipif(not FULL, reason="takes 40 s: TASKER_TEST_FULL_SWEEP=1")
 def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to_or_said_to_be_away(
     manage: Manage, proxy: Proxy, through: Manage

@@ -144,6 +144,16 @@ def test_contention_that_does_not_end_is_told_in_one_line(clock: Clock, closings
         run_transaction(raising(*[OperationalError(1213, "dead\nlock")] * CONTENTION_TRIES), seconds=1000)
 
 
+def test_a_fault_that_comes_again_and_again_is_told_once(
+    clock: Clock, closings: Closings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    refused, read_only = OperationalError(2003, "refused"), OperationalError(1290, "read only")
+    assert run_transaction(raising(*[refused] * 5, *[read_only] * 5), seconds=10) == "done"
+    told = "database fault {}, running the transaction again"
+    assert caplog.messages == [told.format("refused (error 2003)"), told.format("read only (error 1290)")]
+
+
 def test_a_lost_connection_is_closed_and_tried_again_within_the_budget(clock: Clock, closings: Closings) -> None:
     began = clock.now
     assert run_transaction(raising(*[OperationalError(2003, "refused")] * 20), seconds=10) == "done"

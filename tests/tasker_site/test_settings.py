@@ -83,6 +83,7 @@ DEFAULTS = {
     "WRK_JOB_TIMEOUT_SECONDS": 60,
     "WRK_JOB_LEASE_SECONDS": 300,
     "WRK_STOP_GRACE_SECONDS": 30,
+    "WRK_DATABASE_AWAY_SECONDS": 60,
     "DEBUG": False,
     "TIME_ZONE": "UTC",
     "USE_TZ": True,
@@ -166,6 +167,7 @@ MALFORMED = {
     "WRK_JOB_TIMEOUT_SECONDS": ("0", "1m"),
     "WRK_JOB_LEASE_SECONDS": ("0",),
     "WRK_STOP_GRACE_SECONDS": ("-0.1",),
+    "WRK_DATABASE_AWAY_SECONDS": ("soon",),
     "WRK_LOG_LEVEL": ("LOUD",),
     "URL_SERVICE1": ("service1", "ftp://service1", "http://", "http://a?b=c", "http://a#b", "http://[::1"),
 }
