@@ -14,11 +14,14 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from jobs_app.dialect import database_now
 from jobs_app.models import PassRun
 from requests_app.models import Request
 from requests_app.pass_totals import PASSES
+from requests_app.personal_data import PersonalDataAdmin, may_see, take_look
 from requests_app.progress import first_line
-from requests_app.request_page import RequestPage, badge, clock, history, span
+from requests_app.request_page import RequestPage, history
+from requests_app.texts import badge, clock, span
 from requests_app.why import explain
 
 _MOST_ROWS = 10_000  # that a list counts and pages through
@@ -86,7 +89,7 @@ class RequestList(ChangeList):
 
 
 @admin.register(Request)
-class RequestAdmin(ReadOnlyAdmin):
+class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin):
     list_display = ("token", "state", "action", "step", "due", "completed")
     list_filter = ("status",)
     filter_parameters = ("status__exact",)
@@ -116,8 +119,9 @@ class RequestAdmin(ReadOnlyAdmin):
         obj: Request | None = None,
     ) -> HttpResponse:
         if obj is not None:
-            page = RequestPage(obj, history(obj))
+            page = RequestPage(obj, history(obj), database_now(), is_unmasked=take_look(request, obj))
             context |= {"title": str(obj), "subtitle": None, "why": explain(obj), "page": page}
+            context["may_unmask"] = may_see(request)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="status")

@@ -250,6 +250,7 @@ class Request(models.Model):
 
     class Meta:
         db_table = "requests"
+        permissions: ClassVar = [("view_personal_data", "Can see the values of params and extras")]
         indexes: ClassVar = [models.Index(fields=["status", "due_at", "id"], name="requests_status_due")]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(status__in=RequestStatus.values), name="requests_status_known"),

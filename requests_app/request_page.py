@@ -1,22 +1,24 @@
 """What the admin's page of a request shows: the request and every attempt, as texts for its template."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models.functions import Left
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs_app.models import Job
+from jobs_app.models import Job, JobStatus
+from requests_app.masking import masked
 from requests_app.models import Request
 from requests_app.progress import first_line
 from requests_app.steps import Step, StepsError, parse_steps
+from requests_app.texts import badge, clock, pretty, span
+from requests_app.timeline import timeline
 
 _MOST_ATTEMPTS = 500
-_MOST_CHARACTERS = 100_000  # of one JSON value
 _MOST_ERROR_CHARACTERS = 8_000
+_ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE, JobStatus.CANCELLED)
+LEGEND = {status.value: badge(status, status.label) for status in _ENDS}
 
 
 def history(request: Request) -> list[Job]:
@@ -44,9 +46,14 @@ class AttemptLine:
 
 
 class RequestPage:
-    """A request and its history, as the template writes them down."""
+    """A request and its history, as the template writes them down.
 
-    def __init__(self, request: Request, jobs: Sequence[Job]) -> None:
+    `now`: the database's. `is_unmasked`: with the values of params and extras, which may be personal data.
+    """
+
+    legend = LEGEND
+
+    def __init__(self, request: Request, jobs: Sequence[Job], now: datetime, *, is_unmasked: bool = False) -> None:
         self.request = request
         self.badge = badge(request.status, request.get_status_display())
         self.long_error = request.error if first_line(request.error) != request.error.strip() else ""
@@ -55,10 +62,12 @@ class RequestPage:
         self.due, self.created = clock(request.due_at), clock(request.created_at)
         self.started, self.completed = clock(request.started_at), clock(request.completed_at)
         self.took = span(request.created_at, request.completed_at)
-        self.params, self.extras = pretty(request.params), pretty(request.extras)
+        self.is_unmasked = is_unmasked
+        self.params, self.extras = self._json(request.params), self._json(request.extras)
         self.steps_json = "" if request.steps is None else pretty(request.steps)
         self.is_cut = len(jobs) > _MOST_ATTEMPTS
         self.attempts = [self._line(job) for job in jobs[:_MOST_ATTEMPTS]]
+        self.timeline = timeline(request, jobs[:_MOST_ATTEMPTS], [step.name for step in self.steps], now)
 
     def _line(self, job: Job) -> AttemptLine:
         error: str = getattr(job, "shown_error", "")
@@ -73,8 +82,11 @@ class RequestPage:
             lease=clock(job.lease_until) if job.lease_until else "",
             error=error,
             first_error_line=first_line(error) if error else "",
-            extras=pretty(job.extras) if job.extras else "",
+            extras=self._json(job.extras) if job.extras else "",
         )
+
+    def _json(self, value: object) -> str:
+        return pretty(value) if self.is_unmasked else masked(value)
 
     def _step_name(self, index: int) -> str:
         return f"{index} {self.steps[index].name}" if 0 <= index < len(self.steps) else str(index)
@@ -85,29 +97,3 @@ def _readable_steps(steps: object) -> tuple[Step, ...]:
         return parse_steps(steps)
     except StepsError:
         return ()
-
-
-# Texts ---------------------------------------------------------------------------------------------------------------
-def badge(status: str, text: str) -> SafeString:
-    return format_html('<span class="tasker-status tasker-{}">{}</span>', status.lower(), text)
-
-
-def clock(moment: datetime | None) -> str:
-    """In UTC, like everything here."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
-
-
-def span(start: datetime | None, end: datetime | None) -> str:
-    """How long it took; empty when it has not ended."""
-    if start is None or end is None:
-        return ""
-    seconds = max(0.0, (end - start).total_seconds())
-    if seconds < 60:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
-    hours, minutes = divmod(int(seconds) // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds) % 60} s"
-
-
-def pretty(value: object) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "\n… (cut)"

@@ -201,28 +201,10 @@ def test_times_and_errors_of_attempts_are_shown(operator):
     assert "1.5 s" in html
 
 
-def test_json_is_pretty_and_escaped(operator):
-    request = make_request(params={"id": 7, "name": "<script>alert(1)</script>"}, extras={"é": [1]})
-    make_job(request, "a", extras={"x": "<b>"})
-    html = page(operator, request)
-    assert "{\n  &quot;id&quot;: 7,\n" in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "<script>alert" not in html
-    assert "&quot;é&quot;" in html
-    assert "&lt;b&gt;" in html
-
-
 @pytest.mark.parametrize("steps", [None, "nonsense", [], [{"name": 1}]])
 def test_steps_of_any_shape_are_shown(steps, operator):
     request = make_request(status="Queuing", steps=steps)
     assert request.token in page(operator, request)
-
-
-def test_a_huge_value_is_cut(operator, monkeypatch):
-    monkeypatch.setattr(request_page, "_MOST_CHARACTERS", 100)
-    html = page(operator, make_request(params={"x": "y" * 500}))
-    assert "… (cut)" in html
-    assert "y" * 101 not in html
 
 
 def test_of_very_many_attempts_some_are_shown(operator, monkeypatch):
@@ -298,12 +280,3 @@ def test_the_list_of_passes_takes_as_many_statements_for_many_as_for_few(operato
     for _ in range(60):
         PassRun.objects.create(name="run_jobs", process="h:1")
     assert len(statements(operator, PASSES)) == len(few) <= 4
-
-
-# Texts ---------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (0.0123, "0.0123 s"), (9.876, "9.88 s"), (59, "59 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")],
-)
-def test_spans_are_written_for_people(seconds, text):
-    assert request_page.span(MOMENT, MOMENT + timedelta(seconds=seconds)) == text

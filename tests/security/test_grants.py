@@ -108,6 +108,8 @@ def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str],
         assert browser.get(web + page, timeout=10).status_code == 200
         assert browser.get(f"{web}/admin/jobs_app/passrun/", timeout=10).status_code == 200
         token = browser.cookies["csrftoken"]
+        unmask = web + page.replace("/change/", "/personal_data/")
+        assert "shown this once" in browser.post(unmask, {"csrfmiddlewaretoken": token}, timeout=10).text
         assert browser.post(f"{web}/admin/logout/", {"csrfmiddlewaretoken": token}, timeout=10).status_code == 200
 
 

@@ -1,0 +1,47 @@
+"""One look at a request's params and extras as they are: who may have it, and the trace that it leaves.
+
+A POST writes to the admin's log and leads back to the page, which then shows them once.
+"""
+
+from typing import Any, cast
+
+from django.contrib.admin import ModelAdmin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+
+from requests_app.models import Request
+
+PERMISSION = "requests_app.view_personal_data"
+LOGGED = "Looked at the values of params and extras."
+_ONE_LOOK = "personal_data_of"  # in the session: the id of the request that the next page may show
+
+
+def may_see(http: HttpRequest) -> bool:
+    return bool(http.user.is_active and cast("Any", http.user).has_perm(PERMISSION))
+
+
+def take_look(http: HttpRequest, request: Request) -> bool:
+    """Whether this page may show them. The next one may not."""
+    return may_see(http) and bool(http.session.get(_ONE_LOOK) == request.pk and http.session.pop(_ONE_LOOK))
+
+
+class PersonalDataAdmin(ModelAdmin):  # type: ignore[type-arg]
+    """Adds `<id>/personal_data/`, which is asked for by the button of a request's page."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.unmask)
+        own = path("<path:object_id>/personal_data/", view, name="requests_app_request_personal_data")
+        return [own, *super().get_urls()]
+
+    def unmask(self, http: HttpRequest, object_id: str) -> HttpResponse:
+        if http.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        request: Request | None = self.get_object(http, object_id)
+        if request is None:
+            raise Http404
+        if not (self.has_view_permission(http, request) and may_see(http)):
+            raise PermissionDenied
+        self.log_change(http, request, LOGGED)
+        http.session[_ONE_LOOK] = request.pk
+        return HttpResponseRedirect(reverse("admin:requests_app_request_change", args=[request.pk]) + "#values")
