@@ -19,15 +19,16 @@ MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 # Not -overlapping: passes that pile up behind a slow service would only take memory and connections from each other.
 # -no-reap: supercronic is not the first process here. -quiet: a pass prints its own line; faults are still shown.
 SUPERCRONIC = ("supercronic", "-quiet", "-passthrough-logs", "-no-reap")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _LOOK_SECONDS = 0.2
 
 
 class _Stopped(Exception):
-    """SIGTERM or SIGINT came."""
+    """One of the signals came."""
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, _stop)
     try:
         with tempfile.NamedTemporaryFile("w+", prefix="crontab-") as crontab:
@@ -45,7 +46,7 @@ def main() -> int:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # once is enough: a pass would take a second one for "at once"
     raise _Stopped
 

@@ -31,8 +31,8 @@ def read_until(process: "subprocess.Popen[str]", word: str) -> str:
     pytest.fail(f"it ended with {process.wait()} and never said {word!r}:\n{read}{process.communicate()[1]}")
 
 
-def stop(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    process.send_signal(signal.SIGTERM)
+def stop(process: "subprocess.Popen[str]", number: int = signal.SIGTERM) -> tuple[str, str]:
+    process.send_signal(number)
     return process.communicate(timeout=30)
 
 
@@ -58,10 +58,11 @@ def test_its_log_begins_with_the_schedule(entrypoint):
     assert "7 * * * * exec " in log
 
 
-def test_a_pass_that_runs_is_told_once_and_waited_for(entrypoint):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_pass_that_runs_is_told_once_and_waited_for(entrypoint, number):
     process = entrypoint.start(PLAYED_JOB=JOB)
     read_until(process, "job runs")
-    stdout, _ = stop(process)
+    stdout, _ = stop(process, number)
     assert process.returncode == 0
     assert [line for line in stdout.splitlines() if line in {"told", "ended in order"}] == ["told", "ended in order"]
 
