@@ -8,6 +8,11 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+# The due time of a parked row lies this much later. A multiple of 400, after which the calendar repeats: it is exact on
+# a 29 February too, and order is kept. No due time before PARKED_FROM is a parked one's, none before 2800 overflows.
+PARKED_YEARS = 7200
+PARKED_FROM = f"{PARKED_YEARS + 1}-01-01 00:00:00"
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -18,6 +23,8 @@ class Dialect:
     for_update: str
     skip_locked: str
     force_index: str  # holds {} where the index's name belongs
+    parked: str  # the column due_at, moved by PARKED_YEARS
+    unparked: str
 
     def force(self, index: str) -> str:
         """Statistics mislead the optimizers into full scans with a filesort when few rows are new: name the index."""
@@ -30,6 +37,8 @@ _MYSQL = Dialect(
     for_update="FOR UPDATE",
     skip_locked="FOR UPDATE SKIP LOCKED",
     force_index="FORCE INDEX ({})",
+    parked=f"due_at + INTERVAL {PARKED_YEARS} YEAR",
+    unparked=f"due_at - INTERVAL {PARKED_YEARS} YEAR",
 )
 # A write transaction of SQLite (IMMEDIATE) holds the whole file: rows need no locks. Its clock has milliseconds.
 _SQLITE = Dialect(
@@ -38,6 +47,9 @@ _SQLITE = Dialect(
     for_update="",
     skip_locked="",
     force_index="",
+    # Its date functions would cut the microseconds.
+    parked=f"(substr(due_at, 1, 4) + {PARKED_YEARS}) || substr(due_at, 5)",
+    unparked=f"printf('%%04d', substr(due_at, 1, 4) - {PARKED_YEARS}) || substr(due_at, 5)",
 )
 
 

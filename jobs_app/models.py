@@ -8,18 +8,32 @@ names the table `requests`.
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.dialect import ByteCharField, SqliteTypes, UtcNow, case, case_values, dialect, marks
+from jobs_app.dialect import (
+    PARKED_FROM,
+    PARKED_YEARS,
+    ByteCharField,
+    SqliteTypes,
+    UtcNow,
+    case,
+    case_values,
+    dialect,
+    marks,
+)
 from jobs_app.outcomes import json_object, storable_text
 from jobs_app.pass_run import PassRun as PassRun
+from jobs_app.paused import JobIntervention as JobIntervention
+from jobs_app.paused import PausedJob as PausedJob
 from jobs_app.registry import max_attempts
 
 _ROWS_PER_INSERT = 2000
+_ROWS_PER_PARKING = 500  # in one transaction
+_MOST_PARKED = 5000  # at one look; so many of the oldest due rows are looked through
 _CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
@@ -91,23 +105,30 @@ class NewJob:
 class DirectClaim:
     """Lets a transaction that inserts jobs claim up to `room` of them for this process, as one would do right after it.
 
-    `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `request_ids`: whose jobs.
+    `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `paused`: names to
+    leave `new`. `request_ids`: whose jobs.
     """
 
     id: str
     room: int
     lease_seconds: float
     sent_at: float
+    paused: Collection[str] = ()
     request_ids: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """One look at the table. `now` is the database's clock as its driver gives it, to be handed back in a query."""
+    """One look at the tables. `now` is the database's clock as its driver gives it, to be handed back in a query.
+
+    `paused`: job names of which nothing may be claimed. `resumed`: those whose parked jobs are to be brought back.
+    """
 
     now: Any
     has_due: bool
     has_expired: bool
+    paused: tuple[str, ...] = ()
+    resumed: tuple[str, ...] = ()
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -125,18 +146,24 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(~models.Exists(later))
 
     def outlook(self) -> Outlook:
-        """Whether anything is due or has lost its lease, in one statement that locks nothing."""
+        """Whether anything is due or has lost its lease, and what is paused, in one statement that locks nothing."""
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
                 f"WHERE status = 'new' AND due_at <= {sql.now}), "
                 f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
-                f"WHERE status = 'inprogress' AND lease_until < {sql.now})",
+                f"WHERE status = 'inprogress' AND lease_until < {sql.now}), p.name, p.resumed_at IS NULL "
+                "FROM (SELECT 1 AS one) AS one LEFT JOIN paused_jobs p ON 1 = 1",
                 [],
             )
-            now, has_due, has_expired = cursor.fetchone()
-        return Outlook(now, bool(has_due), bool(has_expired))
+            rows = cursor.fetchall()
+        now, has_due, has_expired, *_ = rows[0]
+        paused, resumed = (
+            tuple(name for *_, name, is_paused in rows if name is not None and bool(is_paused) is wanted)
+            for wanted in (True, False)
+        )
+        return Outlook(now, bool(has_due), bool(has_expired), paused, resumed)
 
     def lease_expired(self, limit: int) -> list[ClaimedJob]:
         """Jobs whose holder fell silent, whatever their request's status. Read without locks: `record` guards again."""
@@ -156,13 +183,17 @@ class JobQuerySet(models.QuerySet["Job"]):
 
         With `claim`, as many as it has room for are claimed at once: nobody else ever sees them as `new`.
         """
-        sql, room = dialect(self.db), claim.room if claim else 0
+        sql, left = dialect(self.db), jobs
         if claim and jobs:
-            claim.request_ids |= {job.request_id for job in jobs[:room]}  # of a try before, too: its COMMIT may stand
+            free = [job for job in jobs if job.name not in claim.paused] if claim.paused else jobs
+            claimed, left = free[: claim.room], free[claim.room :]
+            if claim.paused:
+                left = [*left, *(job for job in jobs if job.name in claim.paused)]
+            claim.request_ids |= {job.request_id for job in claimed}  # of a try before, too: its COMMIT may stand
             columns = "status, claimed_by, started_at, lease_until"
             values = f"'inprogress', %s, {sql.now}, {sql.now_plus}"
-            self._insert(jobs[:room], columns, values, [claim.id, claim.lease_seconds])
-        self._insert(jobs[room:], "status", "'new'", [])
+            self._insert(claimed, columns, values, [claim.id, claim.lease_seconds])
+        self._insert(left, "status", "'new'", [])
 
     def _insert(self, jobs: Sequence[NewJob], columns: str, values: str, bound: list[Any]) -> None:
         row = f"(%s, %s, %s, %s, %s, {dialect(self.db).now_plus}, {values})"
@@ -179,17 +210,21 @@ class JobQuerySet(models.QuerySet["Job"]):
                     [value for values in bounds for value in values],
                 )
 
-    def claim(self, claim: str, limit: int, lease_seconds: float, due_by: Any = None) -> list[int]:
+    def claim(
+        self, claim: str, limit: int, lease_seconds: float, due_by: Any = None, paused: Collection[str] = ()
+    ) -> list[int]:
         """`new` -> `inprogress`, oldest due first; rows that another claim has locked are skipped, never waited for.
 
-        `claim`: a new UUID for this transaction. `due_by`: a moment of `outlook`; None: the database's now.
+        `claim`: a new UUID for this transaction. `due_by`: a moment of `outlook`; None: the database's now. `paused`:
+        the names to leave alone. A list of constants: claims stay one range of the index, in its order.
         """
         sql = dialect(self.db)
+        others = f"AND name NOT IN ({marks(paused)}) " if paused else ""
         with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' AND due_at <= "
-                f"{sql.now if due_by is None else '%s'} ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
-                [limit] if due_by is None else [due_by, limit],
+                f"{sql.now if due_by is None else '%s'} {others}ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
+                [*([] if due_by is None else [due_by]), *paused, limit],
             )
             ids = [row[0] for row in cursor.fetchall()]
             if ids:
@@ -281,9 +316,63 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def make_due(self, request_id: int) -> int:
-        """`new` jobs that wait are due now. Under the request's lock."""
+        """`new` jobs that wait are due now; parked ones stay parked. Under the request's lock."""
         waiting = self.filter(request_id=request_id, status=JobStatus.NEW, due_at__gt=UtcNow())
-        return waiting.update(due_at=UtcNow())
+        return waiting.filter(due_at__lt=f"{PARKED_FROM}Z").update(due_at=UtcNow())
+
+    def park(self, names: Collection[str]) -> int:
+        """Moves due `new` jobs of paused names out of the claims' way; answers how many, at most 5,000.
+
+        Looks at the oldest 5,000 due rows, however many there are: the head of the index is what claims read.
+        """
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM (SELECT id, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
+                f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {_MOST_PARKED}) AS oldest "
+                f"WHERE name IN ({marks(names)})",
+                [*names],
+            )
+            ids = sorted(row[0] for row in cursor.fetchall())
+        return sum(self._park(names, part) for part in _sliced(ids, _ROWS_PER_PARKING))
+
+    def _park(self, names: Collection[str], ids: Sequence[int]) -> int:
+        """Under the lock of the names' rows: what is resumed in between is not parked, and so not forgotten."""
+        sql = dialect(self.db)
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+            if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
+                return 0
+            cursor.execute(
+                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.parked} WHERE id IN ({marks(ids)}) "
+                f"AND status = 'new' AND due_at <= {sql.now} AND name IN ({marks(paused)})",
+                [*ids, *paused],
+            )
+            return int(cursor.rowcount)
+
+    def bring_back(self, names: Collection[str]) -> int:
+        """Parked jobs of resumed names get their own due time again, the oldest first; answers how many, at most 500.
+
+        When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
+        """
+        sql = dialect(self.db)
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+            if not (resumed := PausedJob.objects.using(self.db).lock_resumed(names)):
+                return 0
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.force('jobs_status_due')} "
+                f"WHERE status = 'new' AND due_at >= '{PARKED_FROM}' "
+                f"AND name IN ({marks(resumed)}) ORDER BY due_at, id LIMIT {_ROWS_PER_PARKING}",
+                resumed,
+            )
+            if not (ids := sorted(row[0] for row in cursor.fetchall())):
+                PausedJob.objects.using(self.db).forget(resumed)
+                return 0
+            cursor.execute(
+                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.unparked} WHERE id IN ({marks(ids)}) "
+                f"AND status = 'new' AND due_at >= '{PARKED_FROM}'",
+                ids,
+            )
+            return len(ids)
 
     def complete_by_hand(self, request_id: int, step: int, name: str, extras: dict[str, Any] | None) -> bool:
         """Inserts a `completed` attempt, unless the latest one runs or has succeeded. Under the request's lock."""
@@ -427,6 +516,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(id__in=ids, status=JobStatus.NEW).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
 
 
+def _sliced(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))
+
+
 def _in_parts(texts: dict[int, str]) -> Iterator[dict[int, str]]:
     """Of a size that one statement can carry: a batch has many requests, and their extras may have grown large."""
     part: dict[int, str] = {}
@@ -494,3 +587,13 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (step {self.step}, attempt {self.attempt})"
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it was due when its name was paused, and rests since."""
+        return self.due_at.year > PARKED_YEARS
+
+    @property
+    def own_due_at(self) -> datetime:
+        """`due_at`; of a parked job the moment that it was due at."""
+        return self.due_at.replace(year=self.due_at.year - PARKED_YEARS) if self.is_parked else self.due_at

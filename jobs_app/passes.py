@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Self
 from uuid import uuid4
@@ -10,9 +10,10 @@ from uuid import uuid4
 from django.conf import settings
 
 from jobs_app.faults import run_transaction
-from jobs_app.models import ClaimedJob, DirectClaim, Job, RequestRow
+from jobs_app.models import ClaimedJob, DirectClaim, Job, Outlook, RequestRow
 from jobs_app.outcomes import Failed, JobContext, Retried, json_object
 from jobs_app.pass_run import RunRecord
+from jobs_app.pausing import tend_pauses
 from jobs_app.pool import Pool
 from jobs_app.recorder import BATCH, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
@@ -21,6 +22,7 @@ from jobs_app.stopping import Stop
 _CLAIM_AHEAD_SECONDS = 0.1  # of work: a claimed job that waits here could run elsewhere
 _MOST_HELD = 8 * BATCH
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
+_LOOK_SECONDS = 1.0  # a pause is noticed within this time
 RECONNECT_SECONDS = 10.0
 LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
 
@@ -35,8 +37,11 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     outlook = run_transaction(Job.objects.outlook)
     if outlook.has_expired:
         end_lost_leases(stop, run)
-    if outlook.has_due:
-        with JobRunner(stop, run, due_by=outlook.now, limit=limit, concurrency=concurrency) as runner:
+    tend_pauses(outlook)
+    if outlook.has_due or outlook.resumed:
+        with JobRunner(
+            stop, run, due_by=outlook.now, paused=outlook.paused, limit=limit, concurrency=concurrency
+        ) as runner:
             while not stop and not runner.done():
                 runner.turn()
                 runner.wait()
@@ -63,8 +68,8 @@ class CallbacksHang(Exception):
 class JobRunner:
     """Claims, runs and records jobs until told to stop. A context manager: leaving it ends everything in order.
 
-    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `follow_up`:
-    what the recorder is to do with each batch of ends.
+    `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `paused`: the names to
+    leave alone, as an outlook of just now says. `follow_up`: what the recorder is to do with each batch of ends.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class JobRunner:
         run: RunRecord,
         *,
         due_by: Any = None,
+        paused: Collection[str] = (),
         limit: int | None = None,
         concurrency: int | None = None,
         follow_up: FollowUp | None = None,
@@ -86,7 +92,8 @@ class JobRunner:
         self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
         self._full = due_by is not None  # a run with `due_by` has seen that something is due
         self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
-        self._renewed_at = time.monotonic()
+        self._renewed_at = self._looked_at = time.monotonic()
+        self._paused = paused
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +110,8 @@ class JobRunner:
     def turn(self) -> int:
         """One turn: watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
         self.watch()
+        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            self._look()
         room = self._room()
         if not room or not self._may_be_due():
             return 0
@@ -126,9 +135,16 @@ class JobRunner:
     # Claim -----------------------------------------------------------------------------------------------------------
     def _may_be_due(self) -> bool:
         """After a claim that got all it asked for, yes. Else a run with `due_by` has had what was due then."""
-        return self._full or (
-            self._due_by is None and run_transaction(Job.objects.outlook, seconds=self._seconds).has_due
-        )
+        return self._full or (self._due_by is None and self._look().has_due)
+
+    def _look(self) -> Outlook:
+        """Also learns what is paused; of that nothing more is claimed or begun here."""
+        outlook = run_transaction(Job.objects.outlook, seconds=self._seconds)
+        self._paused, self._looked_at = outlook.paused, time.monotonic()
+        if outlook.paused:
+            self._pool.hand_back_waiting(outlook.paused)
+        tend_pauses(outlook, seconds=self._seconds)
+        return outlook
 
     def direct_claim(self) -> DirectClaim:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed.
@@ -136,7 +152,8 @@ class JobRunner:
         Where older jobs are due as well, half of the room is left to them.
         """
         room = 0 if self._stop else self._ahead()
-        return DirectClaim(str(uuid4()), room // 2 if self._full else room, self._lease, time.monotonic())
+        room = room // 2 if self._full else room
+        return DirectClaim(str(uuid4()), room, self._lease, time.monotonic(), self._paused)
 
     def adopt(self, claim: DirectClaim) -> None:
         """Runs what a transaction claimed directly."""
@@ -175,7 +192,7 @@ class JobRunner:
             nonlocal tried
             won = Job.objects.held_by(claim) if tried else []  # by a COMMIT whose answer was lost
             tried = True
-            return won or Job.objects.claim(claim, limit, self._lease, self._due_by)
+            return won or Job.objects.claim(claim, limit, self._lease, self._due_by, self._paused)
 
         if not (ids := run_transaction(work, seconds=self._seconds)):
             return 0

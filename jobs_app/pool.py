@@ -7,7 +7,7 @@ it out of `held` first says how it ended; everybody else's word for it is droppe
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -112,9 +112,11 @@ class Pool:
             elif now >= held.times_out:
                 self._cut_short(held, Retried(f"timed out after {held.timeout:g} seconds"))
 
-    def hand_back_waiting(self) -> None:
+    def hand_back_waiting(self, names: Collection[str] | None = None) -> None:
+        """What has not begun; `names`: of these jobs only."""
         for held in list(self.held):
-            self.end(held, NotStarted())
+            if names is None or held.job.name in names:
+                self.end(held, NotStarted())
 
     def stop_running(self) -> None:
         for held in list(self.held):

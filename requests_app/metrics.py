@@ -2,7 +2,7 @@
 
 Work is done in processes that die, so nothing is counted in memory. Open rows are counted in the tables, up to a bound.
 Finished rows are not: counting five million takes seconds. What ended is the sum of what each pass wrote into its row
-of `passes`, in the transaction that recorded the ends. No label holds a token, an id or a job's name.
+of `passes`, in the transaction that recorded the ends. No label holds a token or an id.
 """
 
 import logging
@@ -41,6 +41,7 @@ class DatabaseCollector(Collector):
             with probe_connection(_ANSWER_SECONDS) as connection:
                 families = [
                     *_open_families(look_at_open_rows(connection)),
+                    _paused_family(connection),
                     *_pass_families(last_successes(connection)),
                     *_ended_families(self._totals.read(connection)),
                 ]
@@ -118,6 +119,14 @@ def _open_families(look: OpenRows) -> Iterator[Metric]:
         f"Jobs in progress whose worker fell silent, not yet tried again. {bound}",
         look.expired_leases,
     )
+
+
+def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
+    """Names, not counts: of a job that is not paused there is no line."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM paused_jobs WHERE resumed_at IS NULL ORDER BY name", [])
+        names = [row[0] for row in cursor.fetchall()]
+    return _gauge("tasker_job_paused", "1 for each paused job name.", "job", dict.fromkeys(names, 1))
 
 
 # The passes ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from jobs_app.dialect import dialect
+from jobs_app.dialect import PARKED_FROM, dialect
 from jobs_app.faults import run_transaction
 from jobs_app.models import ENDED, OPEN, JobStatus
 from requests_app.models import FINAL, RequestStatus
@@ -67,6 +67,7 @@ class JobRow(NamedTuple):
     completed_at: Any
     claimed_by: str | None
     lease_until: Any
+    is_astray: bool  # parked, and nothing says that its name is or was paused: nobody would bring it back
 
 
 @dataclass(slots=True)
@@ -102,14 +103,15 @@ def _read_window(after: int, using: str) -> tuple[list[RequestRow], list[JobRow]
         # One statement sees one moment, on every engine and without a transaction.
         cursor.execute(
             "SELECT 0, id, token, step, status, TRIM(error) <> '', due_at, created_at, started_at, completed_at, "
-            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, NULL "
+            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, NULL, NULL "
             f"FROM requests WHERE {ids.format('id', 'id')} UNION ALL "
             "SELECT 1, request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, "
-            f"claimed_by, lease_until FROM jobs WHERE {ids.format('request_id', 'request_id')}",
+            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM}' AND name NOT IN "
+            f"(SELECT name FROM paused_jobs) FROM jobs WHERE {ids.format('request_id', 'request_id')}",
             [*bound, *bound],
         )
         rows = cursor.fetchall()
-    requests = [RequestRow(*row[1:-1]) for row in rows if row[0] == 0]
+    requests = [RequestRow(*row[1:-2]) for row in rows if row[0] == 0]
     return requests, [JobRow(*row[1:]) for row in rows if row[0] == 1], last
 
 
@@ -174,6 +176,8 @@ def _of_job(job: JobRow) -> Iterator[str]:
         yield f"it is {job.status} and with a claim or a lease"
     if job.status == JobStatus.NEW and job.started_at is not None:
         yield "it is new and was started"
+    if job.is_astray:
+        yield "it is parked and its name is not paused"
     if job.started_at is None and job.status in (JobStatus.INPROGRESS, JobStatus.RETRY, JobStatus.FAILURE):
         yield f"it is {job.status} and was never started"
     yield from _times(job)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 
 from jobs_app.dialect import database_now
-from jobs_app.models import Job, JobStatus
+from jobs_app.models import Job, JobStatus, PausedJob
 from jobs_app.registry import definition
 from requests_app import progress
 from requests_app.metrics import last_successes
@@ -54,22 +54,31 @@ def _running(jobs: Sequence[Job], more: int) -> str:
             f"The lease of {_named(lost)} ran out at {_clock(lost[0].lease_until)}: its worker is gone. "
             f"It is tried again by the next run_jobs, which {_last_seen('run_jobs')}."
         )
-    waits = f"; {more} more of its step wait" if more else ""
-    return (
-        f"It runs {_named(jobs)} since {_clock(jobs[0].started_at)}, leased until {_clock(jobs[0].lease_until)}{waits}."
-    )
+    since, until = _clock(jobs[0].started_at), _clock(jobs[0].lease_until)
+    return f"It runs {_named(jobs)} since {since}, leased until {until}{_more(more)}."
 
 
 def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
     if unknown := [job for job in waiting if definition(job.name) is None]:
         return f"No callback is registered as {unknown[0].name} in this release: it waits for one that has it."
+    if paused := PausedJob.objects.paused().filter(name__in={job.name for job in waiting}).order_by("at").first():
+        return f"{_pause(paused)}{_more(len(waiting) - 1)}."
     now = database_now()
-    soonest = min(waiting, key=lambda job: job.due_at)
+    soonest = min(waiting, key=lambda job: job.own_due_at)
     before = [job for job in jobs if job.name == soonest.name and job.attempt < soonest.attempt]
     because = f" (attempt {before[-1].attempt}: {first_line(before[-1].error)})" if before else ""
-    if soonest.due_at > now:
-        return f"It waits until {_clock(soonest.due_at)} to try {_named([soonest])} again{because}."
+    if soonest.own_due_at > now:
+        return f"It waits until {_clock(soonest.own_due_at)} to try {_named([soonest])} again{because}."
     return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_seen('run_jobs')}."
+
+
+def _pause(paused: PausedJob) -> str:
+    because = f": {first_line(paused.reason)}" if paused.reason.strip() else ""
+    return f"{paused.name} is paused since {_clock(paused.at)} by {paused.by}{because}"
+
+
+def _more(count: int) -> str:
+    return f"; {count} more of its step wait" if count else ""
 
 
 def _settled(request: Request, jobs: Sequence[Job]) -> str:

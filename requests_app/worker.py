@@ -36,7 +36,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
         moved = move_on_locked(sorted({end.job.request_id for end in ends}), claim)
         return moved, partial(runner.adopt, claim)
 
-    runner = JobRunner(stop, run, concurrency=concurrency, follow_up=move_on)
+    paused = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
+    runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on)
     with runner:
         while not stop:
             if runner.hangs():

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from jobs_app.dialect import dialect
-from jobs_app.models import Job
+from jobs_app.models import Job, PausedJob
 from requests_app.models import Request
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
@@ -30,11 +30,24 @@ def claim_due_by() -> None:
     Job.objects.claim("by a moment", 500, 30, Job.objects.outlook().now)
 
 
+def claim_beside_paused_names() -> None:
+    Job.objects.claim("now", 500, 30, paused=["noop_1", "noop_2"])
+
+
+def bring_back() -> None:
+    PausedJob.objects.pause("noop_1", by="a test", reason="")
+    PausedJob.objects.resume("noop_1", by="a test", reason="")
+    Job.objects.bring_back(["noop_1"])
+
+
 # What asks, and which index each table's rows are to be found by.
 POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "outlook": (Job.objects.outlook, {"jobs_status_due", "jobs_status_lease"}),
     "claim": (lambda: Job.objects.claim("now", 500, 30), {"jobs_status_due"}),
     "claim due by": (claim_due_by, {"jobs_status_due", "jobs_status_lease"}),
+    "claim beside paused names": (claim_beside_paused_names, {"jobs_status_due"}),
+    "park": (lambda: Job.objects.park(["noop_1"]), {"jobs_status_due"}),
+    "bring back": (bring_back, {"jobs_status_due"}),
     "lease_expired": (lambda: Job.objects.lease_expired(500), {"jobs_status_lease"}),
     "has_due": (Request.objects.has_due, {"requests_status_due"}),
     "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
@@ -89,7 +102,8 @@ def asked(poll: Callable[[], object]) -> list[Statement]:
     with listening() as heard, transaction.atomic():
         poll()
         transaction.set_rollback(True)
-    return [statement for statement in heard if statement.sql.startswith("SELECT")]
+    found = [statement for statement in heard if statement.sql.startswith("SELECT")]
+    return [statement for statement in found if " jobs" in statement.sql or " requests" in statement.sql]
 
 
 def explain(statement: Statement) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def _attempts(jobs: list[Job]) -> list[str]:
         took = f"{(ended - began).total_seconds():.3f} s" if began and ended else ""
         lines.append(
             f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  "
-            f"{f'began {_moment(began)}' if began else f'due {_moment(job.due_at)}'}  {took}".rstrip()
+            f"{f'began {_moment(began)}' if began else f'due {_moment(job.own_due_at)}'}  {took}".rstrip()
         )
         if job.error:
             lines.append(f"  {'':<{width}}  {first_line(job.error)}")
@@ -80,7 +80,7 @@ def _as_json(request: Request, jobs: list[Job], why: str) -> str:
         {
             **_columns(request),
             "why": why,
-            "jobs": [_columns(job, leave_out={"request"}) for job in jobs],
+            "jobs": [_columns(job, leave_out={"request"}) | {"due_at": _moment(job.own_due_at)} for job in jobs],
             "interventions": [_columns(row, leave_out={"request"}) for row in request.interventions.order_by("id")],
         },
         ensure_ascii=False,

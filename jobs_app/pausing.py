@@ -1,0 +1,55 @@
+"""Pausing job names: the operator's two verbs, and what every look of a pass does for them.
+
+The due jobs of a paused name are parked: moved to the far end of the index that claims are served by, so that a claim
+never has to read past them. Each keeps its own due time (dialect.py says how) and its place among the others.
+"""
+
+from functools import partial
+
+from jobs_app.faults import run_transaction
+from jobs_app.models import Job, Outlook
+from jobs_app.paused import PausedJob
+from jobs_app.registry import definition, names
+
+
+class UnknownJob(Exception):
+    """No job has this name. Its text is a sentence for the operator."""
+
+
+def pause_job(name: str, *, by: str, reason: str) -> bool:
+    """Its jobs wait from now on, without using up attempts; what runs may end. False: it is paused already.
+
+    A name without a callback in this release may be paused while it has open rows. Raises UnknownJob, DatabaseAway.
+    """
+    _demand_known(name)
+    won = run_transaction(partial(PausedJob.objects.pause, name, by=by, reason=reason))
+    while run_transaction(partial(Job.objects.park, [name])):
+        pass
+    return won
+
+
+def resume_job(name: str, *, by: str, reason: str) -> bool:
+    """Its jobs may run again, the oldest first. False: it is not paused. Raises UnknownJob, DatabaseAway."""
+    _demand_known(name)
+    won = run_transaction(partial(PausedJob.objects.resume, name, by=by, reason=reason))
+    while run_transaction(partial(Job.objects.bring_back, [name])):
+        pass
+    return won
+
+
+def tend_pauses(outlook: Outlook, *, seconds: float = 0) -> None:
+    """What a look found to do, a bounded part of it. `seconds`: how long a lost connection is tried again."""
+    if outlook.paused and outlook.has_due:
+        run_transaction(partial(Job.objects.park, outlook.paused), seconds=seconds)
+    if outlook.resumed:
+        run_transaction(partial(Job.objects.bring_back, outlook.resumed), seconds=seconds)
+
+
+def _demand_known(name: str) -> None:
+    if definition(name) is None and not run_transaction(partial(_has_rows, name)):
+        raise UnknownJob(f'no job is registered as "{name}" and none of that name waits; known: {", ".join(names())}')
+
+
+def _has_rows(name: str) -> bool:
+    paused = PausedJob.objects.filter(name=name).exists()
+    return paused or Job.objects.open().filter(name=name).exists()

@@ -1,0 +1,235 @@
+"""A paused job name: its jobs wait and use up nothing, everything else goes on, and nothing stays behind."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from jobs_app import models
+from jobs_app.dialect import database_now
+from jobs_app.models import DirectClaim, Job, JobIntervention, NewJob, PausedJob
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import JobRunner
+from jobs_app.pausing import UnknownJob, pause_job, resume_job, tend_pauses
+from jobs_app.stopping import Stop
+from requests_app.metrics import DatabaseCollector
+from requests_app.models import Request
+from requests_app.verify import Tally, findings
+from requests_app.why import explain
+from requests_app.worker import run_worker
+from tests.factories import make_job, make_request, pass_jobs
+from tests.lifecycle.statements import listening
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BY = {"by": "ada", "reason": "service 2 is being moved"}
+
+
+def waiting(*names: str, **columns: object) -> list[Job]:
+    return [make_job(make_request("Inprogress", [name]), name, **columns) for name in names]  # type: ignore[arg-type]
+
+
+def statuses() -> dict[str, str]:
+    return dict(Job.objects.values_list("name", "status"))
+
+
+def astray() -> list[str]:
+    return [str(finding) for finding in findings(Tally()) if "parked" in finding.what]
+
+
+def test_jobs_of_a_paused_name_wait_and_the_others_run() -> None:
+    waiting("noop", "noop_1")
+    assert pause_job("noop", **BY)
+    assert pass_jobs() == {"claimed": 1, "completed": 1}
+    assert statuses() == {"noop": "new", "noop_1": "completed"}
+    assert pass_jobs() == {}
+    assert astray() == []
+
+
+def test_a_resumed_job_runs_with_the_attempts_and_the_due_time_that_it_had() -> None:
+    (job,) = waiting("noop", attempt=3, due_in=-100)
+    pause_job("noop", **BY)
+    parked = Job.objects.get()
+    assert parked.is_parked
+    assert parked.due_at > database_now() + timedelta(days=365 * 1000)
+    assert resume_job("noop", **BY)
+    assert not PausedJob.objects.exists()
+    back = Job.objects.get()
+    assert (back.due_at, back.attempt, back.status) == (job.due_at, 3, "new")
+    assert parked.own_due_at == job.due_at
+    assert pass_jobs() == {"claimed": 1, "completed": 1}
+
+
+@pytest.mark.parametrize("due", ["2024-02-29T23:59:59.123456", "0999-12-31T00:00:00", "2026-11-24T00:00:00.000001"])
+def test_a_parked_job_keeps_its_due_time_to_the_microsecond(due: str) -> None:
+    moment = datetime.fromisoformat(due).replace(tzinfo=UTC)
+    if connection.vendor == "mysql" and moment.year < 1000:
+        moment = moment.replace(year=1000)  # the first that the servers know
+    waiting("noop", due_at=moment)
+    pause_job("noop", **BY)
+    assert Job.objects.get().own_due_at == moment
+    resume_job("noop", **BY)
+    assert Job.objects.get().due_at == moment
+
+
+def test_what_is_not_due_yet_is_parked_once_it_is() -> None:
+    (job,) = waiting("noop", due_in=60)
+    pause_job("noop", **BY)
+    assert not Job.objects.get().is_parked
+    Job.objects.update(due_at=job.created_at)
+    assert pass_jobs() == {}
+    assert Job.objects.get().is_parked
+    resume_job("noop", **BY)
+    assert pass_jobs() == {"claimed": 1, "completed": 1}
+
+
+def test_a_claim_does_not_read_past_parked_jobs_nor_take_what_is_not_parked_yet() -> None:
+    first, other = waiting("noop", "noop_1", due_in=-100)
+    assert Job.objects.claim("a claim", 5, 30, paused=["noop"]) == [other.id]
+    assert not Job.objects.outlook().paused
+    PausedJob.objects.pause("noop", **BY)
+    assert Job.objects.outlook().paused == ("noop",)
+    assert Job.objects.park(["noop"]) == 1
+    assert not Job.objects.outlook().has_due
+    assert Job.objects.claim("a claim", 5, 30) == []
+    assert Job.objects.get(pk=first.id).status == "new"
+
+
+def test_a_parking_looks_at_the_oldest_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_MOST_PARKED", 2)
+    waiting("noop", due_in=-100)
+    waiting("noop_1", "noop_1", due_in=-90)
+    waiting("noop", due_in=-80)
+    PausedJob.objects.pause("noop", **BY)
+    assert Job.objects.park(["noop"]) == 1
+    assert Job.objects.park(["noop"]) == 0  # what claims read next is free
+
+
+def test_many_jobs_are_parked_and_brought_back_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_ROWS_PER_PARKING", 2)
+    with transaction.atomic():
+        before = {job.id: job.due_at for job in waiting(*["noop"] * 5, due_in=-100)}
+    pause_job("noop", **BY)
+    assert all(job.is_parked for job in Job.objects.all())
+    resume_job("noop", **BY)
+    assert dict(Job.objects.values_list("id", "due_at")) == before
+
+
+def test_a_process_inserts_jobs_of_a_paused_name_unclaimed() -> None:
+    request = make_request("Inprogress", ["noop", "noop_1"])
+    claim = DirectClaim("a claim", room=5, lease_seconds=30, sent_at=0, paused=("noop",))
+    Job.objects.insert_new([NewJob(request.id, 0, name, 10) for name in ("noop", "noop_1")], claim)
+    assert statuses() == {"noop": "new", "noop_1": "inprogress"}
+
+
+def test_a_worker_notices_a_pause_in_the_midst_of_its_work_and_hands_back_what_has_not_begun() -> None:
+    waiting("sleeps", due_in=-100)
+    waiting("noop", due_in=-90)
+    Request.objects.update(params={"seconds": 0.2})
+    with JobRunner(Stop(), RunRecord("run_worker"), concurrency=1) as runner:
+        ids = Job.objects.claim("a claim", 2, 300)  # the second waits in the process for the only thread
+        runner._submit(Job.objects.with_requests("a claim", ids), time.monotonic())
+        pause_job("noop", **BY)
+        runner._look()
+    assert statuses() == {"sleeps": "completed", "noop": "new"}
+    noop = Job.objects.get(name="noop")
+    assert (noop.attempt, noop.last_attempt, noop.started_at) == (1, 10, None)
+
+
+def test_a_worker_leaves_a_paused_name_alone_from_its_start_on() -> None:
+    make_request("Queuing", ["noop", "noop_1"])
+    PausedJob.objects.pause("noop", **BY)
+    run_worker(Stop(max_seconds=0.3), RunRecord("run_worker"))
+    assert statuses() == {"noop": "new", "noop_1": "completed"}
+    assert Job.objects.get(name="noop").is_parked
+
+
+def test_a_resume_that_was_killed_is_finished_by_the_next_pass() -> None:
+    waiting("noop", "noop_1")
+    pause_job("noop", **BY)
+    pause_job("noop_1", **BY)
+    PausedJob.objects.resume("noop", **BY)  # and no more
+    assert astray() == []
+    assert pass_jobs() == {"claimed": 1, "completed": 1}
+    tend_pauses(Job.objects.outlook())
+    assert list(PausedJob.objects.values_list("name", "resumed_at")) == [("noop_1", None)]
+
+
+def test_a_name_paused_again_before_all_came_back_is_paused() -> None:
+    waiting("noop")
+    pause_job("noop", **BY)
+    PausedJob.objects.resume("noop", **BY)
+    assert pause_job("noop", **BY)
+    assert Job.objects.bring_back(["noop"]) == 0
+    assert pass_jobs() == {}
+
+
+def test_pausing_and_resuming_twice_changes_nothing_and_leaves_one_trace_each() -> None:
+    waiting("noop")
+    assert [pause_job("noop", by=who, reason="r") for who in ("ada", "bob")] == [True, False]
+    assert PausedJob.objects.get().by == "ada"
+    assert [resume_job("noop", by="eve", reason="done") for _ in range(2)] == [True, False]
+    traces = JobIntervention.objects.order_by("id").values_list("job", "verb", "by", "reason")
+    assert list(traces) == [("noop", "pause_job", "ada", "r"), ("noop", "resume_job", "eve", "done")]
+
+
+def test_a_name_that_nobody_knows_is_refused_with_the_known_ones() -> None:
+    for verb in (pause_job, resume_job):
+        with pytest.raises(UnknownJob, match=r'no job is registered as "Noop" .*; known: .*noop'):
+            verb("Noop", **BY)
+    assert not JobIntervention.objects.exists()
+
+
+def test_a_name_of_another_release_is_paused_while_it_has_open_jobs() -> None:
+    waiting("of_tomorrow")
+    assert pause_job("of_tomorrow", **BY)
+    assert resume_job("of_tomorrow", **BY)
+
+
+def test_a_pause_is_said_of_the_requests_that_wait_for_it_and_counted(django_user_model) -> None:
+    (job,) = waiting("noop")
+    pause_job("noop", **BY)
+    sentence = explain(Request.objects.get(pk=job.request_id))
+    assert sentence.startswith("noop is paused since 20")
+    assert sentence.endswith(" UTC by ada: service 2 is being moved.")
+    (family,) = [family for family in DatabaseCollector().collect() if family.name == "tasker_job_paused"]
+    assert [(sample.labels, sample.value) for sample in family.samples] == [({"job": "noop"}, 1)]
+    PausedJob.objects.resume("noop", **BY)
+    assert "noop is due and waits" in explain(Request.objects.get(pk=job.request_id))
+
+
+def test_a_hurried_request_does_not_get_past_a_pause() -> None:
+    (job,) = waiting("noop")
+    pause_job("noop", **BY)
+    assert Request.objects.retry_now(Request.objects.get(pk=job.request_id).token) == 0
+    assert Job.objects.get().is_parked
+
+
+def test_a_parked_job_without_a_pause_is_found_by_verify() -> None:
+    waiting("noop")
+    pause_job("noop", **BY)
+    PausedJob.objects.all().delete()
+    assert [found.endswith(": it is parked and its name is not paused") for found in astray()] == [True]
+
+
+def test_a_pass_takes_no_statement_more_for_pauses_than_without_them() -> None:
+    waiting("noop")
+    with listening() as heard:
+        pass_jobs()
+    assert sum("paused_jobs" in statement.sql for statement in heard) == 1
+
+
+def test_the_commands_say_what_they_did_and_why_they_refuse(manage) -> None:
+    because = ("--reason", "mended")
+    for command, said in (
+        ("pause_job", "noop is paused\n"),
+        ("pause_job", "noop was paused already\n"),
+        ("resume_job", "noop is resumed\n"),
+        ("resume_job", "noop was not paused\n"),
+    ):
+        done = manage(command, "noop", *because)
+        assert (done.returncode, done.stdout) == (0, said)
+    refused = manage("pause_job", "nobody", *because)
+    assert refused.returncode == 1
+    assert 'no job is registered as "nobody"' in refused.stderr
+    assert manage("pause_job", "noop").returncode == 2
