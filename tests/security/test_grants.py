@@ -74,6 +74,8 @@ def test_the_operators_commands_need_no_more(run: Run) -> None:
         ("show_request", "mine", "--json"),
         ("retry_request", "mine", *because),
         ("complete_job", "mine", "service1_get_user", "--extras", '{"email": "a@example.org"}', *because),
+        ("pause_job", "service2_delete_user", *because),
+        ("resume_job", "service2_delete_user", *because),
         ("cancel_request", "mine", *because),
         ("show_request", "mine"),
     ]:
