@@ -6,10 +6,10 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint chaos bench clean
+.PHONY: help setup demo run test lint chaos bench bench-report clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Make .venv and install what is missing (every other target does so too)
 	@scripts/setup.sh runtime
@@ -34,9 +34,14 @@ chaos: ## Kill passes 2,000 times and judge what is left (about 8 minutes)
 	@scripts/setup.sh test
 	@$(PYTHONBIN) -m tests.chaos.storm --kills 2000 --requests 2000 $(ARGS)
 
-bench: ## Measure the worker beside a raw SQL loop, on a private MariaDB with full durability (about 3 minutes)
+bench: ## Measure every goal beside a raw SQL loop, on a private MariaDB with full durability (about 25 minutes)
 	@scripts/setup.sh test
 	@$(PYTHONBIN) -m benchmarks.run $(ARGS)
+
+bench-report: ## Tables and plots of docs/benchmarks.md, from what was measured (var/bench/*.json)
+	@scripts/setup.sh test
+	@$(PYTHONBIN) -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(PYTHONBIN) -m benchmarks.report $(ARGS)
 
 clean: ## Remove .venv, caches and the demo's database; var/tasker.sqlite3 stays
 	rm -rf .venv var/demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

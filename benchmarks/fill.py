@@ -93,14 +93,19 @@ def main() -> None:
     parser.add_argument("--jobs-per-request", type=int, default=5, metavar="M", help="job rows of each, from 1")
     parser.add_argument("--queued", type=int, default=1_000, metavar="N", help="due requests to add, at most 10,000")
     arguments = parser.parse_args()
-    began = time.monotonic()
-    for start in range(0, arguments.requests, BATCH):
-        count = min(BATCH, arguments.requests - start)
-        with transaction.atomic():
-            finished_requests(start, count, arguments.requests)
-            finished_jobs(start, count, arguments.jobs_per_request)
-        show_progress(start + count, arguments.requests, arguments.jobs_per_request, time.monotonic() - began)
+    fill(0, arguments.requests, arguments.requests, arguments.jobs_per_request)
     open_requests(arguments.queued)
+
+
+def fill(first: int, last: int, of: int, jobs: int) -> None:
+    """Adds the finished requests number `first` up to `last`, of `of` in the end, each with its jobs."""
+    began = time.monotonic()
+    for start in range(first, last, BATCH):
+        count = min(BATCH, last - start)
+        with transaction.atomic():
+            finished_requests(start, count, of)
+            finished_jobs(start, count, jobs)
+        show_progress(start - first + count, last - first, jobs, time.monotonic() - began)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE TABLE requests, jobs" if connection.vendor == "mysql" else "ANALYZE")
 

@@ -1,4 +1,6 @@
-"""Jobs that the tests have no use for: one that calls a service through our client."""
+"""Jobs that the tests have no use for."""
+
+import time
 
 from jobs_app.clients.http import Service
 from jobs_app.outcomes import JobContext, Json
@@ -9,13 +11,21 @@ _service = Service("service1", "URL_SERVICE1")
 
 @job("calls_service")
 def calls_service(context: JobContext) -> None:
+    """Through our client."""
     _service.call(context, "GET", "/user/{id}", id=7)
 
 
+def finds(context: JobContext) -> Json:
+    """A small mapping under a name of its own, to be merged into the request's extras."""
+    return {context.name: {"attempt": context.attempt}}
+
+
+def stamps(context: JobContext) -> Json:
+    """Sleeps for params.seconds, then answers the moment of its return, by this machine's clock."""
+    time.sleep(context.params.get("seconds", 0))
+    return {context.name: time.time()}
+
+
 for number in (1, 2, 3, 4):
-
-    def finds(context: JobContext) -> Json:
-        """A small mapping under a name of its own, to be merged into the request's extras."""
-        return {context.name: {"attempt": context.attempt}}
-
     job(f"finds_{number}")(finds)
+    job(f"stamps_{number}")(stamps)

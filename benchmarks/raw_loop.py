@@ -7,6 +7,8 @@ the rate is read from the rows, as for our own commands. `--find` merges a mappi
 import argparse
 import json
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import django
 
@@ -44,7 +46,7 @@ class RawLoop:
             self._commit()
         return bool(picked_up or claimed)
 
-    def _execute(self, statement: str, values: list[object]) -> list[tuple]:  # type: ignore[type-arg]
+    def _execute(self, statement: str, values: Sequence[object]) -> list[Any]:
         if not self._mysql:
             statement = statement.replace("%s", "?").replace("%%", "%")
             if not connection.connection.in_transaction:

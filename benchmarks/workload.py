@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ def steps(*jobs: tuple[str, ...]) -> str:
     return json.dumps([{"name": f"step_{index}", "jobs": list(names)} for index, names in enumerate(jobs)])
 
 
+# Rows ----------------------------------------------------------------------------------------------------------------
 def place(count: int, of_steps: str, params: str = "{}") -> None:
     """Inserts requests as a foreign program would, many rows a statement."""
     with connection.cursor() as cursor:
@@ -32,41 +35,50 @@ def place(count: int, of_steps: str, params: str = "{}") -> None:
             )
 
 
+def place_many(count: int, of_steps: str) -> None:
+    """As `place`, for hundreds of thousands: doubles what is there, inside the database."""
+    place(min(count, ROWS), of_steps)
+    placed = min(count, ROWS)
+    while placed < count:
+        more = min(placed, count - placed, 100 * ROWS)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO requests (action, params, steps) SELECT action, params, steps FROM requests LIMIT {more}"
+            )
+        placed += more
+
+
 def clear() -> None:
+    """Empties the tables, their statistics too."""
+    on_server = connection.vendor == "mysql"
     with connection.cursor() as cursor:
+        if on_server:
+            cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
         for table in ("jobs", "requests", "passes"):
-            cursor.execute(f"DELETE FROM {table}")
+            cursor.execute(f"TRUNCATE TABLE {table}" if on_server else f"DELETE FROM {table}")
+        if on_server:
+            cursor.execute("SET FOREIGN_KEY_CHECKS = 1")
+
+
+def last_request() -> int:
+    return int(query("SELECT COALESCE(MAX(id), 0) FROM requests"))
+
+
+def forget(after: int) -> None:
+    """Deletes the requests after this one, and their jobs."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM jobs WHERE request_id > %s", [after])
+        cursor.execute("DELETE FROM requests WHERE id > %s", [after])
 
 
 def query(sql: str, values: list[Any] | None = None) -> Any:
+    """The first value of the first row."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values or [])
         return cursor.fetchone()[0]
 
 
-@contextmanager
-def workers(count: int = 1, *options: str, **environment: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """`manage.py run_worker` processes that have started; ended in order at the end."""
-    env = os.environ | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"} | environment
-    command = [sys.executable, "manage.py", "run_worker", *options]
-    before = query("SELECT COUNT(*) FROM passes")
-    started = [
-        subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(count)
-    ]
-    try:
-        while query("SELECT COUNT(*) FROM passes") < before + count:
-            time.sleep(0.02)
-        time.sleep(0.3)
-        yield started
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait()
-
-
-def drain(seconds: float = 300) -> None:
+def drain(seconds: float = 600) -> None:
     """Until no request is open."""
     ends_at = time.monotonic() + seconds
     while query("SELECT COUNT(*) FROM requests WHERE status IN ('Queuing', 'Inprogress')"):
@@ -75,17 +87,65 @@ def drain(seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
-def jobs_per_second() -> float:
-    """By the database's own times: from the first pick-up to the last request's end."""
-    jobs = query("SELECT COUNT(*) FROM jobs WHERE status = 'completed'")
-    if connection.vendor == "mysql":
-        span = query("SELECT TIMESTAMPDIFF(MICROSECOND, MIN(started_at), MAX(completed_at)) / 1e6 FROM requests")
-    else:
-        span = query("SELECT (julianday(MAX(completed_at)) - julianday(MIN(started_at))) * 86400 FROM requests")
-    return float(jobs) / float(span)
+def jobs_per_second(after: int = 0) -> float:
+    """Of the requests after this one, by the database's own times: from the first pick-up to the last end."""
+    jobs = query("SELECT COUNT(*) FROM jobs WHERE status = 'completed' AND request_id > %s", [after])
+    span = "TIMESTAMPDIFF(MICROSECOND, MIN(started_at), MAX(completed_at)) / 1e6"
+    if connection.vendor == "sqlite":
+        span = "(julianday(MAX(completed_at)) - julianday(MIN(started_at))) * 86400"
+    return float(jobs) / float(query(f"SELECT {span} FROM requests WHERE id > %s", [after]))
+
+
+# Processes -----------------------------------------------------------------------------------------------------------
+@contextmanager
+def workers(count: int = 1, *options: str, **environment: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """`manage.py run_worker` processes that have started; ended in order at the end. One that fails is an error."""
+    command = [sys.executable, "manage.py", "run_worker", *options]
+    before = query("SELECT COUNT(*) FROM passes")
+    with tempfile.TemporaryFile() as said:
+        started = [
+            subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=said, stderr=said)
+            for _ in range(count)
+        ]
+        try:
+            while query("SELECT COUNT(*) FROM passes") < before + count and not any(one.poll() for one in started):
+                time.sleep(0.02)
+            time.sleep(0.3)
+            yield started
+        finally:
+            for process in started:
+                process.terminate()
+            codes = [process.wait() for process in started]
+        if any(codes):
+            said.seek(0)
+            raise RuntimeError(f"workers ended with exit codes {codes}:\n{said.read().decode()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a process that ended has used, by the kernel's count."""
+
+    seconds: float
+    cpu_seconds: float
+    memory_mb: float
+
+
+def run_command(command: str, *options: str) -> Ended:
+    """One `manage.py` command from its start to its end."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", command, *options], cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command} ended with exit code {process.returncode}")
+    seconds = time.perf_counter() - began
+    return Ended(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def cpu_seconds(pid: int) -> float:
+    """Of a process that runs: what getrusage would tell itself."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,0 +1,94 @@
+"""What the figures should be, and the table that says which are. A goal belongs to the engines that it names."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Figures = Mapping[str, Sequence[float]]
+MARIADB, MYSQL, SQLITE = "MariaDB", "MySQL", "SQLite"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The median of `figure` is to be `at_least` or `at_most` this. A figure that was not measured meets nothing."""
+
+    figure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    engines: tuple[str, ...] = (MARIADB,)
+
+    def says(self) -> str:
+        limit = self.at_most if self.at_least is None else self.at_least
+        return f"{'at most' if self.at_least is None else 'at least'} {limit or 0:,g}"
+
+    def met(self, value: float) -> bool:
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+
+GOALS = (
+    Goal("no-op: ours / raw loop", at_least=1.0, engines=(MARIADB, MYSQL)),
+    Goal("no-op: jobs/s", at_least=20_000),
+    Goal("no-op: jobs/s", at_least=10_000, engines=(MYSQL,)),
+    Goal("no-op: jobs/s", at_least=25_000, engines=(SQLITE,)),
+    Goal("extras merged: ours / raw loop", at_least=0.85),
+    Goal("20 ms, 32 threads: jobs/s", at_least=0.98 * 1600),
+    Goal("20 ms, async, 500 at once: jobs/s", at_least=10_000),
+    Goal("HTTP, 20 ms: ours / bare loop", at_least=0.85),
+    Goal("latency when busy: p50 ms", at_most=8),
+    Goal("latency when busy: p99 ms", at_most=15),
+    Goal("latency after 4 idle s: most ms", at_most=60),
+    Goal("idle worker: % of a core", at_most=2),
+    Goal("record delay, no-op: most ms", at_most=100, engines=(MARIADB, MYSQL, SQLITE)),
+    Goal("record delay, 20 ms: most ms", at_most=100, engines=(MARIADB, MYSQL, SQLITE)),
+    *(Goal(f"{name}, idle: s", at_most=0.5) for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")),
+    *(
+        Goal(f"{name}, idle: statements", at_most=4, engines=(MARIADB, MYSQL))
+        for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")
+    ),
+    Goal("idle pass, 100,000 waiting / 1,000", at_most=2),
+    Goal("idle pass, 100,000 waiting / 1,000: whole process", at_most=2),
+    Goal("memory: most, MB", at_most=120),
+    Goal("memory: 1,000,000 queued / 1,000", at_most=1.1),
+    Goal("2 processes: ours / raw loops", at_least=0.8),
+    Goal("2 processes / 1", at_least=1.0, engines=(MARIADB, MYSQL)),
+    Goal("8 processes / 2", at_least=0.9),
+    Goal("largest / empty table: worker, jobs/s", at_least=0.9),
+    *(
+        Goal(f"largest / empty table: {name}, idle, s", at_most=1.1)
+        for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")
+    ),
+    Goal("largest table: /metrics, ms", at_most=50),
+    Goal("largest table: admin's list, ms", at_most=300),
+)
+
+
+def goals_table(figures: Figures, engine: str) -> list[tuple[str, ...]]:
+    """Rows of goal, limit, measured, met; of the goals whose figures were measured."""
+    rows: list[tuple[str, ...]] = []
+    for goal in GOALS:
+        if engine in goal.engines and (values := figures.get(goal.figure)):
+            median = statistics.median(values)
+            rows.append((goal.figure, goal.says(), number(median), "yes" if goal.met(median) else "NO"))
+    return rows
+
+
+def figures_table(figures: Figures) -> list[tuple[str, ...]]:
+    """Rows of figure, median, least, most."""
+    return [
+        (name, *(number(value) for value in (statistics.median(values), min(values), max(values))))
+        for name, values in figures.items()
+    ]
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}" if abs(value) < 1 else f"{value:,.2f}"
+
+
+def as_text(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in [header, *rows]
+    )

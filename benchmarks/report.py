@@ -1,0 +1,91 @@
+"""Writes the tables of docs/benchmarks.md, between its markers, and draws the plots, from what was measured.
+
+`make bench-report`, or `python -m benchmarks.report [FILE ...]`: the files of `benchmarks.run --json` and of
+`benchmarks.peers --json`, without any all of var/bench/. Of two files of one engine, the later one's figures count.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals import figures_table, goals_table
+from benchmarks.plots import draw
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+Run = dict[str, Any]
+
+
+def read(files: list[Path]) -> tuple[dict[str, Run], Run | None]:
+    """The runs by engine, and that of the peers. Exits for a quick one: its figures mean nothing."""
+    runs: dict[str, Run] = {}
+    peers: Run | None = None
+    for run in sorted((json.loads(file.read_text()) for file in files), key=lambda run: str(run["at"])):
+        if run["quick"]:
+            sys.exit("a file is of a --quick run: its figures mean nothing")
+        if "peers" in run:
+            peers = run
+        else:
+            before = runs.get(run["where"]["engine"], {"figures": {}})
+            runs[run["where"]["engine"]] = run | {"figures": before["figures"] | run["figures"]}
+    return runs, peers
+
+
+def as_markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" if column == 0 else "---:" for column in range(len(header))), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def of_engine(engine: str, run: Run) -> str:
+    where = run["where"]
+    settings = "".join(f", {name} {where[name]}" for name in where if name.startswith(("innodb", "log_bin", "sync")))
+    machine = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}"
+    return "\n\n".join(
+        (
+            f"### {engine}",
+            f"{where['version']}{settings}; {machine}; {run['at']}.",
+            as_markdown(("goal", "limit", "measured", "met"), goals_table(run["figures"], engine)),
+            "<details><summary>All figures</summary>",
+            as_markdown(("figure", "median", "least", "most"), figures_table(run["figures"])),
+            "</details>",
+        )
+    )
+
+
+def of_peers(run: Run) -> str:
+    header = tuple(run["columns"])
+    return f"{run['at']}, {run['where']}.\n\n" + as_markdown(header, [tuple(row) for row in run["rows"]])
+
+
+def put(document: str, section: str, text: str) -> str:
+    begin, end = f"<!-- {section}: written by make bench-report -->\n", f"<!-- end of {section} -->"
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        sys.exit(f"{DOCUMENT.name} has no section {section!r}")
+    return f"{before}{begin}{text}\n{end}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    files = parser.parse_args().files or sorted((ROOT / "var" / "bench").glob("*.json"))
+    if not files:
+        sys.exit("nothing in var/bench: run make bench first")
+    runs, peers = read(files)
+    document = DOCUMENT.read_text()
+    if runs:
+        document = put(document, "figures", "\n\n".join(of_engine(*run) for run in runs.items()))
+        plots = draw(next(iter(runs.values()))["figures"] if len(runs) == 1 else runs["MariaDB"]["figures"])
+        images = [f"![{path.stem.removeprefix('bench-')}](images/{path.name})" for path in plots]
+        document = put(document, "plots", "\n\n".join(images))
+    if peers:
+        document = put(document, "peers", of_peers(peers))
+    DOCUMENT.write_text(document)
+    print(f"wrote {DOCUMENT.relative_to(ROOT)} and its plots from {', '.join(str(file) for file in files)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What a large table, many waiting and many queued requests cost."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+from benchmarks import fill, look
+from benchmarks.scenarios.latency import PASSES
+from benchmarks.scenarios.scale import Measures, Scale, repeated, say
+from benchmarks.scenarios.throughput import our_worker, raw_loop
+from benchmarks.workload import (
+    ONE_THEN_THREE,
+    clear,
+    forget,
+    last_request,
+    memory_mb,
+    place_many,
+    run_command,
+    steps,
+    workers,
+)
+from jobs_app.pass_run import RunRecord
+from jobs_app.stopping import Stop
+from requests_app.passes import run_inprogress_requests
+
+SIZES = (0, 10_000, 100_000, 1_000_000, 5_000_000)  # finished jobs
+JOBS_PER_REQUEST = 5
+QUEUED = (1_000, 1_000_000)
+WAITING = (1_000, 100_000)
+
+
+def big(scale: Scale) -> Iterator[Measures]:
+    """The table grows by finished jobs; what is measured on each size is deleted again. Filling takes minutes."""
+    clear()
+    sizes = [scale.rows(size) if size else 0 for size in SIZES]
+    medians, filled = [], 0
+    for size in sizes:
+        say(f"fills the table up to {size:,} finished jobs")
+        fill.fill(filled, size // JOBS_PER_REQUEST, sizes[-1] // JOBS_PER_REQUEST, JOBS_PER_REQUEST)
+        filled = size // JOBS_PER_REQUEST
+        turns = [_on_grown_table(size, scale) for _ in range(scale.repeat)]
+        yield from turns
+        medians.append({name.partition(": ")[2]: statistics.median(turn[name] for turn in turns) for name in turns[0]})
+    yield {f"largest / empty table: {name}": medians[-1][name] / medians[0][name] for name in medians[0]}
+    for _ in range(scale.repeat):
+        yield _pages()
+    clear()
+
+
+def _on_grown_table(size: int, scale: Scale) -> Measures:
+    after = last_request()
+    requests = scale.rows(4000)
+    limit = raw_loop(requests, steps(*ONE_THEN_THREE), after=after)
+    ours = our_worker(requests, steps(*ONE_THEN_THREE), after=after)
+    forget(after)
+    return {
+        f"{size:,} finished jobs: raw loop, jobs/s": limit,
+        f"{size:,} finished jobs: worker, jobs/s": ours,
+        **{f"{size:,} finished jobs: {name}, idle, s": run_command(name).seconds for name in PASSES},
+    }
+
+
+def _pages() -> Measures:
+    with look.visitor() as client:
+        return {
+            "largest table: /metrics, ms": look.measure(client, "/metrics").median_ms,
+            "largest table: admin's list, ms": look.measure(client, look.LIST).median_ms,
+        }
+
+
+@repeated
+def waiting(scale: Scale) -> Measures:
+    """An idle run_inprogress_requests beside requests that wait for their jobs: the pass alone, and its process."""
+    alone, whole = [], []
+    for count in WAITING:
+        clear()
+        place_many(scale.rows(count), steps(("sleeps",)))
+        run_command("run_new_requests")
+        alone.append(statistics.median(_idle_pass_ms() for _ in range(7)))
+        whole.append(run_command("run_inprogress_requests").seconds)
+    return {
+        **{f"idle pass beside {count:,} waiting: ms": ms for count, ms in zip(WAITING, alone)},
+        **{f"idle pass beside {count:,} waiting: whole process, s": seconds for count, seconds in zip(WAITING, whole)},
+        "idle pass, 100,000 waiting / 1,000": alone[1] / alone[0],
+        "idle pass, 100,000 waiting / 1,000: whole process": whole[1] / whole[0],
+    }
+
+
+def _idle_pass_ms() -> float:
+    began = time.perf_counter()
+    run_inprogress_requests(Stop(), RunRecord("run_inprogress_requests"))
+    return 1000 * (time.perf_counter() - began)
+
+
+@repeated
+def memory(scale: Scale) -> Measures:
+    """The most that a process holds at any time, with few and with many requests queued."""
+    figures: dict[int, float] = {}
+    measures: Measures = {}
+    for queued in QUEUED:
+        clear()
+        place_many(scale.rows(queued), steps(("noop",)))
+        seconds = f"{scale.seconds(8)}"
+        held = {name: run_command(name, "--max-seconds", seconds).memory_mb for name in PASSES}
+        with workers() as (worker,):
+            time.sleep(scale.seconds(8))
+            held["run_worker"] = memory_mb(worker.pid)
+        measures |= {f"memory, {queued:,} queued: {name}, MB": megabytes for name, megabytes in held.items()}
+        figures[queued] = max(held.values())
+    few, many = figures.values()
+    return measures | {"memory: most, MB": max(few, many), "memory: 1,000,000 queued / 1,000": many / few}
