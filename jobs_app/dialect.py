@@ -25,6 +25,9 @@ class Dialect:
     force_index: str  # holds {} where the index's name belongs
     parked: str  # the column due_at, moved by PARKED_YEARS
     unparked: str
+    microseconds: str  # from {0} to {1}, both moments
+    shard: str  # a number below {}, as far as possible another one for each connection
+    add_on_duplicate: str  # ends an INSERT: where {key} is there already, {column} is added to what is there
 
     def force(self, index: str) -> str:
         """Statistics mislead the optimizers into full scans with a filesort when few rows are new: name the index."""
@@ -39,6 +42,10 @@ _MYSQL = Dialect(
     force_index="FORCE INDEX ({})",
     parked=f"due_at + INTERVAL {PARKED_YEARS} YEAR",
     unparked=f"due_at - INTERVAL {PARKED_YEARS} YEAR",
+    microseconds="TIMESTAMPDIFF(MICROSECOND, {0}, {1})",
+    shard="MOD(CONNECTION_ID(), {})",
+    # VALUES(): MySQL has a newer word for it, MariaDB has not.
+    add_on_duplicate="ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})",
 )
 # A write transaction of SQLite (IMMEDIATE) holds the whole file: rows need no locks. Its clock has milliseconds.
 _SQLITE = Dialect(
@@ -50,6 +57,9 @@ _SQLITE = Dialect(
     # Its date functions would cut the microseconds.
     parked=f"(substr(due_at, 1, 4) + {PARKED_YEARS}) || substr(due_at, 5)",
     unparked=f"printf('%%04d', substr(due_at, 1, 4) - {PARKED_YEARS}) || substr(due_at, 5)",
+    microseconds="CAST(ROUND((julianday({1}) - julianday({0})) * 86400000000) AS INTEGER)",
+    shard="0",
+    add_on_duplicate="ON CONFLICT ({key}) DO UPDATE SET {column} = {column} + excluded.{column}",
 )
 
 

@@ -30,6 +30,7 @@ from jobs_app.pass_run import PassRun as PassRun
 from jobs_app.paused import JobIntervention as JobIntervention
 from jobs_app.paused import PausedJob as PausedJob
 from jobs_app.registry import max_attempts
+from jobs_app.tallies import Tally as Tally
 
 _ROWS_PER_INSERT = 2000
 _ROWS_PER_PARKING = 500  # in one transaction
@@ -53,7 +54,10 @@ ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANC
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """One attempt as the process that claimed it holds it. `claim` is the claiming transaction's UUID."""
+    """One attempt as the process that claimed it holds it. `claim` is the claiming transaction's UUID.
+
+    `waited_microseconds`: from when it was due until it was claimed, on the database's clock.
+    """
 
     id: int
     request_id: int
@@ -62,6 +66,7 @@ class ClaimedJob:
     attempt: int
     last_attempt: int
     claim: str
+    waited_microseconds: int = field(default=0, compare=False)
 
 
 class RequestRow(NamedTuple):
@@ -78,7 +83,7 @@ class End:
     """How an attempt ended, ready to be recorded. `status` NEW hands it back unstarted.
 
     Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
-    `delay_seconds` until it is due again; 0 leaves it due.
+    `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
     """
 
     job: ClaimedJob
@@ -87,6 +92,7 @@ class End:
     extras: str | None = None
     delay_seconds: float = 0.0
     last_attempt: int = 0
+    ran_microseconds: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT id, request_id, step, name, attempt, last_attempt, claimed_by FROM jobs "
+                "SELECT id, request_id, step, name, attempt, last_attempt, claimed_by, "
+                f"{sql.microseconds.format('due_at', 'started_at')} FROM jobs "
                 f"{sql.force('jobs_status_lease')} WHERE status = 'inprogress' AND lease_until < {sql.now} "
                 "ORDER BY lease_until, id LIMIT %s",
                 [limit],
@@ -244,16 +251,17 @@ class JobQuerySet(models.QuerySet["Job"]):
         self, claim: str, ids: Collection[int], *, by: Literal["id", "request_id"] = "id"
     ) -> list[tuple[ClaimedJob, RequestRow]]:
         """Claimed jobs, oldest due first, with what their requests say; read after the claim is committed."""
+        waited = dialect(self.db).microseconds.format("j.due_at", "j.started_at")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, "
+                f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, {waited}, "
                 "r.token, r.action, r.params, r.extras FROM jobs j JOIN requests r ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
                 [*ids, claim],
             )
             return [
-                (ClaimedJob(id_, request_id, step, name, attempt, last_attempt, claim), RequestRow(*of_request))
-                for id_, request_id, step, name, attempt, last_attempt, *of_request in cursor.fetchall()
+                (ClaimedJob(id_, request_id, step, name, attempt, last, claim, waited_for), RequestRow(*of_request))
+                for id_, request_id, step, name, attempt, last, waited_for, *of_request in cursor.fetchall()
             ]
 
     def standing(self, ends: Sequence[End]) -> list[End]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from queue import SimpleQueue
 from threading import Lock, Thread
+from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.db import connections
@@ -21,6 +22,14 @@ from jobs_app.registry import JobDefinition, definition
 
 _CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
+
+
+class Ended(NamedTuple):
+    """How a held job ended. `ran_microseconds`: since its callback was called; None: it was not."""
+
+    job: ClaimedJob
+    outcome: Outcome
+    ran_microseconds: int | None = None
 
 
 class Held:
@@ -40,6 +49,11 @@ class Held:
         """A lease with less left than the timeout may be over before the callback is: then somebody else may run it."""
         return self.lease_ends - now >= self.timeout
 
+    def ran_microseconds(self) -> int | None:
+        if self.times_out is None:
+            return None
+        return int((time.monotonic() - self.times_out + self.timeout) * 1_000_000)
+
 
 class Pool:
     """At most `concurrency` plain callbacks in threads and as many async ones at once."""
@@ -47,7 +61,7 @@ class Pool:
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.held: set[Held] = set()
-        self.ended: SimpleQueue[tuple[ClaimedJob, Outcome] | None] = SimpleQueue()
+        self.ended: SimpleQueue[Ended | None] = SimpleQueue()
         self.ended_count = 0
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
@@ -93,14 +107,14 @@ class Pool:
                 return False
             self.ended_count += 1  # before it is let go: whoever waits for all ends sees it in one or the other
             self.held.remove(held)
-        self.ended.put((held.job, outcome))
+        self.ended.put(Ended(held.job, outcome, held.ran_microseconds()))
         return True
 
     def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Of a job that cannot be run at all."""
         with self._lock:
             self.ended_count += 1
-        self.ended.put((job, outcome))
+        self.ended.put(Ended(job, outcome))
 
     def end_overdue(self, lease_seconds: float) -> None:
         """Ends what runs past its timeout; hands back what waited here for a whole lease."""

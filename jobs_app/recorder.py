@@ -5,17 +5,21 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from queue import Empty
 from threading import Event, Lock, Thread
 
 from django.db import DatabaseError, transaction
 
+from jobs_app import tallies
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
-from jobs_app.models import ClaimedJob, End, Job, JobStatus
+from jobs_app.models import End, Job, JobStatus
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
 from jobs_app.pass_run import RunRecord
-from jobs_app.pool import Pool, close_connections
+from jobs_app.pool import Ended, Pool, close_connections
+from jobs_app.registry import definition
 from jobs_app.retry_policy import end_of
+from jobs_app.tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE, Key
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +36,17 @@ _COUNTED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a part of a transaction did how often: for the row of its run, and for the tallies."""
+
+    of_run: Mapping[str, int] = field(default_factory=dict)
+    tallies: Mapping[Key, int] = field(default_factory=dict)
+
+
 # What is to follow the recording of a batch, inside its transaction and under the locks of all the ends' requests. It
 # answers what it did how often, and what to do once that is committed.
-FollowUp = Callable[[list[End]], tuple[Mapping[str, int], Callable[[], None]]]
+FollowUp = Callable[[list[End]], tuple[Counts, Callable[[], None]]]
 
 
 def record_ends(
@@ -52,16 +64,21 @@ def record_ends(
     """
 
     unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
-    moved: Mapping[str, int] = {}
+    tried = False
+    moved = Counts()
     then: Callable[[], None] = _nothing
 
     def work() -> list[End]:
-        nonlocal unanswered, moved, then
+        nonlocal unanswered, tried, moved, then
         standing = Job.objects.standing(unanswered)
         with transaction.atomic():
             won = Job.objects.record(ends, lease_expired=lease_expired, lock_requests=follow_up is not None)
-            now_moved, now_then = follow_up(won) if follow_up and won else ({}, _nothing)
-            run.count(_counts(won) + Counter(now_moved))
+            now_moved, now_then = follow_up(won) if follow_up and won else (Counts(), _nothing)
+            # What came too late has no guard to count it once: of a try that wins nothing, only the first one counts.
+            late = [] if lease_expired or (tried and not won) else _without(ends, standing + won)
+            tallies.add(_tallies(won, late, lease_expired=lease_expired) + Counter(now_moved.tallies))
+            run.count(_counts(won) + Counter(now_moved.of_run))
+            tried = True
             if won:  # else a try whose COMMIT brought no answer has done it all
                 unanswered, moved, then = won, now_moved, now_then
         return standing + won
@@ -76,7 +93,7 @@ def record_ends(
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
         return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
     then()
-    run.add(_counts(won) + Counter(moved))
+    run.add(_counts(won) + Counter(moved.of_run))
     return won
 
 
@@ -86,6 +103,33 @@ def _nothing() -> None:
 
 def _counts(ends: Sequence[End]) -> Counter[str]:
     return Counter(_COUNTED[end.status] for end in ends)
+
+
+def _without(ends: Sequence[End], won: Sequence[End]) -> list[End]:
+    ids = {end.job.id for end in won}
+    return [end for end in ends if end.job.id not in ids] if len(ids) < len(ends) else []
+
+
+def _tallies(won: Sequence[End], late: Sequence[End], *, lease_expired: bool) -> Counter[Key]:
+    """What is handed back has not ended. Names that this release does not know count together."""
+    found: Counter[Key] = Counter()
+    for end in won:
+        if end.status == JobStatus.NEW:
+            continue
+        name = _subject(end)
+        found[Key(JOBS_ENDED, name, end.status.value)] += 1
+        tallies.observe(found, JOB_WAIT, name, end.job.waited_microseconds)
+        if end.ran_microseconds is not None:
+            tallies.observe(found, JOB_RUN, name, end.ran_microseconds)
+        if lease_expired:
+            found[Key(LEASES_LOST, name)] += 1
+    for end in late:
+        found[Key(TOO_LATE, _subject(end))] += 1
+    return found
+
+
+def _subject(end: End) -> str:
+    return end.job.name if definition(end.job.name) else tallies.OTHER
 
 
 def _unstorable(end: End, error: DatabaseError | ValueError) -> End:
@@ -127,7 +171,7 @@ class Recorder:
     def _work(self) -> None:
         try:
             while batch := self._take():
-                self._record([end_of(job, outcome) for job, outcome in batch])
+                self._record([end_of(*ended) for ended in batch])
                 with self._counting:
                     self.recorded_count += len(batch)
                 self.changed.set()
@@ -137,7 +181,7 @@ class Recorder:
         finally:
             close_connections()
 
-    def _take(self) -> list[tuple[ClaimedJob, Outcome]]:
+    def _take(self) -> list[Ended]:
         with self._collecting:
             batch = self._collect()
         self.changed.set()
@@ -152,9 +196,9 @@ class Recorder:
                 if end.job.id not in kept:
                     log.warning("job %s: its lease was lost, its result (%s) changes nothing", end.job.id, end.status)
 
-    def _collect(self) -> list[tuple[ClaimedJob, Outcome]]:
+    def _collect(self) -> list[Ended]:
         """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""
-        batch: list[tuple[ClaimedJob, Outcome]] = []
+        batch: list[Ended] = []
         characters, closes_at = 0, math.inf
         while not self._closing and len(batch) < BATCH and characters < _BATCH_CHARACTERS:
             linger = closes_at - time.monotonic() if self._pool.held else 0.0
@@ -166,7 +210,7 @@ class Recorder:
                 self._closing = True
                 break
             batch.append(item)
-            characters += _characters(item[1])
+            characters += _characters(item.outcome)
             closes_at = closes_at if len(batch) > 1 else time.monotonic() + _LINGER_SECONDS
         return batch
 

@@ -14,22 +14,26 @@ from jobs_app.registry import definition
 _LEAST_DELAY_SECONDS = 0.002
 
 
-def end_of(job: ClaimedJob, outcome: Outcome) -> End:
-    """The end to record. A `Retried` last attempt becomes a failure; a `Stopped` one does not use up an attempt."""
+def end_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> End:
+    """The end to record. A `Retried` last attempt becomes a failure; a `Stopped` one does not use up an attempt.
+
+    `ran`: microseconds that the callback took, if it began.
+    """
     match outcome:
         case Completed(extras):
-            return End(job, JobStatus.COMPLETED, extras=extras)
+            return End(job, JobStatus.COMPLETED, extras=extras, ran_microseconds=ran)
         case Failed(error):
-            return End(job, JobStatus.FAILURE, storable_error(error))
+            return End(job, JobStatus.FAILURE, storable_error(error), ran_microseconds=ran)
         case NotStarted(after_seconds):
             return End(job, JobStatus.NEW, delay_seconds=after_seconds)
         case Stopped(error):
-            return _again(job, error, 0.0, job.last_attempt + 1)
+            return _again(job, error, 0.0, job.last_attempt + 1, ran)
         case Retried(error) if job.attempt >= job.last_attempt:
             attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
-            return End(job, JobStatus.FAILURE, storable_error(f"gave up after {attempts}: {error}"))
+            said = storable_error(f"gave up after {attempts}: {error}")
+            return End(job, JobStatus.FAILURE, said, ran_microseconds=ran)
         case Retried(error, after):
-            return _again(job, error, backoff_seconds(job.name, job.attempt, after), job.last_attempt)
+            return _again(job, error, backoff_seconds(job.name, job.attempt, after), job.last_attempt, ran)
         case _:
             assert_never(outcome)
 
@@ -48,6 +52,12 @@ def backoff_seconds(name: str, attempt: int, after: float | None = None) -> floa
     return random.uniform(0, min(cap, base * 2 ** min(attempt - 1, 64)))  # noqa: S311 - jitter is no secret
 
 
-def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int) -> End:
-    delay = max(_LEAST_DELAY_SECONDS, delay_seconds)
-    return End(job, JobStatus.RETRY, storable_error(error), delay_seconds=delay, last_attempt=last_attempt)
+def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int, ran: int | None) -> End:
+    return End(
+        job,
+        JobStatus.RETRY,
+        storable_error(error),
+        delay_seconds=max(_LEAST_DELAY_SECONDS, delay_seconds),
+        last_attempt=last_attempt,
+        ran_microseconds=ran,
+    )

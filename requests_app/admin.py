@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from jobs_app.dialect import database_now
 from jobs_app.models import PassRun
 from requests_app.models import Request
-from requests_app.pass_totals import PASSES
+from requests_app.pass_health import PASSES
 from requests_app.personal_data import PersonalDataAdmin, may_see, take_look
 from requests_app.progress import first_line
 from requests_app.request_page import RequestPage, history

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.db import transaction
 
+from jobs_app import tallies
 from jobs_app.faults import run_transaction
-from requests_app.models import Intervention, Request
+from requests_app import request_tallies
+from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.why import explain
 
 
@@ -53,5 +55,7 @@ def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reas
             if not move():
                 raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
             Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)
+            cancelled = [request.action] if verb == "cancel_request" else []
+            tallies.add(request_tallies.intervention(verb) + request_tallies.ended(cancelled, RequestStatus.CANCELLED))
 
     run_transaction(work)

@@ -1,27 +1,27 @@
 """What the tables say, as Prometheus metrics; read anew at every scrape, by few statements that indexes serve.
 
 Work is done in processes that die, so nothing is counted in memory. Open rows are counted in the tables, up to a bound.
-Finished rows are not: counting five million takes seconds. What ended is the sum of what each pass wrote into its row
-of `passes`, in the transaction that recorded the ends. No label holds a token or an id.
+Finished rows are not: counting five million takes seconds, and they may be purged. What ended is told by the table
+`tallies` (tally_metrics.py). No label holds a token, an id or a URL.
 """
 
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobs_app.dialect import dialect
 from jobs_app.faults import fault_line
 from jobs_app.models import OPEN
 from requests_app.models import UNFINISHED
-from requests_app.pass_totals import CRON_PASSES, PASSES, WORKER, PassTotals, aware, seconds_since
+from requests_app.pass_health import CRON_PASSES, Success, last_successes, seconds_since
 from requests_app.probe_connection import probe_connection
+from requests_app.tally_metrics import read_sums, tally_families
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,6 @@ _MOST_COUNTED = 50_000  # entries of an index, of each status; about 8 ms
 class DatabaseCollector(Collector):
     """All metrics that come from the database. Without it, `tasker_database_up` is 0, the tables' are missing."""
 
-    def __init__(self) -> None:
-        self._totals = PassTotals()
-
     def collect(self) -> Iterator[Metric]:
         began = time.perf_counter()
         try:
@@ -43,7 +40,7 @@ class DatabaseCollector(Collector):
                     *_open_families(look_at_open_rows(connection)),
                     _paused_family(connection),
                     *_pass_families(last_successes(connection)),
-                    *_ended_families(self._totals.read(connection)),
+                    *tally_families(read_sums(connection)),
                 ]
         except Error as error:
             log.warning("metrics without the database: %s", fault_line(error))
@@ -130,35 +127,6 @@ def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
 
 
 # The passes ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Success:
-    """When a pass last ended without an error (run_worker: was last seen in health), and how long that run took."""
-
-    at: datetime
-    seconds: float
-
-
-def last_successes(connection: BaseDatabaseWrapper) -> dict[str, Success]:
-    """By name of the pass; without those that never succeeded. One statement, of one index range for each name."""
-    passes = f"passes {dialect('default').force('passes_name_ended')}"
-    ended = (
-        f"SELECT * FROM (SELECT name, started_at, ended_at FROM {passes} WHERE name = %s AND ended_at IS NOT NULL "
-        "AND error = '' ORDER BY ended_at DESC LIMIT 1) AS newest"
-    )
-    alive = (
-        f"SELECT name, MAX(seen_at), MAX(seen_at) FROM {passes} "
-        "WHERE name = %s AND ended_at IS NULL AND error = '' GROUP BY name"
-    )
-    found: dict[str, Success] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([ended] * len(PASSES) + [alive]), [*PASSES, WORKER])
-        for name, began, at in cursor.fetchall():
-            success = Success(aware(at), seconds_since(began, at))
-            if name not in found or success.at > found[name].at:
-                found[name] = success
-    return found
-
-
 def _pass_families(successes: dict[str, Success]) -> Iterator[Metric]:
     yield _gauge(
         "tasker_pass_last_success_timestamp_seconds",
@@ -174,35 +142,9 @@ def _pass_families(successes: dict[str, Success]) -> Iterator[Metric]:
     )
 
 
-# What ended ----------------------------------------------------------------------------------------------------------
-def _ended_families(totals: dict[str, int]) -> Iterator[Metric]:
-    """Cancelled ones are missing: they are an operator's doing, not a pass's."""
-    yield CounterMetricFamily("tasker_requests_started_total", "Requests picked up.", totals["started"])
-    ended = {"Completed": totals["requests_completed"], "Failed": totals["requests_failed"] + totals["refused"]}
-    yield _counter("tasker_requests_ended_total", "Requests that passes ended, by final status.", "status", ended)
-    yield CounterMetricFamily("tasker_jobs_claimed_total", "Job attempts claimed.", totals["claimed"])
-    attempts = {status: totals[status] for status in ("completed", "retry", "failure")}
-    yield _counter("tasker_jobs_ended_total", "Job attempts that passes ended, by status.", "status", attempts)
-    yield CounterMetricFamily(
-        "tasker_job_leases_lost_total", "Job attempts ended because their worker fell silent.", totals["lease_lost"]
-    )
-    yield CounterMetricFamily(
-        "tasker_job_results_too_late_total",
-        "Results of callbacks that changed nothing, since the attempt had been ended meanwhile.",
-        totals["too_late"],
-    )
-
-
 # Families ---------------------------------------------------------------------------------------------------------
 def _gauge(name: str, documentation: str, label: str, values: dict[str, float] | dict[str, int]) -> Metric:
     family = GaugeMetricFamily(name, documentation, labels=[label])
     for key, value in values.items():
         family.add_metric([str(key)], value)
-    return family
-
-
-def _counter(name: str, documentation: str, label: str, values: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, documentation, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
     return family

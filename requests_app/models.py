@@ -40,6 +40,7 @@ class StepRow(NamedTuple):
     """A locked request that is in progress. `steps`: JSON text; None when it is NULL, or too long to read."""
 
     id: int
+    action: str
     step: int
     steps: str | None
 
@@ -118,7 +119,7 @@ class RequestQuerySet(models.QuerySet["Request"]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT id, step, CASE WHEN LENGTH(steps) <= %s THEN steps END "
+                "SELECT id, action, step, CASE WHEN LENGTH(steps) <= %s THEN steps END "
                 f"FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
                 f"AND status = 'Inprogress' ORDER BY id {sql.for_update}",
                 [MAX_STEPS_BYTES, *sorted(ids)],

@@ -8,15 +8,17 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from jobs_app import tallies
 from jobs_app.faults import fault_line, run_transaction
 from jobs_app.models import DirectClaim, Job, NewJob
 from jobs_app.outcomes import storable_error
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS
+from jobs_app.recorder import Counts
 from jobs_app.registry import max_attempts, names
 from jobs_app.stopping import Stop
-from requests_app import progress
-from requests_app.models import QueuedRow, Request, StepRow
+from requests_app import progress, request_tallies
+from requests_app.models import QueuedRow, Request, RequestStatus, StepRow
 from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
@@ -56,6 +58,11 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
             refused = Request.objects.refuse(errors)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
+            actions = {row.id: row.action for row in rows}
+            tallies.add(
+                request_tallies.started(actions[id_] for id_ in first_steps)
+                + request_tallies.ended((actions[id_] for id_ in errors), RequestStatus.FAILED)
+            )
             run.count(counts)
             return counts
 
@@ -147,17 +154,18 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
 
     def work(*, may_exist: bool = False) -> dict[str, int]:
         with transaction.atomic():
-            counts = move_on_locked(ids, may_exist=may_exist)
-            if counts:
-                run.count(counts)
-            return counts
+            moved = move_on_locked(ids, may_exist=may_exist)
+            if moved.of_run:
+                tallies.add(moved.tallies)
+                run.count(moved.of_run)
+            return dict(moved.of_run)
 
     counts = _again_if_rows_exist(work, seconds)
     run.add(counts)
     return sum(counts.values())
 
 
-def move_on_locked(ids: Sequence[int], claim: DirectClaim | None = None, *, may_exist: bool = False) -> dict[str, int]:
+def move_on_locked(ids: Sequence[int], claim: DirectClaim | None = None, *, may_exist: bool = False) -> Counts:
     """As `move_on`, inside the caller's transaction; answers what was done how often. `claim`: for the new jobs."""
     return _apply(_decide_all(ids), claim, may_exist=may_exist)
 
@@ -181,9 +189,7 @@ def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
     return progress.decide(steps, row.step, attempts)
 
 
-def _apply(
-    decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None, *, may_exist: bool
-) -> dict[str, int]:
+def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None, *, may_exist: bool) -> Counts:
     """Writes what was decided; answers what was done how often."""
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
     complete = [row.id for row, how in decisions if isinstance(how, Complete)]
@@ -194,4 +200,9 @@ def _apply(
         requests_failed=Request.objects.fail(errors),
     )
     _insert_step(advance, claim, may_exist=may_exist)
-    return dict(+moved)
+    actions = {row.id: row.action for row, _ in decisions}
+    return Counts(
+        of_run=dict(+moved),
+        tallies=request_tallies.ended((actions[id_] for id_ in complete), RequestStatus.COMPLETED)
+        + request_tallies.ended((actions[id_] for id_ in errors), RequestStatus.FAILED),
+    )

@@ -9,8 +9,8 @@ from jobs_app.dialect import database_now
 from jobs_app.models import Job, JobStatus, PausedJob
 from jobs_app.registry import definition
 from requests_app import progress
-from requests_app.metrics import last_successes
 from requests_app.models import Request, RequestStatus
+from requests_app.pass_health import last_successes
 from requests_app.progress import Attempt, Wait, first_line
 from requests_app.steps import StepsError, parse_steps
 

@@ -10,6 +10,7 @@ from jobs_app.faults import run_transaction
 from jobs_app.models import End, Job
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import CallbacksHang, JobRunner, end_lost_leases
+from jobs_app.recorder import Counts
 from jobs_app.stopping import Stop
 from requests_app.models import Request
 from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
@@ -31,7 +32,7 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     """
     poll, sweep = Poll(), Sweep(stop, run)
 
-    def move_on(ends: list[End]) -> tuple[dict[str, int], Callable[[], None]]:
+    def move_on(ends: list[End]) -> tuple[Counts, Callable[[], None]]:
         claim = runner.direct_claim()
         moved = move_on_locked(sorted({end.job.request_id for end in ends}), claim)
         return moved, partial(runner.adopt, claim)

@@ -13,6 +13,7 @@ from django.db import connection
 
 from jobs_app.models import Job
 from jobs_app.pass_run import RunRecord
+from jobs_app.recorder import Counts
 from jobs_app.stopping import Stop
 from requests_app import worker
 from requests_app.models import FINAL, Request
@@ -103,7 +104,7 @@ def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
     insert_requests(1, ["records"], ["records_1"])
     stop = Stop()
 
-    def move_on_and_stop(*arguments: Any) -> dict[str, int]:
+    def move_on_and_stop(*arguments: Any) -> Counts:
         moved = move_on_locked(*arguments)
         stop.signalled = True
         time.sleep(0.3)  # meanwhile the main thread finds nothing held and winds down

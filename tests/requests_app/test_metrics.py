@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -9,12 +10,18 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from prometheus_client import CollectorRegistry
 
+from jobs_app import tallies
 from jobs_app.dialect import database_now
 from jobs_app.models import Job, JobStatus, PassRun
+from jobs_app.registry import names
+from jobs_app.tallies import BOUNDS, Key
 from requests_app import metrics
-from requests_app.metrics import DatabaseCollector, last_successes, look_at_open_rows
+from requests_app.metrics import DatabaseCollector, look_at_open_rows
 from requests_app.models import Request, RequestStatus
-from requests_app.pass_totals import PassTotals
+from requests_app.pass_health import last_successes
+from requests_app.recipes import recipes
+from requests_app.tally_metrics import read_sums
+from tests.factories import pass_new
 from tests.requests_app.test_views import database_away as database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the scrape has a connection of its own: rows must be committed
@@ -130,74 +137,73 @@ def test_a_pass_that_never_succeeded_has_no_last_success(registry):
     assert registry.get_sample_value("tasker_pass_last_success_timestamp_seconds", labels) is None
 
 
-def test_what_ended_is_the_sum_over_all_passes(registry):
-    make_run("run_jobs", claimed=12, completed=9, retry=2, failure=1, lease_lost=1, too_late=1)
-    make_run("run_worker", ended=None, claimed=3, completed=3, requests_completed=2, started=4)
-    make_run("run_new_requests", started=7, refused=1)
-    make_run("run_inprogress_requests", requests_completed=5, requests_failed=2)
-    assert registry.get_sample_value("tasker_jobs_ended_total", {"status": "completed"}) == 12
-    assert registry.get_sample_value("tasker_jobs_ended_total", {"status": "retry"}) == 2
-    assert registry.get_sample_value("tasker_jobs_ended_total", {"status": "failure"}) == 1
-    assert registry.get_sample_value("tasker_jobs_claimed_total") == 15
-    assert registry.get_sample_value("tasker_job_leases_lost_total") == 1
-    assert registry.get_sample_value("tasker_job_results_too_late_total") == 1
-    assert registry.get_sample_value("tasker_requests_started_total") == 11
-    assert registry.get_sample_value("tasker_requests_ended_total", {"status": "Completed"}) == 7
-    assert registry.get_sample_value("tasker_requests_ended_total", {"status": "Failed"}) == 3
+def test_what_ended_is_told_by_job_and_outcome_and_by_action_and_status(registry):
+    transfers = [
+        Key("jobs_ended", "service1_get_user", "completed"),
+        Key("jobs_ended", "gone_in_this_release", "completed"),
+        Key("requests_ended", "delete_user", "Failed"),
+        Key("requests_started", "delete_user"),
+        Key("job_leases_lost", "service1_get_user"),
+        Key("job_results_too_late", "service1_get_user"),
+        Key("interventions", "cancel_request"),
+    ]
+    for number, key in enumerate(transfers, start=1):
+        tallies.add({key: number})
+        tallies.add({key: 10})
+    value = registry.get_sample_value
+    assert value("tasker_jobs_ended_total", {"job": "service1_get_user", "outcome": "completed"}) == 11
+    assert value("tasker_jobs_ended_total", {"job": "gone_in_this_release", "outcome": "completed"}) == 12
+    assert value("tasker_requests_ended_total", {"action": "delete_user", "status": "Failed"}) == 13
+    assert value("tasker_requests_started_total", {"action": "delete_user"}) == 14
+    assert value("tasker_job_leases_lost_total", {"job": "service1_get_user"}) == 15
+    assert value("tasker_job_results_too_late_total", {"job": "service1_get_user"}) == 16
+    assert value("tasker_interventions_total", {"verb": "cancel_request"}) == 17
 
 
-def test_rows_that_can_no_longer_change_are_read_once():
-    day = 24 * 3600
-    for days in (400, 90, 1):
-        make_run(began=days * day + 10, ended=days * day, completed=100)
-    running = make_run(began=10, ended=None, completed=1)
-    totals = PassTotals()
-    assert totals.read(connection)["completed"] == 301
-
-    # Later scrapes do not read them again: also when they are purged, what was counted stays counted.
-    PassRun.objects.exclude(pk=running.pk).delete()
-    assert totals.read(connection)["completed"] == 301
-
-    # A run that goes on is read anew each time, and counted once.
-    PassRun.objects.filter(pk=running.pk).update(counts={"completed": 5}, ended_at=ago(0))
-    assert totals.read(connection)["completed"] == 305
-    assert totals.read(connection)["completed"] == 305
+def test_what_never_happened_is_there_as_zero_so_that_the_first_time_shows(registry):
+    value = registry.get_sample_value
+    assert value("tasker_jobs_ended_total", {"job": "service3_delete_user", "outcome": "failure"}) == 0
+    assert value("tasker_requests_ended_total", {"action": "other", "status": "Cancelled"}) == 0
 
 
-def test_two_workers_come_to_the_same_totals():
-    for hours in range(0, 48, 3):
-        make_run(began=hours * 3600 + 5, ended=hours * 3600 + 1, completed=1)
-    early = PassTotals()
-    early.read(connection)
-    make_run(completed=1)
-    assert early.read(connection) == PassTotals().read(connection)
+def test_a_histogram_counts_in_each_bucket_what_is_below_as_well(registry):
+    found: Counter[Key] = Counter()
+    for microseconds in (-5, 10_000, 10_001, 2_000_000, 4 * 3600 * 1_000_000):
+        tallies.observe(found, "job_wait", "noop", microseconds)
+    tallies.add(found)
+    value = registry.get_sample_value
+    buckets = {le: value("tasker_job_wait_seconds_bucket", {"job": "noop", "le": le}) for le in (*BOUNDS, "+Inf")}
+    assert (buckets["0.01"], buckets["0.05"], buckets["1.0"], buckets["5.0"]) == (2, 3, 3, 4)
+    assert (buckets["3600.0"], buckets["+Inf"]) == (4, 5)
+    assert value("tasker_job_wait_seconds_count", {"job": "noop"}) == 5
+    assert value("tasker_job_wait_seconds_sum", {"job": "noop"}) == pytest.approx(14402.020001)
 
 
 def test_a_scrape_takes_as_many_statements_for_many_rows_as_for_none(django_assert_num_queries):
     def scrape() -> None:
         look_at_open_rows(connection)
         last_successes(connection)
-        totals.read(connection)
+        read_sums(connection)
 
-    totals = PassTotals()
-    totals.read(connection)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         scrape()
     request = make_request("Inprogress")
     for number in range(50):
         make_request()
         make_job(request, f"job{number}")
         make_run(completed=1)
-    with django_assert_num_queries(4):
+        tallies.add({Key("jobs_ended", f"job{number}", "completed"): 1})
+    with django_assert_num_queries(3):
         scrape()
 
 
 def test_labels_are_bounded():
     for name in ("run_jobs", "run_worker", "something_else"):
-        make_run(name, completed=1)
+        make_run(name)
     make_job(make_request("Inprogress"), "job")
-    known = {*RequestStatus.values, *JobStatus.values}
-    known |= {"run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker"}
+    pass_new()
+    known = {*RequestStatus.values, *JobStatus.values, *names(), *(recipe.action for recipe in recipes()), "other"}
+    known |= {"run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker", *BOUNDS, "+Inf"}
     for family in DatabaseCollector().collect():
         assert family.name.startswith("tasker_")
         for sample in family.samples:
@@ -222,6 +228,9 @@ def test_prometheus_finds_no_fault_with_the_metrics(client):
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("promtool is not here: it comes with Debian's package prometheus")
     make_run(completed=1)
+    observed: Counter[Key] = Counter()
+    tallies.observe(observed, "job_run", "noop", 5)
+    tallies.add(observed)
     text = client.get("/metrics").content
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

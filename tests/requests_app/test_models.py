@@ -165,7 +165,7 @@ def test_a_request_moves_by_the_latest_attempt_of_every_job_that_its_step_names(
             make_job(request, name, status, attempt=number)
     before = rows()
     with transaction.atomic():
-        counts = move_on_locked([request.id])
+        counts = move_on_locked([request.id]).of_run
     assert counts == ({moved: 1} if moved else {})
     changes = changed(before)
     if moved is None:

@@ -1,0 +1,81 @@
+"""The table `tallies`: what happened how often, kept when processes die and rows are purged. /metrics is made from it.
+
+Each transaction that ends attempts or requests adds to it in one statement, its last but for the row of its run. So a
+transaction that is run again, since its COMMIT brought no answer, counts once: its guards find nothing to do.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from django.db import DEFAULT_DB_ALIAS, connections, models
+
+from jobs_app.dialect import ByteCharField, dialect
+
+# The metrics of jobs; those of requests are named where requests end.
+JOBS_ENDED = "jobs_ended"
+JOB_WAIT = "job_wait"  # from due to claimed
+JOB_RUN = "job_run"  # of the callback
+LEASES_LOST = "job_leases_lost"
+TOO_LATE = "job_results_too_late"
+
+SHARDS = 16
+OTHER = "other"  # rows may bring any name; only those of this release become subjects
+# Upper bounds of the histograms' buckets, in seconds; what is above them is in OVER.
+BOUNDS = ("0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "15.0", "60.0", "300.0", "900.0", "3600.0")
+OVER = "+Inf"
+SUM = "sum"  # of a histogram: its sum in microseconds
+_BUCKETS = (*BOUNDS, OVER)
+_BOUNDS_MICROSECONDS = [round(float(bound) * 1_000_000) for bound in BOUNDS]
+
+
+class Key(NamedTuple):
+    """What is counted. `subject`: a job's or an action's name. `label`: how it ended, or a histogram's bucket."""
+
+    metric: str
+    subject: str
+    label: str = ""
+
+
+def observe(tallies: Counter[Key], metric: str, subject: str, microseconds: int) -> None:
+    """One more observation of a histogram. A bucket counts what is in it alone, not what is below as well."""
+    took = max(0, microseconds)
+    tallies[Key(metric, subject, _BUCKETS[bisect_left(_BOUNDS_MICROSECONDS, took)])] += 1
+    tallies[Key(metric, subject, SUM)] += took
+
+
+def add(tallies: Mapping[Key, int], using: str = DEFAULT_DB_ALIAS) -> None:
+    """Adds to the table, in the caller's transaction.
+
+    Each connection has its shard, so two transactions seldom meet at a row; those that do lock rows in one order.
+    """
+    rows = sorted((key, amount) for key, amount in tallies.items() if amount)
+    if not rows:
+        return
+    sql = dialect(using)
+    row = f"(%s, %s, %s, {sql.shard.format(SHARDS)}, %s)"
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO tallies (metric, subject, label, shard, amount) VALUES {', '.join([row] * len(rows))} "
+            + sql.add_on_duplicate.format(key="metric, subject, label, shard", column="amount"),
+            [value for key, amount in rows for value in (*key, amount)],
+        )
+
+
+class Tally(models.Model):
+    """A counter's part: the whole is the sum over its shards."""
+
+    pk = models.CompositePrimaryKey("metric", "subject", "label", "shard")
+    metric = ByteCharField(max_length=40)
+    subject = ByteCharField(max_length=100)
+    label = ByteCharField(max_length=40)
+    shard = models.IntegerField()
+    amount = models.BigIntegerField()
+
+    class Meta:
+        db_table = "tallies"
+        verbose_name_plural = "tallies"
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.subject} {self.label}"
