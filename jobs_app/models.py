@@ -142,6 +142,16 @@ class JobQuerySet(models.QuerySet["Job"]):
     def open(self) -> Self:
         return self.filter(status__in=OPEN)
 
+    def waiting(self, request_id: int) -> Self:
+        """A request's `new` jobs that wait for their due time; not those that are parked."""
+        new = self.filter(request_id=request_id, status=JobStatus.NEW)
+        return new.filter(due_at__gt=UtcNow(), due_at__lt=f"{PARKED_FROM}Z")
+
+    def may_be_completed(self, request_id: int, step: int) -> Self:
+        """The latest attempts of a step's jobs that `complete_by_hand` would take: they neither run nor are done."""
+        latest = self.filter(request_id=request_id, step=step).latest_attempts()
+        return latest.exclude(status__in=(JobStatus.INPROGRESS, JobStatus.COMPLETED))
+
     def latest_attempts(self) -> Self:
         later = Job.objects.filter(
             request_id=models.OuterRef("request_id"),
@@ -325,8 +335,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def make_due(self, request_id: int) -> int:
         """`new` jobs that wait are due now; parked ones stay parked. Under the request's lock."""
-        waiting = self.filter(request_id=request_id, status=JobStatus.NEW, due_at__gt=UtcNow())
-        return waiting.filter(due_at__lt=f"{PARKED_FROM}Z").update(due_at=UtcNow())
+        return self.waiting(request_id).update(due_at=UtcNow())
 
     def park(self, names: Collection[str]) -> int:
         """Moves due `new` jobs of paused names out of the claims' way; answers how many, at most 5,000.

@@ -71,6 +71,7 @@ class PausedJob(models.Model):
     class Meta:
         db_table = "paused_jobs"
         verbose_name = "paused job"
+        permissions: ClassVar = [("operate_job", "Can pause and resume job names")]
 
     def __str__(self) -> str:
         return str(self.name)

@@ -3,6 +3,7 @@
 Each verb is one transaction: the guarded move and its row, or neither.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.db import transaction
 
 from jobs_app import tallies
 from jobs_app.faults import run_transaction
+from jobs_app.outcomes import Completed, completed
 from requests_app import request_tallies
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.why import explain
@@ -34,10 +36,27 @@ def retry_now(token: str, *, by: str, reason: str) -> None:
     _intervene("retry_now", token, lambda: Request.objects.retry_now(token) > 0, by=by, reason=reason)
 
 
-def complete_job(token: str, job: str, extras: dict[str, Any] | None, *, by: str, reason: str) -> None:
-    """`extras`: what the job would have returned. Raises Refused, Request.DoesNotExist."""
+def complete_job(
+    token: str, job: str, extras: dict[str, Any] | None, *, by: str, reason: str, step: int | None = None
+) -> None:
+    """`extras`: what the job would have returned. `step`: refused if it is another one by now.
+
+    Raises Refused, Request.DoesNotExist.
+    """
     move = Request.objects.complete_job
-    _intervene("complete_job", token, lambda: move(token, job, extras), by=by, reason=reason, job=job)
+    _intervene("complete_job", token, lambda: move(token, job, extras, step), by=by, reason=reason, job=job)
+
+
+def read_extras(text: str) -> dict[str, Any]:
+    """Of JSON text, what a job may return. Raises ValueError with a sentence for the operator."""
+    try:
+        returned = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    match completed(returned):
+        case Completed(str() as kept):
+            return dict(json.loads(kept))
+    raise ValueError('not a JSON object of at most 64 KiB, for example {"email": "..."}')
 
 
 _NEEDS = {
@@ -53,6 +72,7 @@ def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reas
         with transaction.atomic():
             request = Request.objects.get(token=token)
             if not move():
+                request.refresh_from_db()  # it is the move that waited for others
                 raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
             Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)
             cancelled = [request.action] if verb == "cancel_request" else []

@@ -184,14 +184,17 @@ class RequestQuerySet(models.QuerySet["Request"]):
             request = self._lock(token, (RequestStatus.INPROGRESS,))
             return Job.objects.make_due(request.id) if request else 0
 
-    def complete_job(self, token: str, name: str, extras: dict[str, Any] | None) -> bool:
+    def complete_job(self, token: str, name: str, extras: dict[str, Any] | None, step: int | None = None) -> bool:
         """A job of the current step was done by hand: its new attempt is born `completed`, with what it found out.
 
         Of a `Failed` request, which goes on as by `retry_failed`; or of one `Inprogress` in which the job does not run.
+        `step`: the one that the operator meant; the next may have a job of the same name.
         """
         with transaction.atomic(using=self.db, savepoint=False):
             request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
-            if request is None or not Job.objects.complete_by_hand(request.id, request.step, name, extras):
+            if request is None or (step is not None and request.step != step):
+                return False
+            if not Job.objects.complete_by_hand(request.id, request.step, name, extras):
                 return False
             if request.status == RequestStatus.FAILED:
                 self._reopen(request)
@@ -251,7 +254,10 @@ class Request(models.Model):
 
     class Meta:
         db_table = "requests"
-        permissions: ClassVar = [("view_personal_data", "Can see the values of params and extras")]
+        permissions: ClassVar = [
+            ("view_personal_data", "Can see the values of params and extras"),
+            ("operate_request", "Can retry, complete and cancel by hand"),
+        ]
         indexes: ClassVar = [models.Index(fields=["status", "due_at", "id"], name="requests_status_due")]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(status__in=RequestStatus.values), name="requests_status_known"),

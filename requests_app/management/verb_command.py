@@ -1,6 +1,8 @@
-"""What the operators' verbs have in common as commands: the token, the reason, who it was, one line, exit codes."""
+"""What the operators' verbs have in common as commands: tokens, the reason, who it was, one line each, exit codes."""
 
 import getpass
+import sys
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,28 +12,57 @@ from jobs_app.faults import DatabaseAway, fault_line
 from requests_app.interventions import Refused
 from requests_app.models import Request
 
+STANDARD_INPUT = "-"
+
 
 class VerbCommand(BaseCommand):
-    """Exit 0: done. 1: refused or not possible, with a sentence. 2: wrong usage."""
+    """Exit 0: done. 1: refused or not possible, with a sentence, of one of them at least. 2: wrong usage."""
 
     done: ClassVar[str]
+    takes_many: ClassVar[bool] = True
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("token", help="the request's public name")
+        if self.takes_many:
+            parser.add_argument(
+                "token", nargs="+", metavar="TOKEN", help="requests' public names; -: one a line on standard input"
+            )
+        else:
+            parser.add_argument("token", nargs=1, metavar="TOKEN", help="the request's public name")
         parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the request's history")
 
     def act(self, token: str, by: str, reason: str, options: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def handle(self, *args: object, **options: Any) -> None:
-        token = options["token"]
+        given: list[str] = options["token"]
+        if given == [STANDARD_INPUT] and self.takes_many:
+            given = list(_lines())
+        refused = [token for token in given if not self._done(token, options, is_alone=len(given) == 1)]
+        if refused:
+            raise SystemExit(1)
+
+    def _done(self, token: str, options: dict[str, Any], *, is_alone: bool) -> bool:
+        """Does it to one request, and says so in a line. Each is a transaction of its own."""
         try:
             self.act(token, getpass.getuser(), options["reason"], options)
         except Request.DoesNotExist:
-            raise CommandError(f"there is no request with token {token}") from None
-        except (Refused, DatabaseAway) as refused:
-            raise CommandError(str(refused)) from refused
+            return self._refuse(f"there is no request with token {token}", is_alone=is_alone)
+        except Refused as refused:
+            return self._refuse(str(refused) if is_alone else f"{token}: {refused}", is_alone=is_alone)
+        except DatabaseAway as away:
+            raise CommandError(str(away)) from away
         except DatabaseError as error:
             raise CommandError(f"the database refused a statement: {fault_line(error)}") from error
         self.stdout.write(f"{token} {self.done}")
+        return True
+
+    def _refuse(self, sentence: str, *, is_alone: bool) -> bool:
+        if is_alone:
+            raise CommandError(sentence)
+        self.stderr.write(sentence)
+        return False
+
+
+def _lines() -> Iterator[str]:
+    return (line.strip() for line in sys.stdin if line.strip())

@@ -1,8 +1,10 @@
 """The operators' verbs: what each does in each state, that a refusal changes nothing, that each leaves its trace."""
 
 import json
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from jobs_app.models import Job
@@ -203,3 +205,29 @@ def test_the_commands_say_what_they_did_and_why_they_refuse(manage) -> None:
     shown = json.loads(manage("show_request", request.token, "--json").stdout)
     assert [(row["verb"], row["reason"]) for row in shown["interventions"]] == [("retry_request", "mended")]
     assert "retry_request" in manage("show_request", request.token).stdout
+
+
+def test_a_command_takes_many_tokens_and_says_of_each_what_became_of_it(manage) -> None:
+    bad, good = failed("fails"), in_state("Completed")
+    ended = manage("retry_request", bad.token, good.token, "nobody", "--reason", "mended")
+    assert (ended.returncode, ended.stdout) == (1, f"{bad.token} is taken up again\n")
+    refused, unknown = ended.stderr.splitlines()
+    assert refused.startswith(f"{good.token}: retry_request: only a Failed request can be retried; this one is Comple")
+    assert unknown == "there is no request with token nobody"
+
+
+def test_a_command_takes_tokens_from_standard_input(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    tokens = [in_state("Queuing").token for _ in range(2)]
+    monkeypatch.setattr("sys.stdin", StringIO(f"{tokens[0]}\n\n  {tokens[1]}  \n"))
+    call_command("cancel_request", "-", reason="a mistake")
+    assert capsys.readouterr().out == "".join(f"{token} is cancelled\n" for token in tokens)
+    assert Request.objects.filter(status="Cancelled").count() == 2
+
+
+def test_a_job_of_another_step_than_was_meant_is_not_completed() -> None:
+    request = placed(("noop",), ("fails",))
+    for _ in range(2):
+        one_round()
+    with pytest.raises(Refused, match="only a job of the current step"):
+        complete_job(request.token, "fails", None, step=0, **BY)
+    complete_job(request.token, "fails", None, step=1, **BY)

@@ -1,18 +1,17 @@
 """`manage.py complete_job TOKEN JOB --reason TEXT`."""
 
-import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
 
-from jobs_app.outcomes import Completed, completed
-from requests_app.interventions import complete_job
+from requests_app.interventions import complete_job, read_extras
 from requests_app.management.verb_command import VerbCommand
 
 
 class Command(VerbCommand):
     help = "Says that a job of the current step was done by hand; a failed request goes on from there."
     done = "goes on without that job"
+    takes_many: ClassVar[bool] = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -26,10 +25,6 @@ class Command(VerbCommand):
 
 def _mapping(text: str) -> dict[str, Any]:
     try:
-        returned = json.loads(text)
+        return read_extras(text)
     except ValueError as error:
-        raise CommandError(f"--extras is not JSON ({error})", returncode=2) from error
-    match completed(returned):
-        case Completed(str() as kept):
-            return dict(json.loads(kept))
-    raise CommandError('--extras is not a JSON object of at most 64 KiB, for example {"email": "..."}', returncode=2)
+        raise CommandError(f"--extras is {error}", returncode=2) from error
