@@ -1,4 +1,4 @@
-"""The admin: requests with their jobs, and the passes; to look at, nothing can be edited. Made for a million rows.
+"""The admin: requests with their jobs, the passes, the pauses; read-only but for the verbs. Made for a million rows.
 
 No statement counts beyond a bound, sorts a table, or grows with the rows of a page.
 """
@@ -15,12 +15,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs_app.dialect import database_now
-from jobs_app.models import PassRun
+from jobs_app.models import PassRun, PausedJob
+from requests_app.admin_pauses import PausedJobAdmin
+from requests_app.admin_verbs import VerbsAdmin, may_operate, possible
 from requests_app.models import Request
 from requests_app.pass_health import PASSES
 from requests_app.personal_data import PersonalDataAdmin, may_see, take_look
 from requests_app.progress import first_line
-from requests_app.request_page import RequestPage, history
+from requests_app.request_page import RequestPage, history, interventions_of
 from requests_app.texts import badge, clock, span
 from requests_app.why import explain
 
@@ -30,6 +32,7 @@ admin.site.site_header = admin.site.site_title = "Tasker Worker"
 admin.site.index_title = "What it works on"
 admin.site.site_url = None  # the site is the admin
 admin.site.enable_nav_sidebar = False  # tables are wide, models are few
+admin.site.register(PausedJob, PausedJobAdmin)
 
 
 # Read-only, and bounded ----------------------------------------------------------------------------------------------
@@ -53,7 +56,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """To look at. `filter_parameters`: the only lookups that a query string may hold; others could scan the table."""
 
-    actions = None
+    actions: Any = None
     paginator = BoundedPaginator
     list_per_page = 50
     show_full_result_count = False
@@ -62,7 +65,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     filter_parameters: ClassVar[tuple[str, ...]] = ()
 
     class Media:
-        css: ClassVar = {"all": ["requests_app/admin.css"]}
+        css: ClassVar = {"all": ["requests_app/admin.css", "requests_app/verbs.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -89,7 +92,8 @@ class RequestList(ChangeList):
 
 
 @admin.register(Request)
-class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin):
+class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
+    actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "step", "due", "completed")
     list_filter = ("status",)
     filter_parameters = ("status__exact",)
@@ -122,6 +126,8 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin):
             page = RequestPage(obj, history(obj), database_now(), is_unmasked=take_look(request, obj))
             context |= {"title": str(obj), "subtitle": None, "why": explain(obj), "page": page}
             context["may_unmask"] = may_see(request)
+            context["verbs"] = possible(obj) if may_operate(request) else []
+            context["interventions"] = interventions_of(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="status")

@@ -9,13 +9,14 @@ from django.utils.safestring import SafeString
 
 from jobs_app.models import Job, JobStatus
 from requests_app.masking import masked
-from requests_app.models import Request
+from requests_app.models import Intervention, Request
 from requests_app.progress import first_line
 from requests_app.steps import Step, StepsError, parse_steps
 from requests_app.texts import badge, clock, pretty, span
 from requests_app.timeline import timeline
 
 _MOST_ATTEMPTS = 500
+_MOST_INTERVENTIONS = 100
 _MOST_ERROR_CHARACTERS = 8_000
 _ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE, JobStatus.CANCELLED)
 LEGEND = {status.value: badge(status, status.label) for status in _ENDS}
@@ -26,6 +27,11 @@ def history(request: Request) -> list[Job]:
     jobs = Job.objects.filter(request_id=request.pk).defer("error").order_by("step", "name", "attempt")
     shown = jobs.annotate(shown_error=Left("error", _MOST_ERROR_CHARACTERS))
     return list(shown[: _MOST_ATTEMPTS + 1])
+
+
+def interventions_of(request: Request) -> list[tuple[str, Intervention]]:
+    """When, and what was done by hand; the newest first."""
+    return [(clock(row.at), row) for row in request.interventions.order_by("-id")[:_MOST_INTERVENTIONS]]
 
 
 @dataclass(frozen=True, slots=True)

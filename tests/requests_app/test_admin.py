@@ -233,7 +233,7 @@ def test_nothing_can_be_edited_added_or_deleted(operator):
     assert operator.post(f"{REQUESTS}{request.pk}/change/", {"status": "Queuing"}).status_code == 403
     assert operator.post(f"{REQUESTS}{request.pk}/delete/", {"post": "yes"}).status_code == 403
     assert operator.get(f"{REQUESTS}add/").status_code == 403
-    assert operator.post(REQUESTS, {"action": "delete_selected", "_selected_action": request.pk}).status_code == 200
+    assert operator.post(REQUESTS, {"action": "delete_selected", "_selected_action": request.pk}).status_code == 302
     assert Request.objects.get(pk=request.pk).status == "Completed"
 
 

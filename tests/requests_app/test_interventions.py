@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -16,7 +17,7 @@ from requests_app.models import Intervention, Request
 from requests_app.passes import run_inprogress_requests, run_new_requests
 
 pytestmark = pytest.mark.django_db(transaction=True)
-BY = {"by": "ada", "reason": "user 4711 asked"}
+BY: dict[str, Any] = {"by": "ada", "reason": "user 4711 asked"}
 
 
 def placed(*steps: tuple[str, ...], params: dict[str, object] | None = None) -> Request:
