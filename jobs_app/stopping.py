@@ -5,6 +5,8 @@ import signal
 import time
 from types import FrameType
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Stop:
     """The end of a run: asked for by SIGTERM or SIGINT, or by its budget of seconds. A second signal ends at once.
@@ -21,10 +23,16 @@ class Stop:
 
     def listen(self) -> None:
         """From now on the signals set this. To be called from the main thread."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signalled:
             os._exit(128 + number)  # leases hand the rest back
         self.signalled = True
+
+
+def ignore_signals() -> None:
+    """Of a process that has done its work: Python's own end would give them back their deadly default."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,7 @@ from jobs_app.checks import TASKER
 from jobs_app.faults import DatabaseAway, fault_line, run_transaction
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS, CallbacksHang
-from jobs_app.stopping import Stop
+from jobs_app.stopping import Stop, ignore_signals
 
 TABLES_MISSING = {1146, 1054}  # no such table, unknown column
 
@@ -30,6 +30,10 @@ class PassCommand(BaseCommand):
     pass_name: ClassVar[str]
     always_printed: ClassVar[tuple[str, ...]]
     requires_system_checks = (TASKER,)  # only our own: a pass must start fast
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        super().run_from_argv(argv)
+        ignore_signals()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--limit", type=positive, metavar="N", help="take at most N rows, then end")
