@@ -28,6 +28,7 @@ class Dialect:
     microseconds: str  # from {0} to {1}, both moments
     shard: str  # a number below {}, as far as possible another one for each connection
     add_on_duplicate: str  # ends an INSERT: where {key} is there already, {column} is added to what is there
+    unix_seconds: str  # a whole number, of the column in place of {}
 
     def force(self, index: str) -> str:
         """Statistics mislead the optimizers into full scans with a filesort when few rows are new: name the index."""
@@ -46,6 +47,7 @@ _MYSQL = Dialect(
     shard="MOD(CONNECTION_ID(), {})",
     # VALUES(): MySQL has a newer word for it, MariaDB has not.
     add_on_duplicate="ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})",
+    unix_seconds="TIMESTAMPDIFF(SECOND, '1970-01-01', {})",
 )
 # A write transaction of SQLite (IMMEDIATE) holds the whole file: rows need no locks. Its clock has milliseconds.
 _SQLITE = Dialect(
@@ -60,6 +62,7 @@ _SQLITE = Dialect(
     microseconds="CAST(ROUND((julianday({1}) - julianday({0})) * 86400000000) AS INTEGER)",
     shard="0",
     add_on_duplicate="ON CONFLICT ({key}) DO UPDATE SET {column} = {column} + excluded.{column}",
+    unix_seconds="CAST(strftime('%%s', {}) AS INTEGER)",
 )
 
 

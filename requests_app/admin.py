@@ -28,10 +28,6 @@ from requests_app.why import explain
 
 _MOST_ROWS = 10_000  # that a list counts and pages through
 
-admin.site.site_header = admin.site.site_title = "Tasker Worker"
-admin.site.index_title = "What it works on"
-admin.site.site_url = None  # the site is the admin
-admin.site.enable_nav_sidebar = False  # tables are wide, models are few
 admin.site.register(PausedJob, PausedJobAdmin)
 
 

@@ -1,6 +1,7 @@
-"""Cron lines: whether one can be read. Imported by the settings too, so nothing here may need them."""
+"""Cron lines: whether one can be read, and when it comes next. Imported by the settings: nothing here may need them."""
 
 from datetime import UTC, datetime
+from itertools import islice
 
 from cronsim import CronSim, CronSimError
 
@@ -17,3 +18,8 @@ def cron_fault(line: str) -> str | None:
     except CronSimError as error:
         return f"{line!r} is not a cron line: {error}"
     return None
+
+
+def moments_after(line: str, after: datetime, count: int) -> list[datetime]:
+    """The next `count` moments of a line, in UTC; fewer when it has no more."""
+    return list(islice(CronSim(line, after), count))

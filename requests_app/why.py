@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db import connection
-
 from jobs_app.dialect import database_now
 from jobs_app.models import Job, JobStatus, PausedJob
 from jobs_app.registry import definition
 from requests_app import progress
 from requests_app.models import Request, RequestStatus
-from requests_app.pass_health import last_successes
+from requests_app.pass_states import pass_states
 from requests_app.progress import Attempt, Wait, first_line
 from requests_app.steps import StepsError, parse_steps
 
@@ -102,12 +100,15 @@ def _named(jobs: Sequence[Job]) -> str:
 
 
 def _last_seen(pass_name: str) -> str:
-    """When this pass last ran without an error, by itself or inside run_worker."""
-    successes = last_successes(connection)
-    seen = [successes[name].at for name in (pass_name, "run_worker") if name in successes]
-    if not seen:
+    """When this pass last ran without an error, by itself or inside run_worker; and whether its cron is silent."""
+    now = database_now()
+    state = pass_states(now)[pass_name]
+    if state.well_at is None:
         return "has never run (is cron set up, or run_worker started?)"
-    return f"last ran {_ago(database_now() - max(seen))} ago"
+    last = f"last ran {_ago(now - state.well_at)} ago"
+    if not state.is_late:
+        return last
+    return f"{last}: cron is silent since {_clock(state.well_at)}, by its line ({state.line}) it is late"
 
 
 def _ago(span: timedelta) -> str:

@@ -115,7 +115,7 @@ env.stop_on_faults(ENV)
 
 # Django --------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "requests_app.admin_config.TaskerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

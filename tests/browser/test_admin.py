@@ -2,9 +2,9 @@
 
 import pytest
 
-from jobs_app.models import PassRun
+from demo.history import fill
+from jobs_app.dialect import database_now
 from requests_app.models import Request
-from tests.requests_app.test_admin import MOMENT, make_job, make_request
 
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
@@ -12,35 +12,8 @@ SCHEMES = ("light", "dark")
 
 @pytest.fixture
 def failed(transactional_db: None) -> Request:
-    """Among others: one whose second step was retried and then failed."""
-    for number, status in enumerate(("Completed", "Completed", "Cancelled", "Queuing", "Inprogress", "Completed")):
-        make_request(number, status, token=f"0b9d7a5e-{number}f6e-4f0b-9a43-2f5d7c1e8a6{number}", steps=None)
-    steps = [
-        {"name": "retrieve_user", "jobs": ["service1_get_user"]},
-        {"name": "delete_user_accounts", "jobs": [f"service{n}_delete_user" for n in (1, 2, 3)]},
-    ]
-    error = "service2_delete_user failed: service 2 answered 409 Conflict: the user has open orders"
-    request = make_request(
-        9,
-        "Failed",
-        token="user-4711",
-        steps=steps,
-        step=1,
-        params={"id": 4711},
-        extras={"email": "ann@x.org"},
-        error=error,
-    )
-    traceback = "Traceback (most recent call last):\n" + '  File "callbacks/service2_delete_user.py", line 12\n' * 12
-    make_job(request, "service1_get_user", 0, 1, "completed", extras={"email": "ann@x.org"})
-    make_job(request, "service1_delete_user", 1, 1, "completed")
-    make_job(request, "service2_delete_user", 1, 1, "retry", error="no answer within 10 s")
-    make_job(request, "service2_delete_user", 1, 2, "failure", error=f"{error.partition(': ')[2]}\n{traceback}")
-    make_job(request, "service3_delete_user", 1, 1, "cancelled")
-    PassRun.objects.create(
-        name="run_jobs", process="host:1", started_at=MOMENT, ended_at=MOMENT, counts={"claimed": 12, "completed": 9}
-    )
-    PassRun.objects.create(name="run_new_requests", process="host:1", ended_at=MOMENT, error="database away")
-    return request
+    """In a day of many: one whose second step was retried and then failed."""
+    return fill(database_now())
 
 
 def test_an_operator_finds_out_why_a_request_failed(browser, operator, failed):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobs_app.models import PassRun
 from requests_app.models import Request
 from requests_app.why import explain
 from tests.factories import Row, make_job, make_request, pass_inprogress, pass_jobs, pass_new
@@ -98,3 +99,12 @@ def test_whatever_state_a_pass_leaves_there_is_a_sentence_for_it() -> None:
             assert sentence.endswith(".") or request.status == "Failed"
             assert "does not add up" not in sentence
         work()
+
+
+def test_a_pass_whose_cron_is_silent_is_said_with_its_line(settings: Any) -> None:
+    settings.WRK_REQUEST_NEW_CRON = "*/5 * * * *"
+    request, at = make_request(), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    PassRun.objects.create(name="run_new_requests", process="h:1", started_at=at, seen_at=at, ended_at=at)
+    assert explain(request).endswith(
+        "ago: cron is silent since 2026-01-02 03:04:05 UTC, by its line (*/5 * * * *) it is late."
+    )

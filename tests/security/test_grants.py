@@ -104,7 +104,7 @@ def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str],
         browser.get(f"{web}/admin/login/", timeout=10)
         form = {"username": "ann", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         index = browser.post(f"{web}/admin/login/?next=/admin/", form, timeout=10)
-        assert "What it works on" in index.text
+        assert "Every pass is on time" in index.text
         listed = browser.get(f"{web}/admin/requests_app/request/?q=seen", timeout=10)
         (page,) = set(re.findall(r"/admin/requests_app/request/\d+/change/", listed.text))
         assert browser.get(web + page, timeout=10).status_code == 200

@@ -1,0 +1,99 @@
+"""Small bar charts: numbers to coordinates. Pure; units are those of the SVG's viewBox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 560.0, 170.0
+_LEFT, _TOP, _BOTTOM = 52.0, 12.0, 24.0
+_LEAST = 3.0  # one failure beside a million
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What happened in one stretch of time. `counts`: by kind, to be stacked in this order from below."""
+
+    label: str
+    title: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """`lines`: y of the grid, with their numbers. `totals`: by kind. `text`: the same for those who do not see it."""
+
+    width: float
+    height: float
+    bottom: float
+    left: float
+    pieces: tuple[Piece, ...]
+    lines: tuple[Label, ...]
+    labels: tuple[Label, ...]
+    totals: dict[str, int]
+    text: str
+
+
+def chart(name: str, columns: Sequence[Column], label_every: int) -> Chart:
+    top = nice(max((sum(column.counts.values()) for column in columns), default=0))
+    bottom = HEIGHT - _BOTTOM
+    share = (WIDTH - _LEFT) / max(1, len(columns))
+    pieces, labels = [], []
+    for index, column in enumerate(columns):
+        x = _LEFT + index * share
+        pieces += _stack(column, round(x + share * 0.12, 1), round(share * 0.76, 1), bottom, top)
+        if index % label_every == 0:
+            labels.append(Label(round(x + share / 2, 1), HEIGHT - 7, column.label))
+    values = (0, top) if top == 1 else (0, top // 2, top)
+    lines = [Label(_LEFT, round(bottom - (bottom - _TOP) * value / top, 1), short(value)) for value in values]
+    totals = _totals(columns)
+    text = f"{name}: {', '.join(f'{count:,} {kind}' for kind, count in totals.items())}."
+    return Chart(WIDTH, HEIGHT, bottom, _LEFT, tuple(pieces), tuple(lines), tuple(labels), totals, text)
+
+
+def _stack(column: Column, x: float, width: float, bottom: float, top: int) -> list[Piece]:
+    pieces, y = [], bottom
+    for kind, count in column.counts.items():
+        if count:
+            height = round(max(_LEAST, (bottom - _TOP) * count / top), 1)
+            y = round(y - height, 1)
+            pieces.append(Piece(kind, x, y, width, height, column.title))
+    return pieces
+
+
+def short(value: int) -> str:
+    for size, unit in ((1_000_000, "m"), (1000, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return str(value)
+
+
+def nice(most: int) -> int:
+    """The smallest of 1, 2, 4, 10, 20, 40, .. that is not less."""
+    top = 1
+    while top < most:
+        top = top * 2 if str(top)[0] in "12" else top * 10 // 4
+    return top
+
+
+def _totals(columns: Sequence[Column]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for column in columns:
+        for kind, count in column.counts.items():
+            totals[kind] = totals.get(kind, 0) + count
+    return totals
