@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from jobs_app.dialect import dialect
+from jobs_app.dialect import PARKED_FROM, dialect
 from jobs_app.models import JobStatus
 from requests_app.charts import Chart, Column, chart
 from requests_app.models import RequestStatus
@@ -25,11 +25,12 @@ ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE)
 # Counts --------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Up to MOST_COUNTED each; `requests` by status. Jobs: due, not yet due, running, of these with a lost lease."""
+    """Up to MOST_COUNTED each; `requests` by status. Jobs: due, to be due, paused, running, with a lost lease."""
 
     requests: dict[RequestStatus, int]
     due: int
     later: int
+    paused: int
     running: int
     lost: int
     now: datetime
@@ -41,7 +42,8 @@ def read_counts() -> Counts:
     parts = [
         *(_count(requests, f"status = '{status}'") for status in RequestStatus),
         _count(jobs, f"status = 'new' AND due_at <= {sql.now}"),
-        _count(jobs, f"status = 'new' AND due_at > {sql.now}"),
+        _count(jobs, f"status = 'new' AND due_at > {sql.now} AND due_at < '{PARKED_FROM}'"),
+        _count(jobs, f"status = 'new' AND due_at >= '{PARKED_FROM}'"),
         _count(jobs, "status = 'inprogress'"),
         _count(f"jobs {sql.force('jobs_status_lease')}", f"status = 'inprogress' AND lease_until < {sql.now}"),
         sql.now,
@@ -49,8 +51,8 @@ def read_counts() -> Counts:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(parts)}", [])
         *numbers, now = cursor.fetchone()
-    due, later, running, lost = numbers[len(RequestStatus) :]
-    return Counts(dict(zip(RequestStatus, numbers, strict=False)), due, later, running, lost, aware(now))
+    due, later, paused, running, lost = numbers[len(RequestStatus) :]
+    return Counts(dict(zip(RequestStatus, numbers, strict=False)), due, later, paused, running, lost, aware(now))
 
 
 def _count(table: str, where: str) -> str:

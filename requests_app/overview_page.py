@@ -6,6 +6,7 @@ from datetime import datetime
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from jobs_app.models import PausedJob
 from requests_app.frequent_errors import LATEST, frequent_errors
 from requests_app.models import RequestStatus
 from requests_app.overview import (
@@ -19,9 +20,12 @@ from requests_app.overview import (
     read_ends,
     read_waiting,
 )
-from requests_app.pass_states import PassState, pass_states
 from requests_app.pass_health import WORKER
+from requests_app.pass_states import PassState, pass_states
+from requests_app.progress import first_line
 from requests_app.texts import badge, clock, duration, span
+
+_MOST_PAUSED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class OverviewPage:
         self.now = clock(now)
         self.requests = [_by_status(status, count) for status, count in counts.requests.items()]
         self.jobs = _jobs(counts)
+        self.paused = [_paused(job) for job in PausedJob.objects.paused().order_by("at")[:_MOST_PAUSED]]
         self.hour, self.day = charts(ends, now)
         self.ends_since = clock(ends.since) if ends.since else ""
         waiting = read_waiting()
@@ -115,6 +120,7 @@ def _jobs(counts: Counts) -> list[Figure]:
     return [
         Figure(number(counts.due), "Jobs due"),
         Figure(number(counts.later), "Jobs not yet due"),
+        Figure(number(counts.paused), "Jobs paused"),
         Figure(number(counts.running), "Jobs running"),
         Figure(number(counts.lost), "Jobs without their worker", is_alarming=counts.lost > 0),
     ]
@@ -153,6 +159,11 @@ def _state(state: PassState) -> SafeString:
     if state.name == WORKER and state.last and not state.last.ended_at:
         return badge("inprogress", "runs")
     return badge("completed", "done by run_worker" if state.by_worker else "on time")
+
+
+def _paused(job: PausedJob) -> str:
+    because = f": {first_line(job.reason)}" if job.reason.strip() else ""
+    return f"{job.name} is paused since {clock(job.at)} by {job.by}{because}"
 
 
 def _alarms(counts: Counts, states: dict[str, PassState], now: datetime) -> list[str]:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from jobs_app.dialect import database_now
-from jobs_app.models import PassRun
+from jobs_app.models import Job, PassRun, PausedJob
 from requests_app import overview
 from requests_app.frequent_errors import Ended, alike, frequent_errors, most_frequent
 from requests_app.overview import charts, number, read_counts, read_ends, read_waiting
@@ -40,9 +40,18 @@ def test_requests_and_jobs_are_counted_by_what_they_wait_for() -> None:
     make_job(request, "noop_1", due_in=60)
     make_job(request, "fails", "inprogress")
     make_job(request, "raises", "inprogress", lease=-5)
+    make_job(request, "noop_2")
+    PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
+    Job.objects.park(["noop_2"])
     counts = read_counts()
     assert [*counts.requests.values()] == [1, 1, 0, 2, 0]
-    assert (counts.due, counts.later, counts.running, counts.lost) == (1, 1, 2, 1)
+    assert (counts.due, counts.later, counts.paused, counts.running, counts.lost) == (1, 1, 1, 2, 1)
+
+
+def test_paused_jobs_are_named_with_who_and_why(operator: Client) -> None:
+    PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
+    html = text_of(operator.get(START))
+    assert re.search(r"noop_2 is paused since [\d: -]+ by ann: its service is away<", html)
 
 
 def test_counting_stops_at_its_bound_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
