@@ -11,7 +11,9 @@ from django.contrib.auth.models import User
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 # Without a sandbox, since tests may run as root; the rest keeps Chromium from calling home.
@@ -29,6 +31,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PASSWORD = "seen once"
 HEIGHT = 900
 WAIT_SECONDS = 10
+MOST_TABS = 80
 
 
 class Browser:
@@ -69,6 +72,22 @@ class Browser:
         # Between two pages the driver may find neither.
         wait = WebDriverWait(self.driver, WAIT_SECONDS, ignored_exceptions=[WebDriverException])
         wait.until(lambda driver: driver.execute_script(is_new))
+
+    def press(self, key: str) -> None:
+        ActionChains(self.driver).send_keys(key).perform()
+
+    def tab_through(self, selector: str) -> list[int]:
+        """Presses Tab until the last of these elements has the focus; the places in the page of those that had it."""
+        find = "return [...document.querySelectorAll(arguments[0])].indexOf(document.activeElement)"
+        last = len(self.driver.find_elements(By.CSS_SELECTOR, selector)) - 1
+        places: list[int] = []
+        for _ in range(MOST_TABS):
+            self.press(Keys.TAB)
+            if (place := self.driver.execute_script(find, selector)) >= 0:
+                places.append(place)
+            if place == last:
+                break
+        return places
 
     def look(self, width: int, scheme: str) -> None:
         """As on a screen of this width (in CSS pixels), light or dark."""

@@ -1,10 +1,12 @@
 """The admin as an operator meets it: from the login to a request's history, on a screen and on a telephone."""
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from demo.history import fill
 from jobs_app.dialect import database_now
 from requests_app.models import Request
+from tests.browser.contrast import too_faint
 
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
@@ -18,30 +20,57 @@ def failed(transactional_db: None) -> Request:
 
 def test_an_operator_finds_out_why_a_request_failed(browser, operator, failed):
     browser.log_in("operator")
-    assert "Tasker Worker" in browser.find("#header").text
+    assert "Every pass is on time." in browser.find(".tasker-why").text
+    assert len(browser.texts(".tasker-chart svg")) == 2
 
-    browser.follow("Requests")
-    assert len(browser.texts("#result_list tbody tr")) == 7
-
-    browser.follow("Failed")
-    assert browser.texts("th.field-token") == ["user-4711"]
+    browser.submit(".tasker-figure[href*=Failed]")
+    assert failed.token in browser.texts("th.field-token")
+    assert {*browser.texts("td.field-state")} == {"Failed"}
     browser.follow("All")
+    assert len(browser.texts("#result_list tbody tr")) == 50
 
-    browser.find("#searchbar").send_keys("user-4711")
+    browser.find("#searchbar").send_keys(failed.token)
     browser.submit("#toolbar input[type=submit]")
-    assert browser.texts("th.field-token") == ["user-4711"]
+    assert browser.texts("th.field-token") == [failed.token]
 
-    browser.follow("user-4711")
+    browser.follow(failed.token)
     assert "It failed: service2_delete_user failed" in browser.find(".tasker-why").text
-    assert len(browser.texts("#tasker-history tbody tr")) == 5
-    browser.click("#tasker-history tr:nth-child(4) summary")
-    assert "Traceback" in browser.find("#tasker-history tr:nth-child(4) pre").text
+    assert len(browser.texts("#tasker-history tbody tr")) == 8
+    assert len(browser.texts(".tasker-timeline .attempt")) == 9  # with the wait for its pick-up
+    browser.click("#tasker-history tr:nth-child(6) summary")
+    assert "Traceback" in browser.find("#tasker-history tr:nth-child(6) pre").text
     assert browser.complaints() == []
+
+
+def test_values_are_folded_and_masked_until_they_are_asked_for(browser, operator, failed):
+    browser.log_in("operator")
+    browser.open(f"/admin/requests_app/request/{failed.pk}/change/")
+    assert not browser.find("#values pre").is_displayed()
+    browser.click("#values summary")
+    assert browser.find("#values pre").text.split() == ["{", '"id":', "<number", "of", "4>", "}"]
+    browser.submit("#values button")
+    assert '"id": 4711' in browser.find("#values pre").text
+    browser.follow("Mask them")
+    browser.click("#values summary")
+    assert "4711" not in browser.find("#values pre").text
+    assert browser.complaints() == []
+
+
+def test_the_keyboard_reaches_everything_in_the_order_of_the_page(browser, operator, failed):
+    browser.log_in("operator")
+    browser.open(f"/admin/requests_app/request/{failed.pk}/change/")
+    order = browser.tab_through(
+        ".tasker-verbs a, .tasker-scroll, #tasker-history summary, #values button, #values summary"
+    )
+    assert order == sorted(order)
+    assert len(order) == len(browser.texts("#tasker-history summary, .tasker-verbs a")) + 2 + 1 + 3
+    browser.press(Keys.ENTER)  # the last is the fold of the steps
+    assert "retrieve_user" in browser.find("#values details:last-of-type pre").text
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_pages_fit_the_screen_and_leave_the_console_empty(browser, operator, failed, width, scheme):
+def test_pages_fit_the_screen_are_readable_and_leave_the_console_empty(browser, operator, failed, width, scheme):
     browser.look(width, scheme)
     browser.open("/admin/login/")
     browser.save_screenshot(f"login-{scheme}-{width}")
@@ -56,4 +85,5 @@ def test_pages_fit_the_screen_and_leave_the_console_empty(browser, operator, fai
         browser.open(path)
         browser.save_screenshot(f"{name}-{scheme}-{width}")
         assert not browser.is_wider_than_the_screen(), name
+        assert too_faint(browser) == [], name
         assert browser.complaints() == [], name
