@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint chaos bench bench-report clean
+.PHONY: help setup demo run test lint chaos bench bench-report screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,10 @@ bench-report: ## Tables and plots of docs/benchmarks.md, from what was measured 
 	@scripts/setup.sh test
 	@$(PYTHONBIN) -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt
 	@$(PYTHONBIN) -m benchmarks.report $(ARGS)
+
+screenshots: ## Make the README's pictures anew (docs/images)
+	@scripts/setup.sh test
+	@$(PYTHONBIN) -m demo.screenshots
 
 clean: ## Remove .venv, caches and the demo's database; var/tasker.sqlite3 stays
 	rm -rf .venv var/demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

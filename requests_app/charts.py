@@ -48,6 +48,10 @@ class Chart:
     totals: dict[str, int]
     text: str
 
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        return [(kind, f"{count:,} {kind}") for kind, count in self.totals.items()]
+
 
 def chart(name: str, columns: Sequence[Column], label_every: int) -> Chart:
     top = nice(max((sum(column.counts.values()) for column in columns), default=0))

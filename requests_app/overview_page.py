@@ -122,7 +122,7 @@ def _jobs(counts: Counts) -> list[Figure]:
         Figure(number(counts.later), "Jobs not yet due"),
         Figure(number(counts.paused), "Jobs paused"),
         Figure(number(counts.running), "Jobs running"),
-        Figure(number(counts.lost), "Jobs without their worker", is_alarming=counts.lost > 0),
+        Figure(number(counts.lost), "Lost leases", is_alarming=counts.lost > 0),
     ]
 
 

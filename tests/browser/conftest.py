@@ -1,7 +1,6 @@
 """A headless Chromium, and the site served for it by a real server. TASKER_SCREENSHOTS=folder keeps what it saw."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,25 +8,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-# Without a sandbox, since tests may run as root; the rest keeps Chromium from calling home.
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+from demo.chromium import NoChromium, start_chromium
+
 PASSWORD = "seen once"
 HEIGHT = 900
 WAIT_SECONDS = 10
@@ -110,16 +98,10 @@ class Browser:
 
 @pytest.fixture(scope="session")
 def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver_binary = shutil.which("chromedriver")
-    if binary is None or driver_binary is None:
-        pytest.skip("no Chromium here: Debian's packages are chromium and chromium-driver")
-    options = ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(driver_binary))
+    try:
+        driver = start_chromium(tmp_path_factory.mktemp("chromium"))
+    except NoChromium as fault:
+        pytest.skip(str(fault))
     yield driver
     driver.quit()
 
