@@ -34,6 +34,7 @@ def pages() -> dict[str, str]:
         "heartbeat": "/heartbeat",
         "ready": "/ready",
         "metrics": "/metrics",
+        "overview": "/admin/",
         "list": LIST,
         "list, page 150": f"{LIST}?p=150",
         **{f"list of {status}": f"{LIST}?status__exact={status}" for status in RequestStatus},
