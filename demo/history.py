@@ -126,11 +126,11 @@ class Day:
 def fill(now: datetime) -> Request:
     """Adds the day to the tables; answers the request that failed after retries."""
     day = Day(now)
-    for index, minute in enumerate(_busy_minutes()):
+    for index, minute in reversed([*enumerate(_busy_minutes())]):
         (day.failed if index % 53 == 9 else day.completed)(minute)
     failed = day.retried_and_failed(9)
     day.under_way()
-    Request.objects.bulk_create(day.requests)
+    Request.objects.bulk_create(sorted(day.requests, key=lambda request: request.created_at))
     ids = dict(Request.objects.values_list("token", "id"))
     for job in day.jobs:
         job.request_id = ids[job.request.token]

@@ -1,5 +1,6 @@
 """The admin's first page: what overview.py, pass_states.py and frequent_errors.py read, as texts for its template."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -96,7 +97,7 @@ class OverviewPage:
             for error in frequent_errors()
         ]
         self.latest, self.most_counted = LATEST, f"{MOST_COUNTED:,}"
-        alarms = _alarms(counts, states, now)
+        alarms = _alarms(counts, states.values(), now)
         self.is_well, self.sentence = (
             not alarms,
             f"{'; '.join(alarms) or 'Every pass is on time'}.{_oldest(waiting, now)}",
@@ -166,21 +167,20 @@ def _paused(job: PausedJob) -> str:
     return f"{job.name} is paused since {clock(job.at)} by {job.by}{because}"
 
 
-def _alarms(counts: Counts, states: dict[str, PassState], now: datetime) -> list[str]:
+def _alarms(counts: Counts, states: Iterable[PassState], now: datetime) -> list[str]:
     """What needs somebody."""
-    late = [state for state in states.values() if state.line and (state.is_late or state.well_at is None)]
-    said = [f"{state.name} {silence(state, now)}" for state in late]
+    never = [state.name for state in states if state.line and state.well_at is None]
+    said = [f"{', '.join(never)} never ran (is cron set up, or run_worker started?)"] if never else []
+    said += [
+        f"{state.name} is late: it last ran {ago(state.well_at, now)}, its cron line is {state.line}"
+        for state in states
+        if state.is_late and state.well_at
+    ]
     if counts.lost:
-        said.append(f"{number(counts.lost)} job{'s' if counts.lost > 1 else ''} lost the worker that ran them")
+        said.append("1 job lost its worker" if counts.lost == 1 else f"{number(counts.lost)} jobs lost their worker")
     return said
 
 
 def _oldest(waiting: list[Waiting], now: datetime) -> str:
     since = min((row.since for row in waiting if row.what in {"queued", "due"}), default=None)
     return f" The oldest due work has waited {span(since, now)}." if since else " Nothing is due."
-
-
-def silence(state: PassState, now: datetime) -> str:
-    if state.well_at is None:
-        return "has never run (is cron set up, or run_worker started?)"
-    return f"is late: it last ran {ago(state.well_at, now)}, its cron line is {state.line}"

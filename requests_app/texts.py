@@ -41,6 +41,12 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def in_the_middle(text: str, most: int) -> str:
+    """Shortened there: names that are long differ at their ends."""
+    head = most // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
+
+
 def pretty(value: object) -> str:
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False)

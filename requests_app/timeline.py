@@ -4,7 +4,7 @@ Units are those of the SVG's viewBox. One lane for each job of a step: its attem
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, starmap
 
@@ -12,13 +12,14 @@ from jobs_app.models import Job, JobStatus
 from requests_app.axis import Axis, Tick
 from requests_app.models import Request, RequestStatus
 from requests_app.progress import first_line
-from requests_app.texts import clock, shortened, span
+from requests_app.texts import clock, in_the_middle, shortened, span
 
-WIDTH, GUTTER, MARGIN = 1100.0, 210.0, 22.0
+WIDTH, GUTTER, MARGIN = 1100.0, 210.0, 36.0
 _TOP, _HEADER, _LANE, _GAP = 34.0, 22.0, 24.0, 6.0
 _MOST_LANES = 40
 _LEAST_RUN = 3.0  # a run of milliseconds on an axis of hours
 _CROWDED = 14.0  # units for each attempt of a lane; below, marks are small
+_TOUCHING = 5.0  # of small marks
 _LABEL_CHARACTERS, _ERROR_CHARACTERS = 27, 120
 _LEAST_SPAN = timedelta(milliseconds=10)
 _ROOM_RIGHT = 0.03  # of the span, so that what goes on is seen to go on
@@ -142,17 +143,28 @@ def _cut(bands: Sequence[_Rows]) -> tuple[list[_Rows], int]:
 # Bands and lanes -----------------------------------------------------------------------------------------------------
 def _band(rows: _Rows, y: float, axis: Axis, now: datetime) -> Band:
     middles = (y + _HEADER + _LANE * (index + 0.5) for index in range(len(rows.jobs)))
-    lanes = tuple(
-        Lane(
-            middle,
-            shortened(name, _LABEL_CHARACTERS),
-            name,
-            tuple(_attempt(job, axis, now) for job in jobs),
-            axis.width / len(jobs) < _CROWDED,
-        )
-        for middle, (name, jobs) in zip(middles, rows.jobs, strict=True)
-    )
+    lanes = tuple(_lane(y, name, jobs, axis, now) for y, (name, jobs) in zip(middles, rows.jobs, strict=True))
     return Band(y, _HEADER + _LANE * len(lanes), rows.label, rows.note, lanes)
+
+
+def _lane(y: float, name: str, jobs: Sequence[Job], axis: Axis, now: datetime) -> Lane:
+    room = axis.width / len(jobs)
+    attempts = [_attempt(job, axis, now, min(_LEAST_RUN, room / 2)) for job in jobs]
+    is_crowded = room < _CROWDED
+    shown = tuple(_without_touching_marks(attempts)) if is_crowded else tuple(attempts)
+    return Lane(y, in_the_middle(name, _LABEL_CHARACTERS), name, shown, is_crowded)
+
+
+def _without_touching_marks(attempts: Sequence[Attempt]) -> Iterator[Attempt]:
+    """Of equal ends that would lie on one another the last is marked; all keep their bars and titles."""
+    for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
+        yield replace(attempt, mark=None) if following and _touch(attempt, following) else attempt
+
+
+def _touch(one: Attempt, other: Attempt) -> bool:
+    if one.mark is None or other.mark is None:
+        return False
+    return one.status == other.status and other.mark - one.mark < _TOUCHING
 
 
 def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
@@ -174,7 +186,7 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
     return Band(_TOP, _LANE, "", "", (lane,))
 
 
-def _attempt(job: Job, axis: Axis, now: datetime) -> Attempt:
+def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> Attempt:
     due = max(job.created_at, job.own_due_at)
     begun = job.started_at or job.completed_at
     return Attempt(
@@ -182,7 +194,7 @@ def _attempt(job: Job, axis: Axis, now: datetime) -> Attempt:
         title=_title(job, due),
         backoff=_bar(axis, job.created_at, min(due, begun or axis.end)),
         wait=_bar(axis, due, begun or now),
-        run=_bar(axis, job.started_at, job.completed_at or now, _LEAST_RUN) if job.started_at else None,
+        run=_bar(axis, job.started_at, job.completed_at or now, least_run) if job.started_at else None,
         mark=axis.x(job.completed_at) if job.completed_at else None,
     )
 

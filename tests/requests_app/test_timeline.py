@@ -1,6 +1,7 @@
 """The timeline's geometry: moments to coordinates. No database: rows that were never saved."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -132,6 +133,25 @@ def test_five_hundred_attempts_take_no_more_room_than_one() -> None:
     assert len(many.bands[1].lanes[0].attempts) == 500
     assert many.bands[1].lanes[0].is_crowded
     assert not one.bands[1].lanes[0].is_crowded
+
+
+def test_of_equal_ends_on_one_another_the_last_is_marked_and_another_end_always() -> None:
+    jobs = [job("retry", n, n + 0.5, n + 0.7, n + 1, attempt=n + 1) for n in range(500)]
+    jobs[250] = job("failure", 250, 250.5, 250.7, 251, attempt=251)
+    (lane,) = drawn(*jobs, ended=500, status="Failed").bands[1].lanes
+    assert lane.attempts[250].mark is not None
+    assert lane.attempts[249].mark is not None
+    assert lane.attempts[499].mark is not None
+    assert sum(attempt.mark is not None for attempt in lane.attempts) < 200
+    runs = [attempt.run for attempt in lane.attempts if attempt.run]
+    assert all(one.x + one.width <= other.x for one, other in pairwise(runs))
+
+
+def test_long_names_are_shortened_where_they_are_alike() -> None:
+    jobs = [job("completed", 10, 10, 20, 30, name=f"delete_the_user_from_service_{n}") for n in range(10)]
+    labels = [lane.label for lane in drawn(*jobs).bands[1].lanes]
+    assert len(set(labels)) == 10
+    assert max(map(len, labels)) == 27
 
 
 def test_of_very_many_jobs_some_are_drawn_and_the_rest_is_counted() -> None:
