@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint chaos bench bench-report screenshots clean
+.PHONY: help setup demo run test lint chaos bench bench-peers bench-report screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,10 @@ chaos: ## Kill passes 2,000 times and judge what is left (about 8 minutes)
 bench: ## Measure every goal beside a raw SQL loop, on a private MariaDB with full durability (about 25 minutes)
 	@scripts/setup.sh test
 	@$(PYTHONBIN) -m benchmarks.run $(ARGS)
+
+bench-peers: ## The same work on other engines, each with a server of its own (about 15 minutes)
+	@scripts/setup.sh test
+	@$(PYTHONBIN) -m benchmarks.peers $(ARGS)
 
 bench-report: ## Tables and plots of docs/benchmarks.md, from what was measured (var/bench/*.json)
 	@scripts/setup.sh test

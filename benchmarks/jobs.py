@@ -2,6 +2,7 @@
 
 import time
 
+from benchmarks.peers import drive
 from jobs_app.clients.http import Service
 from jobs_app.outcomes import JobContext, Json
 from jobs_app.registry import job
@@ -26,6 +27,12 @@ def stamps(context: JobContext) -> Json:
     return {context.name: time.time()}
 
 
+def does_as_peers(context: JobContext) -> None:
+    """What the jobs of the other engines do."""
+    drive.job(context.params["seconds"])
+
+
 for number in (1, 2, 3, 4):
     job(f"finds_{number}")(finds)
     job(f"stamps_{number}")(stamps)
+    job(f"as_peers_{number}")(does_as_peers)

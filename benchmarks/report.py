@@ -7,6 +7,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,18 @@ def read(files: list[Path]) -> tuple[dict[str, Run], Run | None]:
     return runs, peers
 
 
-def as_markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, tuple("---" if column == 0 else "---:" for column in range(len(header))), *rows]
+def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def of_engine(engine: str, run: Run) -> str:
     where = run["where"]
     settings = "".join(f", {name} {where[name]}" for name in where if name.startswith(("innodb", "log_bin", "sync")))
-    machine = f"{where['cores']} cores of {where['cpu']}, Python {where['python']}"
     return "\n\n".join(
         (
             f"### {engine}",
-            f"{where['version']}{settings}; {machine}; {run['at']}.",
+            f"{where['version']}{settings}; {where['machine']}; {run['at']}.",
             as_markdown(("goal", "limit", "measured", "met"), goals_table(run["figures"], engine)),
             "<details><summary>All figures</summary>",
             as_markdown(("figure", "median", "least", "most"), figures_table(run["figures"])),
@@ -55,8 +55,8 @@ def of_engine(engine: str, run: Run) -> str:
 
 
 def of_peers(run: Run) -> str:
-    header = tuple(run["columns"])
-    return f"{run['at']}, {run['where']}.\n\n" + as_markdown(header, [tuple(row) for row in run["rows"]])
+    tables = [as_markdown(table["columns"], table["rows"]) for table in run["tables"].values()]
+    return "\n\n".join((f"{run['where']}; {run['at']}.", *tables))
 
 
 def put(document: str, section: str, text: str) -> str:

@@ -9,7 +9,6 @@ met. A busy machine spoils it: each figure that has a limit beside it is a ratio
 import argparse
 import json
 import os
-import platform
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.goals import MARIADB, MYSQL, SQLITE, as_text, figures_table, goals_table
+from benchmarks.machine import machine
 from tests.database_server import DB_NAMES, MariaDBServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,20 +49,14 @@ def describe() -> dict[str, Any]:
     """Where it was measured."""
     from django.db import connection
 
-    machine = {"cores": os.cpu_count(), "cpu": _cpu(), "python": platform.python_version()}
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            return {**machine, "engine": SQLITE, "version": sqlite3.sqlite_version}
+            return {"machine": machine(), "engine": SQLITE, "version": sqlite3.sqlite_version}
         cursor.execute("SELECT VERSION()")
         version = cursor.fetchone()[0]
         cursor.execute(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN {VARIABLES}")
         variables = dict(cursor.fetchall())
-    return {**machine, "engine": MARIADB if "MariaDB" in version else MYSQL, "version": version, **variables}
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"machine": machine(), "engine": MARIADB if "MariaDB" in version else MYSQL, "version": version, **variables}
 
 
 def refuse_a_used_database() -> None:

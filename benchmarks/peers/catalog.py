@@ -1,0 +1,134 @@
+"""The engines: what each is run on, and what it promises by its own documentation, in the way that it is used here."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.peers import servers
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """`module`: in benchmarks/peers/. `package`: whose version is told; empty: this project's own environment."""
+
+    name: str
+    module: str
+    package: str
+    server: servers.Server
+    keeps: str
+    order: str
+    retries: str
+    killed: str
+    settings: str
+    app: str = ""  # PEER_APP: of those that are Django apps
+    python: tuple[int, int] = (3, 11)  # the oldest that it runs on
+
+
+_MARIADB = "MariaDB, every commit synced"
+_POSTGRESQL = "PostgreSQL, every commit synced"
+_REDIS_SYNCED = "Redis, append-only file, synced at each write"
+_REDIS = "Redis, append-only file, not synced: a power cut loses what came last"
+_celery = partial(
+    Engine,
+    module="celery",
+    package="celery",
+    order="steps by chord, counted in Redis",
+    retries="where the task's code asks for them",
+    killed="what ran is lost, and its chord never ends (by default; `acks_late`: repeated after an hour)",
+    settings="2 processes; 20 ms: 32 threads; no gossip, mingle, heartbeat",
+)
+_huey = partial(
+    Engine,
+    module="huey",
+    package="huey",
+    order="steps by a chord that a task places, counted in the store",
+    retries="where the task's code asks for them",
+    killed="what ran is lost",
+    settings="2 threads; 20 ms: 32; polls after 1 to 10 ms (default: 100 ms to 10 s)",
+)
+_SINGLE = "none: single tasks, four a request"
+
+ENGINES = {
+    "tasker": Engine(
+        "Tasker Worker",
+        "tasker",
+        "",
+        servers.mariadb,
+        keeps=_MARIADB,
+        order="steps, written in the request",
+        retries="10 attempts with backoff, each kept",
+        killed="nothing is lost; what ran is repeated after its lease, 300 s",
+        settings="defaults, one process, 32 threads",
+    ),
+    "celery": _celery("Celery, Redis without sync", server=partial(servers.redis, fsync="no"), keeps=_REDIS),
+    "celery-fsync": _celery(
+        "Celery, Redis with sync", server=partial(servers.redis, fsync="always"), keeps=_REDIS_SYNCED
+    ),
+    "huey": _huey("Huey, Redis without sync", server=partial(servers.redis, fsync="no"), keeps=_REDIS),
+    "huey-sqlite": _huey(
+        "Huey, SQLite without sync",
+        server=partial(servers.sqlite, fsync=False),
+        keeps="SQLite, not synced: a power cut may lose or break it",
+    ),
+    "huey-sqlite-fsync": _huey(
+        "Huey, SQLite with sync", server=partial(servers.sqlite, fsync=True), keeps="SQLite, every commit synced"
+    ),
+    "django-tasks-db": Engine(
+        "django-tasks-db",
+        "django_tasks_db",
+        "django-tasks-db",
+        servers.mariadb,
+        keeps=_MARIADB,
+        order=_SINGLE,
+        retries="none",
+        killed="what ran stays `RUNNING` for ever",
+        settings="2 processes; 20 ms: 32; polls after 1 ms (default: 1 s)",
+        app="django_tasks_db",
+    ),
+    "django-q2": Engine(
+        "django-q2, ORM broker",
+        "django_q2",
+        "django-q2",
+        servers.mariadb,
+        keeps=_MARIADB,
+        order="a hook places the second step; nobody counts its ends",
+        retries="without end, after `retry` seconds; `max_attempts` bounds them",
+        killed="repeated after `retry` seconds; a hook that was not called is lost",
+        settings="2 processes; 20 ms: 32; bulk 50 (default 1), polls after 5 ms (default 200), keeps all successes",
+        app="django_q",
+    ),
+    "procrastinate": Engine(
+        "procrastinate",
+        "procrastinate",
+        "procrastinate",
+        servers.postgresql,
+        keeps=_POSTGRESQL,
+        order=_SINGLE + " (a `lock` runs jobs one after another)",
+        retries="by the task's strategy",
+        killed="seen by missing heartbeats; a task that you write and schedule puts it back",
+        settings="2 processes of 8; 20 ms: one of 32; wakes by LISTEN/NOTIFY",
+    ),
+    "django-ox": Engine(
+        "django-ox",
+        "django_ox",
+        "django-ox",
+        servers.mariadb,
+        keeps=_MARIADB,
+        order=_SINGLE,
+        retries="3 attempts with backoff",
+        killed="nothing is lost; what ran is repeated after its lease, 300 s",
+        settings="2 processes; 20 ms: 32 threads; polls after 5 ms (default: 1 s)",
+        app="django_ox",
+        python=(3, 12),
+    ),
+    "dbos": Engine(
+        "DBOS",
+        "dbos",
+        "dbos",
+        servers.postgresql,
+        keeps=_POSTGRESQL,
+        order="steps, written in the workflow's code",
+        retries="of a step, where its code asks for them",
+        killed="the workflow goes on after its last recorded step, when a process of the same name starts again",
+        settings="one process, 32 workflows at once, `async` steps; polls after 10 ms (default: 1 s)",
+    ),
+}
