@@ -19,7 +19,7 @@ class Engine:
     retries: str
     killed: str
     settings: str
-    app: str = ""  # PEER_APP: of those that are Django apps
+    apps: str = ""  # of those that are Django apps
     python: tuple[int, int] = (3, 11)  # the oldest that it runs on
 
 
@@ -46,6 +46,17 @@ _huey = partial(
     settings="2 threads; 20 ms: 32; polls after 1 to 10 ms (default: 100 ms to 10 s)",
 )
 _SINGLE = "none: single tasks, four a request"
+_django_ox = partial(
+    Engine,
+    module="django_ox",
+    package="django-ox",
+    server=servers.mariadb,
+    keeps=_MARIADB,
+    retries="3 attempts with backoff",
+    killed="nothing is lost; what ran is repeated after its lease, 300 s",
+    settings="2 processes; 20 ms: 32 threads; polls after 5 ms (default: 1 s)",
+    python=(3, 12),
+)
 
 ENGINES = {
     "tasker": Engine(
@@ -82,7 +93,7 @@ ENGINES = {
         retries="none",
         killed="what ran stays `RUNNING` for ever",
         settings="2 processes; 20 ms: 32; polls after 1 ms (default: 1 s)",
-        app="django_tasks_db",
+        apps="django_tasks_db",
     ),
     "django-q2": Engine(
         "django-q2, ORM broker",
@@ -94,7 +105,7 @@ ENGINES = {
         retries="without end, after `retry` seconds; `max_attempts` bounds them",
         killed="repeated after `retry` seconds; a hook that was not called is lost",
         settings="2 processes; 20 ms: 32; bulk 50 (default 1), polls after 5 ms (default 200), keeps all successes",
-        app="django_q",
+        apps="django_q",
     ),
     "procrastinate": Engine(
         "procrastinate",
@@ -107,18 +118,9 @@ ENGINES = {
         killed="seen by missing heartbeats; a task that you write and schedule puts it back",
         settings="2 processes of 8; 20 ms: one of 32; wakes by LISTEN/NOTIFY",
     ),
-    "django-ox": Engine(
-        "django-ox",
-        "django_ox",
-        "django-ox",
-        servers.mariadb,
-        keeps=_MARIADB,
-        order=_SINGLE,
-        retries="3 attempts with backoff",
-        killed="nothing is lost; what ran is repeated after its lease, 300 s",
-        settings="2 processes; 20 ms: 32 threads; polls after 5 ms (default: 1 s)",
-        app="django_ox",
-        python=(3, 12),
+    "django-ox": _django_ox("django-ox, single tasks", order=_SINGLE, apps="django_ox"),
+    "django-ox-workflows": _django_ox(
+        "django-ox, workflows", order="steps, by the dependencies of a workflow's tasks", apps="django_ox oxpull"
     ),
     "dbos": Engine(
         "DBOS",

@@ -1,4 +1,4 @@
-"""django-ox on MariaDB: single tasks, for what is free of it has no steps. Needs Python 3.12 or newer."""
+"""django-ox on MariaDB: single tasks or, where its app `oxpull` is installed, workflows. Needs Python 3.12 or newer."""
 
 import os
 import sys
@@ -10,9 +10,14 @@ from benchmarks.peers import drive
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.peers.django_settings")
 django.setup()
 
-from django.core.management import call_command  # noqa: E402 - needs the settings
+from django.conf import settings  # noqa: E402 - needs them
+from django.core.management import call_command  # noqa: E402
 from django.tasks import task  # noqa: E402
 from django_ox.bulk import enqueue_many  # noqa: E402
+
+STEPS = "oxpull" in settings.INSTALLED_APPS
+if STEPS:
+    from oxpull import workflows
 
 
 @task
@@ -25,7 +30,15 @@ def prepare() -> None:
 
 
 def place(requests: int, seconds: float) -> None:
-    enqueue_many(job, [((seconds,), {})] * (requests * drive.JOBS))
+    if not STEPS:
+        enqueue_many(job, [((seconds,), {})] * (requests * drive.JOBS))
+        return
+    for _ in range(requests):
+        flow = workflows.create("request")
+        flow.add("first", job, seconds)
+        for number in range(3):
+            flow.add(f"second {number}", job, seconds, depends_on="first")
+        flow.seal()
 
 
 def workers(seconds: float) -> list[list[str]]:

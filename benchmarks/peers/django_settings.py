@@ -4,7 +4,8 @@ import os
 
 SECRET_KEY = "of a benchmark"  # noqa: S105
 USE_TZ = True
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", os.environ["PEER_APP"]]
+APPS = os.environ["PEER_APPS"].split()
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", *APPS]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {
@@ -18,14 +19,19 @@ DATABASES = {
         "OPTIONS": {"charset": "utf8mb4"},
     }
 }
-TASKS = {
-    "default": {
-        "BACKEND": {
-            "django_tasks_db": "django_tasks_db.DatabaseBackend",
-            "django_ox": "django_ox.backend.OxBackend",
-        }.get(os.environ["PEER_APP"])
-    }
+_BACKENDS = {
+    "django_tasks_db": {"BACKEND": "django_tasks_db.DatabaseBackend"},
+    "django_ox": {"BACKEND": "django_ox.backend.OxBackend"},
+    "oxpull": {  # django-ox's app of workflows, as its README has it
+        "BACKEND": "oxpull.backend.OxpullBackend",
+        "OPTIONS": {
+            "WORKFLOWS": True,
+            "WORKER_CLASS": "oxpull.worker.OxpullWorker",
+            "SCHEDULES": {"reconcile": {"task": "oxpull.workflows.reconcile", "cron": "* * * * *"}},
+        },
+    },
 }
+TASKS = {"default": _BACKENDS[APPS[-1]]} if APPS[-1] in _BACKENDS else {}
 Q_CLUSTER = {
     "name": "peers",
     "orm": "default",
