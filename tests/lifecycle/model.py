@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 MAX_ATTEMPTS = 3
 COMPLETES, FAILS, RETRIES, RAISES, SLOW = "returns_extras", "fails", "retries", "raises", "slow_to_the_end"
 JOBS = (COMPLETES, FAILS, RETRIES, RAISES, SLOW)
+BY_HAND = 0  # what a job that was completed by hand found out
 SUCCEEDS_AT = 2  # RETRIES does, in its second attempt
 
 
@@ -65,6 +66,12 @@ class ModelRequest:
             if attempts[-1].status == "new":
                 attempts[-1].status = "cancelled"
 
+    def try_again(self) -> None:
+        """Whatever of the current step needs an attempt gets one, with a fresh budget."""
+        for attempts in self.current().values():
+            if attempts[-1].status in {"failure", "retry", "cancelled"}:
+                attempts.append(Attempt(last=len(attempts) + MAX_ATTEMPTS))
+
     # What is compared ------------------------------------------------------------------------------------------------
     def seen(self) -> tuple[object, ...]:
         failed = any(attempts[-1].status == "failure" for attempts in self.current().values())
@@ -80,6 +87,7 @@ def canonical(statuses: list[str], *, failed: bool) -> list[str]:
 @dataclass
 class Model:
     requests: dict[str, ModelRequest] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
 
     def attempts(self, status: str) -> Iterator[tuple[ModelRequest, tuple[int, str], int, Attempt]]:
         """All latest attempts of this status: (request, (step, name), attempt, its state)."""
@@ -98,7 +106,7 @@ class Model:
 
     def run_jobs(self) -> None:
         self._end_lost_leases()
-        begun = [found for found in self.attempts("new") if found[3].due]
+        begun = [found for found in self.attempts("new") if found[3].due and found[1][1] not in self.paused]
         for _, _, _, state in begun:
             state.status = "inprogress"
         ends = [
@@ -144,10 +152,41 @@ class Model:
         if request.status != "Failed":
             return False
         request.status = "Inprogress" if request.current() else "Queuing"
-        for attempts in request.current().values():
-            if attempts[-1].status in {"failure", "retry", "cancelled"}:
-                attempts.append(Attempt(last=len(attempts) + MAX_ATTEMPTS))
+        request.try_again()
         return True
+
+    def retry_now(self, request: ModelRequest) -> int:
+        if request.status != "Inprogress":
+            return 0
+        waiting = [attempts[-1] for attempts in request.jobs.values() if attempts[-1].status == "new"]
+        hurried = [attempt for attempt in waiting if not attempt.due]
+        for attempt in hurried:
+            attempt.due = True
+        return len(hurried)
+
+    def complete_job(self, request: ModelRequest, name: str) -> bool:
+        attempts = request.current().get(name)
+        if request.status not in {"Failed", "Inprogress"} or attempts is None:
+            return False
+        if attempts[-1].status in {"inprogress", "completed"}:
+            return False
+        if attempts[-1].status == "new":
+            attempts[-1].status = "cancelled"
+        attempts.append(Attempt("completed"))
+        request.status = "Inprogress"
+        request.extras[name] = BY_HAND
+        request.try_again()
+        return True
+
+    def pause(self, name: str) -> bool:
+        is_new = name not in self.paused
+        self.paused.add(name)
+        return is_new
+
+    def resume(self, name: str) -> bool:
+        was_paused = name in self.paused
+        self.paused.discard(name)
+        return was_paused
 
 
 def _outcome(name: str, attempt: int, state: Attempt) -> str:

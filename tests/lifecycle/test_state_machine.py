@@ -19,18 +19,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs_app.dialect import dialect
-from jobs_app.models import ClaimedJob, End, Job, JobStatus
+from jobs_app.dialect import PARKED_FROM, dialect
+from jobs_app.models import ClaimedJob, End, Job, JobStatus, PausedJob
 from jobs_app.outcomes import JobContext
 from jobs_app.pass_run import PassRun, RunRecord
 from jobs_app.passes import run_jobs
+from jobs_app.pausing import pause_job, resume_job
 from jobs_app.recorder import record_ends
 from jobs_app.registry import job, unregister
 from jobs_app.stopping import Stop
 from requests_app.models import Request
 from requests_app.passes import run_inprogress_requests, run_new_requests
 from requests_app.verify import Tally, findings
-from tests.lifecycle.model import JOBS, MAX_ATTEMPTS, SLOW, SUCCEEDS_AT, Model, ModelRequest, canonical
+from tests.lifecycle.model import BY_HAND, JOBS, MAX_ATTEMPTS, SLOW, SUCCEEDS_AT, Model, ModelRequest, canonical
 
 MOST_REQUESTS = 5
 EXAMPLES, STEPS = 40, 25
@@ -51,6 +52,7 @@ class Life(RuleBasedStateMachine):
         Job.objects.all().delete()
         Request.objects.all().delete()
         PassRun.objects.all().delete()
+        PausedJob.objects.all().delete()
 
     # Requests come ---------------------------------------------------------------------------------------------------
     @precondition(lambda self: len(self.model.requests) < MOST_REQUESTS)
@@ -92,10 +94,11 @@ class Life(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def die_with_claimed_jobs(self, limit: int) -> None:
         """As a pass that is killed after its claim, before, in or after the callbacks."""
-        ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300)
+        paused = Job.objects.outlook().paused
+        ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300, paused=paused)
         for held, row in Job.objects.with_requests(claim, ids) if ids else ():
             state = self.model.requests[row.token].jobs[held.step, held.name][held.attempt - 1]
-            assert (state.status, state.due) == ("new", True)
+            assert (state.status, state.due, held.name in self.model.paused) == ("new", True, False)
             state.status = "inprogress"
             self.dead.append(held)
 
@@ -126,7 +129,7 @@ class Life(RuleBasedStateMachine):
     # Time ------------------------------------------------------------------------------------------------------------
     @rule()
     def backoffs_pass(self) -> None:
-        self._shift("due_at = created_at WHERE status = 'new'")
+        self._shift(f"due_at = created_at WHERE status = 'new' AND due_at < '{PARKED_FROM}'")
         for _, _, _, state in self.model.attempts("new"):
             state.due = True
 
@@ -152,6 +155,30 @@ class Life(RuleBasedStateMachine):
     def retry_by_hand(self, data: st.DataObject) -> None:
         request = self._any(data)
         assert Request.objects.retry_failed(request.token) == self.model.retry_failed(request)
+
+    @precondition(lambda self: self.model.requests)
+    @rule(data=st.data())
+    def retry_now(self, data: st.DataObject) -> None:
+        request = self._any(data)
+        assert Request.objects.retry_now(request.token) == self.model.retry_now(request)
+
+    @precondition(lambda self: any(request.jobs for request in self.model.requests.values()))
+    @rule(data=st.data(), name=st.sampled_from(JOBS))
+    def complete_by_hand(self, data: st.DataObject, name: str) -> None:
+        request = self._any(data)
+        done = Request.objects.complete_job(request.token, name, {name: BY_HAND})
+        assert done == self.model.complete_job(request, name)
+
+    @rule(name=st.sampled_from(JOBS))
+    def pause(self, name: str) -> None:
+        assert pause_job(name, by="x", reason="") == self.model.pause(name)
+
+    @precondition(lambda self: self.model.paused)
+    @rule(name=st.sampled_from(JOBS), is_killed=st.booleans())
+    def resume(self, name: str, is_killed: bool) -> None:
+        """A killed one leaves its parked jobs to the next pass."""
+        move = PausedJob.objects.resume if is_killed else resume_job
+        assert move(name, by="x", reason="") == self.model.resume(name)
 
     def _any(self, data: st.DataObject) -> ModelRequest:
         return self.model.requests[data.draw(st.sampled_from(sorted(self.model.requests)))]
