@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from jobs_app.models import Job
+from jobs_app.models import Job, JobStatus
 from requests_app.interventions import read_extras
 from requests_app.models import Request
 
@@ -18,7 +18,7 @@ class ReasonForm(forms.Form):
 
     reason = forms.CharField(
         max_length=_REASON_CHARACTERS,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField", "autofocus": True}),
+        widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
         help_text="Kept in the history.",
     )
 
@@ -36,15 +36,16 @@ class CompleteForm(ReasonForm):
     job = forms.CharField(widget=forms.Select)
     extras = forms.CharField(
         required=False,
-        widget=forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField", "spellcheck": "false"}),
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
         help_text='What the job would have returned, as a JSON object: {"email": "ann@example.org"}. May be empty.',
     )
     step = forms.IntegerField(widget=forms.HiddenInput)
     field_order = ("job", "extras", "reason", "step")
 
     def use_choices(self, step: int, names: list[str]) -> None:
-        self.fields["job"].widget = forms.Select(choices=[(name, name) for name in names])
+        self.fields["job"].widget = forms.Select({"autofocus": True}, choices=[(name, name) for name in names])
         self.fields["step"].initial = step
+        del self.fields["reason"].widget.attrs["autofocus"]
 
     def clean_extras(self) -> dict[str, Any] | None:
         if not (text := self.cleaned_data["extras"].strip()):
@@ -66,6 +67,6 @@ class ManyForm(ReasonForm):
 
 
 def choices_of(request: Request) -> tuple[int, list[str]]:
-    """The current step, and the names of its jobs that may be completed by hand."""
-    names = Job.objects.may_be_completed(request.pk, request.step).order_by("name").values_list("name", flat=True)
-    return request.step, list(names)
+    """The current step, and the names of its jobs that may be completed by hand; those that failed come first."""
+    jobs = Job.objects.may_be_completed(request.pk, request.step).order_by("name").only("name", "status")
+    return request.step, [job.name for job in sorted(jobs, key=lambda job: job.status != JobStatus.FAILURE)]

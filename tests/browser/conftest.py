@@ -77,6 +77,11 @@ class Browser:
                 break
         return places
 
+    def wait_for(self, selector: str) -> None:
+        """Until it is on the page."""
+        wait = WebDriverWait(self.driver, WAIT_SECONDS, ignored_exceptions=[WebDriverException])
+        wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, selector))
+
     def look(self, width: int, scheme: str) -> None:
         """As on a screen of this width (in CSS pixels), light or dark."""
         size = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": width < 500}
