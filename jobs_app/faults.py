@@ -1,16 +1,16 @@
 """Database faults, sorted in one place: what to run again, when to reconnect, and what is the row's own fault."""
 
 import contextlib
-import logging
 import random
 import time
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import TypeVar
 
+import structlog
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError, connections
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
 # Server and client error numbers: mariadb.com/kb/en/mariadb-error-codes, dev.mysql.com/doc/mysql-errors.
@@ -97,7 +97,7 @@ def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = D
                     connections[using].close()
             wait = tries.wait_after(error, fault)
             if tries.is_news(fault_line(error)):
-                log.info("database fault %s, running the transaction again", fault_line(error))
+                log.info("transaction_again", fault=fault_line(error))
         time.sleep(wait)
 
 

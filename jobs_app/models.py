@@ -56,7 +56,9 @@ ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANC
 class ClaimedJob:
     """One attempt as the process that claimed it holds it. `claim` is the claiming transaction's UUID.
 
-    `waited_microseconds`: from when it was due until it was claimed, on the database's clock.
+    `waited_microseconds`: from when it was due until it was claimed, on the database's clock; None when
+    the row does not say. `token` and `action`: its
+    request's, for the log.
     """
 
     id: int
@@ -66,7 +68,9 @@ class ClaimedJob:
     attempt: int
     last_attempt: int
     claim: str
-    waited_microseconds: int = field(default=0, compare=False)
+    waited_microseconds: int | None = field(default=0, compare=False)
+    token: str = field(default="", compare=False)
+    action: str = field(default="", compare=False)
 
 
 class RequestRow(NamedTuple):
@@ -186,10 +190,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT id, request_id, step, name, attempt, last_attempt, claimed_by, "
-                f"{sql.microseconds.format('due_at', 'started_at')} FROM jobs "
-                f"{sql.force('jobs_status_lease')} WHERE status = 'inprogress' AND lease_until < {sql.now} "
-                "ORDER BY lease_until, id LIMIT %s",
+                "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
+                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action "
+                f"FROM jobs j {sql.force('jobs_status_lease')} LEFT JOIN requests r ON r.id = j.request_id "
+                f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
                 [limit],
             )
             return [ClaimedJob(*row) for row in cursor.fetchall()]
@@ -269,10 +273,7 @@ class JobQuerySet(models.QuerySet["Job"]):
                 f"WHERE j.{by} IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
                 [*ids, claim],
             )
-            return [
-                (ClaimedJob(id_, request_id, step, name, attempt, last, claim, waited_for), RequestRow(*of_request))
-                for id_, request_id, step, name, attempt, last, waited_for, *of_request in cursor.fetchall()
-            ]
+            return [(ClaimedJob(*(*row[:6], claim, *row[6:9])), RequestRow(*row[7:])) for row in cursor.fetchall()]
 
     def standing(self, ends: Sequence[End]) -> list[End]:
         """Those of these ends that stand in the table: what a `record` did whose COMMIT was not answered."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs_app.tracing import traceparent
+
 Json = dict[str, Any]
 
 MAX_EXTRAS_BYTES = 64 * 1024
@@ -48,6 +50,11 @@ class JobContext:
     def idempotency_key(self) -> str:
         """The same for every attempt of this job: the callee recognises a repeat by it."""
         return f"{self.token}:{self.step}:{self.name}"
+
+    @property
+    def traceparent(self) -> str:
+        """Of this attempt; services that trace put their spans under it."""
+        return traceparent(self.token, self.step, self.name, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)

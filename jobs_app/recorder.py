@@ -1,6 +1,5 @@
 """Records how attempts ended: in batches, in threads and on connections of their own, beside the one that claims."""
 
-import logging
 import math
 import time
 from collections import Counter
@@ -11,7 +10,7 @@ from threading import Event, Lock, Thread
 
 from django.db import DatabaseError, transaction
 
-from jobs_app import tallies
+from jobs_app import job_events, tallies
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import End, Job, JobStatus
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
@@ -20,8 +19,6 @@ from jobs_app.pool import Ended, Pool, close_connections
 from jobs_app.registry import definition
 from jobs_app.retry_policy import end_of
 from jobs_app.tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE, Key
-
-log = logging.getLogger(__name__)
 
 BATCH = 500
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
@@ -92,6 +89,7 @@ def record_ends(
             return record_ends(ends, run, lease_expired=lease_expired, seconds=seconds)
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
         return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
+    job_events.ended(won, lease_expired=lease_expired)
     then()
     run.add(_counts(won) + Counter(moved.of_run))
     return won
@@ -118,7 +116,8 @@ def _tallies(won: Sequence[End], late: Sequence[End], *, lease_expired: bool) ->
             continue
         name = _subject(end)
         found[Key(JOBS_ENDED, name, end.status.value)] += 1
-        tallies.observe(found, JOB_WAIT, name, end.job.waited_microseconds)
+        if end.job.waited_microseconds is not None:
+            tallies.observe(found, JOB_WAIT, name, end.job.waited_microseconds)
         if end.ran_microseconds is not None:
             tallies.observe(found, JOB_RUN, name, end.ran_microseconds)
         if lease_expired:
@@ -136,7 +135,7 @@ def _unstorable(end: End, error: DatabaseError | ValueError) -> End:
     """What is recorded in place of an end that cannot be stored. Raises the error when that was refused as well."""
     if end.status == JobStatus.FAILURE:
         raise error
-    log.error("job %s: its end cannot be stored (%s)", end.job.id, fault_line(error))
+    job_events.not_storable(end, error)
     return End(end.job, JobStatus.FAILURE, f"the end of this attempt cannot be stored: {fault_line(error)}")
 
 
@@ -192,9 +191,7 @@ class Recorder:
         if len(won) < len(ends):
             kept = {end.job.id for end in won}
             self._run.note({"too_late": len(ends) - len(kept)})
-            for end in ends:
-                if end.job.id not in kept:
-                    log.warning("job %s: its lease was lost, its result (%s) changes nothing", end.job.id, end.status)
+            job_events.too_late(end for end in ends if end.job.id not in kept)
 
     def _collect(self) -> list[Ended]:
         """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""

@@ -12,7 +12,7 @@ from django.db import transaction
 from jobs_app import tallies
 from jobs_app.faults import run_transaction
 from jobs_app.outcomes import Completed, completed
-from requests_app import request_tallies
+from requests_app import request_events, request_tallies
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.why import explain
 
@@ -75,6 +75,7 @@ def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reas
                 request.refresh_from_db()  # it is the move that waited for others
                 raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
             Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)
+            request_events.intervention(verb, token, request.action, job, by)
             cancelled = [request.action] if verb == "cancel_request" else []
             tallies.add(request_tallies.intervention(verb) + request_tallies.ended(cancelled, RequestStatus.CANCELLED))
 

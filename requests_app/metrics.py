@@ -5,11 +5,11 @@ Finished rows are not: counting five million takes seconds, and they may be purg
 `tallies` (tally_metrics.py). No label holds a token, an id or a URL.
 """
 
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import structlog
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -23,7 +23,7 @@ from requests_app.pass_health import CRON_PASSES, Success, last_successes, secon
 from requests_app.probe_connection import probe_connection
 from requests_app.tally_metrics import read_sums, tally_families
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 _ANSWER_SECONDS = 5  # Prometheus gives up after 10
 _MOST_COUNTED = 50_000  # entries of an index, of each status; about 8 ms
@@ -43,7 +43,7 @@ class DatabaseCollector(Collector):
                     *tally_families(read_sums(connection)),
                 ]
         except Error as error:
-            log.warning("metrics without the database: %s", fault_line(error))
+            log.warning("metrics_without_database", fault=fault_line(error))
             families = []
         yield GaugeMetricFamily(
             "tasker_database_up", "Whether the database answered this scrape: 1 or 0.", bool(families)

@@ -30,6 +30,7 @@ class QueuedRow(NamedTuple):
     """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read."""
 
     id: int
+    token: str
     action: str
     params_are_object: bool
     steps: str | None
@@ -40,6 +41,7 @@ class StepRow(NamedTuple):
     """A locked request that is in progress. `steps`: JSON text; None when it is NULL, or too long to read."""
 
     id: int
+    token: str
     action: str
     step: int
     steps: str | None
@@ -106,7 +108,7 @@ class RequestQuerySet(models.QuerySet["Request"]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT id, action, LOWER(JSON_TYPE(params)) = 'object', "
+                "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
                 "CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps) "
                 f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
                 f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
@@ -119,7 +121,7 @@ class RequestQuerySet(models.QuerySet["Request"]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT id, action, step, CASE WHEN LENGTH(steps) <= %s THEN steps END "
+                "SELECT id, token, action, step, CASE WHEN LENGTH(steps) <= %s THEN steps END "
                 f"FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
                 f"AND status = 'Inprogress' ORDER BY id {sql.for_update}",
                 [MAX_STEPS_BYTES, *sorted(ids)],

@@ -1,11 +1,11 @@
 """The two passes over the requests: run_new_requests picks up, run_inprogress_requests moves on."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from django.db import IntegrityError, transaction
 
 from jobs_app import tallies
@@ -17,13 +17,13 @@ from jobs_app.passes import RECONNECT_SECONDS
 from jobs_app.recorder import Counts
 from jobs_app.registry import max_attempts, names
 from jobs_app.stopping import Stop
-from requests_app import progress, request_tallies
+from requests_app import progress, request_events, request_tallies
 from requests_app.models import QueuedRow, Request, RequestStatus, StepRow
 from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 BATCH = 500
 
@@ -63,6 +63,8 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
                 request_tallies.started(actions[id_] for id_ in first_steps)
                 + request_tallies.ended((actions[id_] for id_ in errors), RequestStatus.FAILED)
             )
+            request_events.started(row for row in rows if row.id in first_steps)
+            request_events.ended((row for row in rows if row.id in errors), RequestStatus.FAILED)
             run.count(counts)
             return counts
 
@@ -76,7 +78,7 @@ def _again_if_rows_exist(work: Callable[..., dict[str, int]], seconds: float) ->
     try:
         return run_transaction(work, seconds=seconds)
     except IntegrityError as error:
-        log.warning("rows of a step are there already (%s)", fault_line(error))
+        log.warning("step_is_there_already", fault=fault_line(error))
         return run_transaction(partial(work, may_exist=True), seconds=seconds)
 
 
@@ -200,6 +202,8 @@ def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | N
         requests_failed=Request.objects.fail(errors),
     )
     _insert_step(advance, claim, may_exist=may_exist)
+    request_events.ended((row for row, _ in decisions if row.id in complete), RequestStatus.COMPLETED)
+    request_events.ended((row for row, _ in decisions if row.id in errors), RequestStatus.FAILED)
     actions = {row.id: row.action for row, _ in decisions}
     return Counts(
         of_run=dict(+moved),

@@ -12,17 +12,17 @@ INTERVENTIONS = "interventions"
 
 
 def started(actions: Iterable[str]) -> Counter[Key]:
-    return Counter(Key(REQUESTS_STARTED, _subject(action)) for action in actions)
+    return Counter(Key(REQUESTS_STARTED, subject(action)) for action in actions)
 
 
 def ended(actions: Iterable[str], status: str) -> Counter[Key]:
-    return Counter(Key(REQUESTS_ENDED, _subject(action), status) for action in actions)
+    return Counter(Key(REQUESTS_ENDED, subject(action), status) for action in actions)
 
 
 def intervention(verb: str) -> Counter[Key]:
     return Counter([Key(INTERVENTIONS, verb)])
 
 
-def _subject(action: str) -> str:
+def subject(action: str) -> str:
     """A row may bring any action with steps of its own: only those with a recipe are told apart."""
     return action if recipe_of(action) else OTHER

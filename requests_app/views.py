@@ -1,8 +1,8 @@
 """The probes: /heartbeat, /ready and /metrics. What people look at is in admin.py."""
 
-import logging
 from collections.abc import Callable
 
+import structlog
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
@@ -16,7 +16,7 @@ from requests_app.metrics import DatabaseCollector
 from requests_app.probe_connection import probe_connection
 from requests_app.process_metrics import catch_up_gc_counters, register_process_metrics
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 _READY_SECONDS = 2
 _MIGRATIONS_SHOWN = 3
@@ -64,7 +64,7 @@ def ready() -> HttpResponse:
         with probe_connection(_READY_SECONDS) as connection:
             missing = _missing_migrations(connection)
     except Error as error:
-        log.warning("the database does not answer: %s", fault_line(error))
+        log.warning("not_ready", fault=fault_line(error))
         # Only its number: the text may name hosts and users.
         number = f" (error {error.args[0]})" if error.args and isinstance(error.args[0], int) else ""
         return _not_ready(f"the database does not answer{number}; the web process's log says more")

@@ -7,6 +7,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 
 from tasker_site.environment import Environment
+from tasker_site.logs import configure_logs
 from tasker_site.mysql.addresses import is_list, read_addresses
 from tasker_site.sqlite import Connection
 
@@ -50,7 +51,8 @@ WRK_JOB_LEASE_SECONDS = env.seconds("WRK_JOB_LEASE_SECONDS", 300, at_least=0.5)
 WRK_STOP_GRACE_SECONDS = env.seconds("WRK_STOP_GRACE_SECONDS", 30)
 WRK_DATABASE_AWAY_SECONDS = env.seconds("WRK_DATABASE_AWAY_SECONDS", 60)
 WRK_HTTP_TIMEOUT_SECONDS = env.seconds("WRK_HTTP_TIMEOUT_SECONDS", 10, at_least=0.1)
-WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+WRK_LOG_FORMAT = env.choice("WRK_LOG_FORMAT", "JSON" if DEPLOYED else "TEXT", ("JSON", "TEXT"))
+WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO" if DEPLOYED else "WARNING", ("DEBUG", "INFO", "WARNING", "ERROR"))
 
 # The outside services. Locally they default to the three that `make demo` starts. ------------------------------------
 URL_SERVICE1 = env.url("URL_SERVICE1", "" if DEPLOYED else "http://127.0.0.1:8101", required=DEPLOYED)
@@ -185,10 +187,4 @@ CONTENT_SECURITY_POLICY = {
 # Believe X-Forwarded-Proto only where a proxy is known to set it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": WRK_LOG_LEVEL},
-}
+LOGGING = configure_logs(WRK_LOG_LEVEL, as_json=WRK_LOG_FORMAT == "JSON")

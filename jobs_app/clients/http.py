@@ -61,6 +61,7 @@ def _request(context: JobContext, method: str, url: str, body: Json | None) -> r
         "User-Agent": f"tasker-worker/{__version__}",
         "Idempotency-Key": _header_safe(context.idempotency_key),
         "Tasker-Attempt": str(context.attempt),
+        "traceparent": context.traceparent,
     }
     if body is None:
         return requests.Request(method, url, headers).prepare()

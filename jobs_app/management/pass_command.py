@@ -5,6 +5,7 @@ import contextlib
 import time
 from typing import Any, ClassVar
 
+import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
@@ -14,6 +15,8 @@ from jobs_app.faults import DatabaseAway, fault_line, run_transaction
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS, CallbacksHang
 from jobs_app.stopping import Stop, ignore_signals
+
+log = structlog.stdlib.get_logger(__name__)
 
 TABLES_MISSING = {1146, 1054}  # no such table, unknown column
 
@@ -58,7 +61,7 @@ class PassCommand(BaseCommand):
             raise CommandError(f"{self.pass_name}: {fault}") from fault
         except DatabaseError as error:
             raise CommandError(f"{self.pass_name}: {_remedy(error)}") from error
-        self.stdout.write(self._line(run, time.monotonic() - began))
+        self._tell(run, time.monotonic() - began)
 
     def _run_recorded(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
         try:
@@ -68,10 +71,12 @@ class PassCommand(BaseCommand):
             raise
         run_transaction(run.end, seconds=RECONNECT_SECONDS)
 
-    def _line(self, run: RunRecord, seconds: float) -> str:
+    def _tell(self, run: RunRecord, seconds: float) -> None:
         totals = dict.fromkeys(self.always_printed, 0) | {k: n for k, n in run.totals().items() if n}
         counts = " ".join(f"{name}={count}" for name, count in totals.items())
-        return f"{self.pass_name} {counts} seconds={seconds:.1f}"
+        self.stdout.write(f"{self.pass_name} {counts} seconds={seconds:.1f}")
+        if settings.WRK_LOG_FORMAT == "JSON":  # whoever reads the log as text has just read it
+            log.info(self.pass_name, **totals, seconds=round(seconds, 3))
 
 
 def _try_to_save(run: RunRecord, error: str) -> None:

@@ -5,18 +5,18 @@ take the first that answers, and a replica answers too. A router in front does t
 to run. docs/clusters.md says what the cluster has to be like.
 """
 
-import logging
 from contextlib import suppress
 from typing import Any
 
 import MySQLdb
+import structlog
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.mysql import base
 
 from tasker_site.mysql.addresses import Address, read_addresses
 from tasker_site.mysql.writer import NO_WRITER, refuse_unless_writer
 
-log = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger(__name__)
 
 _CONNECT_SECONDS = 2  # for each address; one that is down must not use up the budget of those after it
 _NO_GRANT = 1142  # a fault of the set-up: no other address will do better
@@ -59,7 +59,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 continue
             self._address = _last_good[hosts] = address
             if before not in {None, address}:
-                log.warning("the database's writer is %s, no longer %s", address, before)
+                log.warning("database_writer_changed", writer=str(address), before=str(before))
             return connection
         raise _no_writer(refusals)
 

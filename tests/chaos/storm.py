@@ -194,7 +194,7 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         "calls": len(calls),
         "repeated": judge.repeated(calls),
         # Of processes that lived: nobody may take a job from them while they renew its lease.
-        "refused": sum(child.said.count("its lease was lost, its result") for child in processes.children),
+        "refused": sum(child.said.count("job_result_too_late") for child in processes.children),
         "rage_seconds": round(raged - began, 1),
         "left_to_drain": left,
         "drain_seconds": round(drained - raged, 1),

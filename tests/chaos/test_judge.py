@@ -62,7 +62,7 @@ def test_an_acknowledged_request_that_is_gone_or_not_completed_is_wrong():
 
 
 def test_a_command_may_end_with_one_clear_line_and_1(tmp_path: Path):
-    logged = "2026-01-01 00:00:00,000 WARNING jobs_app.recorder job 1: its lease was lost\n"
+    logged = "2026-01-01T00:00:00.000000Z [warning] job_result_too_late job=a\n"
 
     assert child(tmp_path, f"{logged}CommandError: run_jobs: the database cannot be used\n", 1).faults() == []
     assert child(tmp_path, "run_jobs claimed=0\n", 0).faults() == []

@@ -46,7 +46,7 @@ WORKERS = (("run_worker",), ("run_worker",))
 PASSES = (("run_new_requests",), ("run_jobs",), ("run_inprogress_requests",))
 PATIENCE_SECONDS = 120.0
 _TURN_SECONDS, _CRON_SECONDS = 0.05, 1.0
-_FAULT = re.compile(r"database fault .*\(error (\d+)\), running|\(error (\d+)\)$", re.MULTILINE)
+_FAULT = re.compile(r"transaction_again .*\(error (\d+)\)|\(error (\d+)\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,12 @@ import pytest
 from django.conf import settings
 
 EXAMPLE = settings.BASE_DIR / ".env.example"
-NO_LITERAL = {"ENV": "local", "WRK_SQLITE_FILE": "var/tasker.sqlite3"}
+NO_LITERAL = {
+    "ENV": "local",
+    "WRK_SQLITE_FILE": "var/tasker.sqlite3",
+    "WRK_LOG_FORMAT": "TEXT",  # locally
+    "WRK_LOG_LEVEL": "WARNING",
+}
 
 
 class Read(NamedTuple):

@@ -50,7 +50,7 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 def assert_one_line(ended: subprocess.CompletedProcess[str], command: str) -> None:
     """Exit 1, and besides the log (which begins with a date) and a greeting one line, no traceback."""
     assert ended.returncode == 1
-    lines = [line for line in ended.stderr.splitlines() if " INFO " not in line and "end it with SIGTERM" not in line]
+    lines = [line for line in ended.stderr.splitlines() if "Z [info" not in line and "end it with SIGTERM" not in line]
     assert len(lines) == 1, ended.stderr
     assert lines[0].startswith(f"CommandError: {command}: the database cannot be used: ")
     assert ended.stdout == ""

@@ -486,7 +486,13 @@ def test_a_worker_that_lost_its_lease_changes_nothing_and_says_so(
     assert changed(before).keys() == {("jobs", job.id)}
     job.refresh_from_db()
     assert (job.status, job.claimed_by, job.extras) == ("inprogress", "another worker", None)
-    assert f"job {job.id}: its lease was lost" in caplog.text
+    (told,) = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    assert (told["event"], told["token"], told["job"], told["attempt"]) == (
+        "job_result_too_late",
+        request.token,
+        "loses_it",
+        1,
+    )
 
 
 def test_a_lease_is_renewed_while_its_callback_runs(register: Register, settings: Any) -> None:

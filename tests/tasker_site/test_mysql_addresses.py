@@ -152,7 +152,10 @@ def test_when_the_writer_dies_the_next_connection_goes_to_its_successor(pair, ca
     assert sort_fault(lost.value) is Fault.LOST
     connection.close()
     assert pair.server_of(connection) is pair.second
-    assert f"the database's writer is {pair.second.socket_path}, no longer {pair.first.socket_path}" in caplog.text
+    said = [record.msg for record in caplog.records]
+    assert [(event["writer"], event["before"]) for event in said if event["event"] == "database_writer_changed"] == [
+        (pair.second.socket_path, pair.first.socket_path)
+    ]
 
 
 @pytest.mark.integration

@@ -169,6 +169,7 @@ MALFORMED = {
     "WRK_STOP_GRACE_SECONDS": ("-0.1",),
     "WRK_DATABASE_AWAY_SECONDS": ("soon",),
     "WRK_LOG_LEVEL": ("LOUD",),
+    "WRK_LOG_FORMAT": ("xml",),
     "URL_SERVICE1": ("service1", "ftp://service1", "http://", "http://a?b=c", "http://a#b", "http://[::1"),
 }
 

@@ -9,6 +9,8 @@ from django.db import DatabaseError
 
 from jobs_app.faults import fault_line
 from jobs_app.models import Job
+from jobs_app.terminal import harmless
+from jobs_app.tracing import traceparent
 from requests_app.models import Intervention, Request
 from requests_app.progress import first_line
 from requests_app.why import explain
@@ -32,12 +34,7 @@ class Command(BaseCommand):
         except DatabaseError as error:
             raise CommandError(f"the database cannot be read: {fault_line(error)}") from error
         text = _as_json(request, jobs, why) if options["json"] else _as_text(request, jobs, why)
-        self.stdout.write(_harmless(text))
-
-
-def _harmless(text: str) -> str:
-    """Callers choose tokens and actions: what they hold must not steer the operator's terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+        self.stdout.write(harmless(text))
 
 
 def _as_text(request: Request, jobs: list[Job], why: str) -> str:
@@ -80,7 +77,12 @@ def _as_json(request: Request, jobs: list[Job], why: str) -> str:
         {
             **_columns(request),
             "why": why,
-            "jobs": [_columns(job, leave_out={"request"}) | {"due_at": _moment(job.own_due_at)} for job in jobs],
+            "jobs": [
+                _columns(job, leave_out={"request"})
+                | {"due_at": _moment(job.own_due_at)}
+                | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
+                for job in jobs
+            ],
             "interventions": [_columns(row, leave_out={"request"}) for row in request.interventions.order_by("id")],
         },
         ensure_ascii=False,

@@ -16,6 +16,7 @@ import pytest
 from jobs_app import __version__
 from jobs_app.clients import http as http_client
 from jobs_app.outcomes import Failure, Retry
+from jobs_app.tracing import traceparent
 from tests.jobs_app.clients.conftest import SECONDS, new_context
 from tests.jobs_app.clients.server import answering, http, sending, serving
 
@@ -195,6 +196,7 @@ def test_every_call_says_who_calls_and_for_which_attempt(call):
         call(server.url, "DELETE", context=new_context(token="order-17%", step=1, name="job", attempt=3))
         assert server.header("Idempotency-Key") == "order-17%:1:job"
         assert server.header("Tasker-Attempt") == "3"
+        assert server.header("traceparent") == traceparent("order-17%", 1, "job", 3)
         assert server.header("User-Agent") == f"tasker-worker/{__version__}"
         assert server.requests[0].startswith(b"DELETE /user/7 HTTP/1.1\r\n")
 

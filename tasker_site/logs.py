@@ -1,0 +1,58 @@
+"""How the log looks: one JSON line for each event, or text for a terminal. What is said stands where it happens.
+
+Events are named like commands and metrics, and say of requests and jobs their token, action, step, job and attempt;
+never params, extras, errors, headers or query strings.
+"""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from jobs_app.terminal import harmless
+
+_SHARED = (
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
+    """For LOGGING: everything goes to standard error, also what Django and the libraries say."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "event": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _SHARED,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *((_as_text, structlog.processors.JSONRenderer()) if as_json else ()),
+                    *(() if as_json else (_printable, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0))),
+                ],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
+        "root": {"handlers": ["stderr"], "level": level},
+    }
+
+
+def _as_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception becomes part of the line."""
+    formatted: MutableMapping[str, Any] = structlog.processors.format_exc_info(None, "", event)
+    return formatted
+
+
+def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}
