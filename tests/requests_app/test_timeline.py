@@ -175,6 +175,11 @@ def test_the_text_alternative_says_every_step_and_job() -> None:
     assert "1 second: not begun" in text
 
 
+def test_a_moment_outside_the_axis_is_drawn_at_its_nearer_end() -> None:
+    axis = Axis(BEGIN, timedelta(seconds=100), 200, 800)
+    assert [axis.x(at(seconds)) for seconds in (-50, 0, 50, 100, 1e9)] == [200, 200, 600, 1000, 1000]
+
+
 @pytest.mark.parametrize(
     ("seconds", "labels"),
     [

@@ -167,7 +167,10 @@ def test_probes_and_error_pages_say_nothing_of_a_person(
     for path in ("/metrics", "/ready", "/heartbeat", "/nowhere", "/admin/nowhere", "/favicon.ico", "/static/nowhere"):
         response = browser.get(path, {"email": EMAIL}, headers={"cookie": f"user={EMAIL}"})
         nothing_leaks(b"".join(response).decode())
-    nothing_leaks(caplog.text)
+    browser.login(username="operator", password=f"{PLANTED}-password")
+    overview = browser.get("/admin/").content.decode()
+    assert "refused: {" in overview, "the errors that quote somebody are not there"
+    nothing_leaks(overview, caplog.text)
 
 
 def test_a_page_that_breaks_shows_no_more_than_that(
