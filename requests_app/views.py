@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from jobs_app.faults import fault_line
+from requests_app.dead_man import look_at_passes
 from requests_app.metrics import DatabaseCollector
 from requests_app.probe_connection import probe_connection
 from requests_app.process_metrics import catch_up_gc_counters, register_process_metrics
@@ -45,24 +46,30 @@ class ProbeMiddleware:
             return self._get_response(request)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        response = probe()
+        response = probe(request)
         response["Cache-Control"] = "no-store"
         return response
 
-    def _metrics(self) -> HttpResponse:
+    def _metrics(self, _: HttpRequest) -> HttpResponse:
         return HttpResponse(generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def heartbeat() -> HttpResponse:
+def heartbeat(_: HttpRequest) -> HttpResponse:
     """200 while the process serves; asks nobody else."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-def ready() -> HttpResponse:
-    """200 when requests and jobs can be worked on, else 503 and what is missing, for whoever may not see the logs."""
+def ready(request: HttpRequest) -> HttpResponse:
+    """200 when requests and jobs can be worked on, else 503 and what is missing, for whoever may not see the logs.
+
+    With `?passes=1` also 503 when a pass is late. For alarms: a web process is no worse for it, so not for balancers.
+    """
+    passes = None
     try:
         with probe_connection(_READY_SECONDS) as connection:
             missing = _missing_migrations(connection)
+            if request.GET.get("passes") == "1" and not missing:
+                passes = look_at_passes(connection)
     except Error as error:
         log.warning("not_ready", fault=fault_line(error))
         # Only its number: the text may name hosts and users.
@@ -70,7 +77,9 @@ def ready() -> HttpResponse:
         return _not_ready(f"the database does not answer{number}; the web process's log says more")
     if missing:
         return _not_ready(f"migrations are not applied: {missing}; run `python manage.py migrate`")
-    return JsonResponse({"ready": True})
+    if passes and not passes.healthy:
+        return _not_ready(passes.sentence)
+    return JsonResponse({"ready": True} | ({"passes": passes.sentence} if passes else {}))
 
 
 def _missing_migrations(connection: BaseDatabaseWrapper) -> str:
