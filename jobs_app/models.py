@@ -32,6 +32,7 @@ from jobs_app.paused import PausedJob as PausedJob
 from jobs_app.registry import max_attempts
 from jobs_app.tallies import Tally as Tally
 
+SCRUBBED = "scrubbed"  # in place of an error or a reason that retention has removed
 _ROWS_PER_INSERT = 2000
 _ROWS_PER_PARKING = 500  # in one transaction
 _MOST_PARKED = 5000  # at one look; so many of the oldest due rows are looked through
@@ -411,6 +412,23 @@ class JobQuerySet(models.QuerySet["Job"]):
             completed_at=UtcNow(),
         )
         return True
+
+    def purge(self, request_ids: Collection[int]) -> int:
+        """Deletes the jobs of requests that are over, whose locks the caller holds; never one that is open."""
+        return self._of_closed("DELETE FROM jobs", [], request_ids)
+
+    def scrub(self, request_ids: Collection[int]) -> int:
+        """Empties what may be personal in the jobs of requests that are over; under their locks. A cause stays one."""
+        emptied = "extras = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END"
+        return self._of_closed(f"UPDATE jobs SET {emptied}", [SCRUBBED], request_ids)
+
+    def _of_closed(self, what: str, values: list[str], request_ids: Collection[int]) -> int:
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"{what} WHERE request_id IN ({marks(request_ids)}) AND status NOT IN ('new', 'inprogress')",
+                [*values, *request_ids],
+            )
+            return int(cursor.rowcount)
 
     # The parts of `record`, each under its locks ---------------------------------------------------------------------
     def _lock_requests(self, ids: Collection[int]) -> dict[int, tuple[str, int, str]]:

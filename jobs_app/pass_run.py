@@ -3,13 +3,37 @@
 import os
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import timedelta
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.db import connections, models
 
 from jobs_app.dialect import ByteCharField, EmptyObject, UtcNow, dialect
+
+
+class PassRunQuerySet(models.QuerySet["PassRun"]):
+    def pass_names(self) -> list[str]:
+        return list(self.order_by("name").values_list("name", flat=True).distinct())
+
+    def old(self, name: str, seconds: float, limit: int) -> list[int]:
+        """Runs that gave their last sign of life so long ago; not the pass's newest, and not its newest success."""
+        return list(self._old(name, seconds).order_by("ended_at").values_list("id", flat=True)[:limit])
+
+    def old_count(self, name: str, seconds: float) -> int:
+        return self._old(name, seconds).count()
+
+    def purge(self, ids: Collection[int]) -> int:
+        """What has ended or was killed says nothing any more, so that no guard is needed."""
+        return self.filter(id__in=ids).delete()[0]
+
+    def _old(self, name: str, seconds: float) -> Self:
+        runs = self.filter(name=name)
+        newest = runs.order_by("-id").values_list("id", flat=True)[:1]
+        success = runs.filter(error="", ended_at__isnull=False).order_by("-ended_at").values_list("id", flat=True)[:1]
+        cutoff = UtcNow() - timedelta(seconds=seconds)
+        return runs.filter(seen_at__lt=cutoff).exclude(id__in=[*newest, *success])
 
 
 class PassRun(models.Model):
@@ -23,6 +47,8 @@ class PassRun(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     counts = models.JSONField(db_default=EmptyObject())
     error = models.TextField(blank=True, db_default="")
+
+    objects: ClassVar[PassRunQuerySet] = PassRunQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         db_table = "passes"

@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, case_values, dialect, marks
 from jobs_app.models import Job
+from requests_app.old_requests import OldRequestQuerySet
 from requests_app.steps import MAX_STEPS_BYTES
 
 
@@ -57,7 +58,7 @@ class AttemptRow(NamedTuple):
     error: str
 
 
-class RequestQuerySet(models.QuerySet["Request"]):
+class RequestQuerySet(OldRequestQuerySet["Request"]):
     # Filters ---------------------------------------------------------------------------------------------------------
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""
@@ -207,7 +208,8 @@ class RequestQuerySet(models.QuerySet["Request"]):
         return True
 
     def _lock(self, token: str, statuses: Collection[RequestStatus]) -> "Request | None":
-        return self.select_for_update().filter(token=token, status__in=statuses).first()
+        """Not one that was scrubbed: its jobs would run without what the caller gave."""
+        return self.select_for_update().filter(token=token, status__in=statuses, scrubbed_at=None).first()
 
     def _reopen(self, request: "Request") -> None:
         begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
@@ -251,6 +253,7 @@ class Request(models.Model):
     created_at = models.DateTimeField(db_default=UtcNow())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+    scrubbed_at = models.DateTimeField(null=True, blank=True)  # when purge_requests emptied params, extras and errors
 
     objects: ClassVar[RequestQuerySet] = RequestQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -271,7 +274,7 @@ class Request(models.Model):
             ),
             SqliteTypes(
                 name="requests_types",
-                moments=("due_at", "created_at", "started_at", "completed_at"),
+                moments=("due_at", "created_at", "started_at", "completed_at", "scrubbed_at"),
                 integers=("step",),
             ),
         ]

@@ -26,6 +26,11 @@ def settled_pages() -> None:
     Request.objects.settled(500, ("2026-01-01 00:00:00", 1))
 
 
+def old_pages() -> None:
+    Request.objects.old("Completed", 60, 200)
+    Request.objects.old("Cancelled", 60, 200, ("2026-01-01 00:00:00", 1), unscrubbed=True)
+
+
 def claim_due_by() -> None:
     Job.objects.claim("by a moment", 500, 30, Job.objects.outlook().now)
 
@@ -51,6 +56,7 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "lease_expired": (lambda: Job.objects.lease_expired(500), {"jobs_status_lease"}),
     "has_due": (Request.objects.has_due, {"requests_status_due"}),
     "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
+    "old": (old_pages, {"requests_status_due"}),
     "settled": (settled_pages, {"requests_status_due", "jobs_attempt"}),
 }
 

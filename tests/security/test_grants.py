@@ -83,6 +83,29 @@ def test_the_operators_commands_need_no_more(run: Run) -> None:
         assert (ended.returncode, ended.stderr) == (0, ""), arguments
 
 
+def test_the_keeper_needs_no_more_and_only_it_may_purge(server: dict[str, str], run: Run, services: Services) -> None:
+    run("submit_request", "delete_user", "--params", '{"id": 9}', "--token", "old")
+    run("cancel_request", "old", "--reason", "a test")
+    _age(server, "old")
+    refused = run("purge_requests", "--older-than", "1d")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "denied" in refused.stderr
+    assert run("healthcheck").returncode == 0
+    keeper = server | services.environment() | {"DB_USER": "tasker_keeper"}
+    for arguments, said in [(("--scrub-after", "1d"), "scrubbed=1"), (("--older-than", "1d"), "requests=1")]:
+        ended = run_manage(keeper, "purge_requests", *arguments)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert said in ended.stdout
+    assert run("show_request", "old").returncode == 1
+
+
+def _age(server: dict[str, str], token: str) -> None:
+    session = _session(server, "tasker_owner")
+    for column in ("created_at", "due_at", "completed_at"):
+        session.cursor().execute(f"UPDATE requests SET {column} = {column} - INTERVAL 2 DAY WHERE token = %s", [token])
+    session.close()
+
+
 @pytest.fixture
 def web(server: dict[str, str], services: Services) -> Iterator[str]:
     """The web process as the runtime user; answers its address."""

@@ -1,0 +1,75 @@
+"""`manage.py purge_requests --older-than 90d --scrub-after 30d`: deletes what is over for long, empties the rest."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from jobs_app.faults import DatabaseAway, fault_line
+from jobs_app.management.pass_command import positive
+from requests_app.management.durations import duration
+from requests_app.models import RequestStatus
+from requests_app.retention import CLOSED, Retention
+
+_PROGRESS_SECONDS = 2.0
+_PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")
+
+
+class Command(BaseCommand):
+    help = (
+        "Deletes Completed and Cancelled requests, and runs of passes, that ended long ago; removes personal data "
+        "earlier. Safe beside everything else. Spans: 90d, 12h, 30m."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--older-than", type=duration, metavar="SPAN", help="delete what ended so long ago")
+        parser.add_argument(
+            "--scrub-after",
+            type=duration,
+            metavar="SPAN",
+            help="empty params, extras, errors and reasons of requests that ended so long ago; their history stays",
+        )
+        parser.add_argument("--failed", action="store_true", help="Failed requests too: nobody will take them up again")
+        parser.add_argument("--limit", type=positive, metavar="N", help="at most N requests deleted, and N emptied")
+        parser.add_argument("--dry-run", action="store_true", help="change nothing, only count")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        older_than, scrub_after = _spans(options)
+        self._began = self._said_at = time.monotonic()
+        statuses = (*CLOSED, RequestStatus.FAILED) if options["failed"] else CLOSED
+        self._retention = Retention(statuses, options["limit"], options["dry_run"], self._say_progress)
+        try:
+            self._run(older_than, scrub_after)
+        except DatabaseAway as away:
+            raise CommandError(f"purge_requests: {away}; until then {self._counts()}") from away
+        except DatabaseError as error:
+            raise CommandError(f"purge_requests: the database refused a statement: {fault_line(error)}") from error
+        dry = " dry run, nothing is changed:" if options["dry_run"] else ""
+        self.stdout.write(f"purge_requests{dry} {self._counts()} seconds={time.monotonic() - self._began:.1f}")
+
+    def _run(self, older_than: timedelta | None, scrub_after: timedelta | None) -> None:
+        if older_than:
+            self._retention.purge(older_than.total_seconds())
+            self._retention.purge_passes(older_than.total_seconds())
+        if scrub_after:
+            self._retention.scrub(scrub_after.total_seconds(), older_than.total_seconds() if older_than else None)
+
+    def _say_progress(self) -> None:
+        if time.monotonic() - self._said_at >= _PROGRESS_SECONDS:
+            self._said_at = time.monotonic()
+            self.stderr.write(f"purge_requests: so far {self._counts()}")
+
+    def _counts(self) -> str:
+        return " ".join(f"{name}={self._retention.counts[name]}" for name in _PRINTED)
+
+
+def _spans(options: dict[str, Any]) -> tuple[timedelta | None, timedelta | None]:
+    older_than, scrub_after = options["older_than"], options["scrub_after"]
+    if older_than is None and scrub_after is None:
+        raise CommandError("purge_requests: say --older-than SPAN, --scrub-after SPAN, or both", returncode=2)
+    if older_than and scrub_after and scrub_after >= older_than:
+        raise CommandError("purge_requests: --scrub-after must be shorter than --older-than", returncode=2)
+    return older_than, scrub_after
