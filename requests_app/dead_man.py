@@ -5,14 +5,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
-from cronsim import CronSim
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.dialect import dialect
-from requests_app.pass_health import CRON_PASSES, WORKER, aware, last_successes
+from requests_app.cron import moments_after
+from requests_app.pass_health import WORKER, Success, aware, last_successes
+from requests_app.pass_states import CRON_SETTINGS
 
 PERIODS = 3
 
@@ -41,37 +41,31 @@ def look_at_passes(connection: BaseDatabaseWrapper, started_seconds_ago: float |
     """`started_seconds_ago`: of the machine or container that runs the passes; it owes nothing for the time before."""
     if not settings.WRK_ENABLED:
         return Verdict(True, "WRK_ENABLED is false: no pass is meant to run")
-    late = late_passes(connection, started_seconds_ago)
+    late = late_passes(connection, last_successes(connection), started_seconds_ago)
     if not late:
         return Verdict(True, f"each pass has succeeded within {PERIODS} of its periods, or is not due yet")
     named = "; ".join(map(str, late))
     return Verdict(False, f"{named}: see whether cron (or run_worker) runs, and what the passes print")
 
 
-def late_passes(connection: BaseDatabaseWrapper, started_seconds_ago: float | None = None) -> list[Late]:
+def late_passes(
+    connection: BaseDatabaseWrapper, successes: dict[str, Success], started_seconds_ago: float | None = None
+) -> list[Late]:
     """By the database's clock. run_worker counts for all three passes. None is late before it has had its periods."""
     now, installed = _now_and_installed(connection)
     not_before = installed if started_seconds_ago is None else now - timedelta(seconds=started_seconds_ago)
-    successes = last_successes(connection)
     late = []
     for name, line in cron_lines().items():
         seen = [successes[one].at for one in (name, WORKER) if one in successes]
         since = max(seen, default=installed)
-        due = nth_due(line, max(since, not_before), PERIODS)
-        if due is not None and due <= now:
+        due = moments_after(line, max(since, not_before), PERIODS)
+        if len(due) == PERIODS and due[-1] <= now:
             late.append(Late(name, line, since, bool(seen)))
     return late
 
 
 def cron_lines() -> dict[str, str]:
-    lines = (settings.WRK_REQUEST_NEW_CRON, settings.WRK_JOB_CRON, settings.WRK_REQUEST_INPROGRESS_CRON)
-    return dict(zip(CRON_PASSES, lines, strict=True))
-
-
-def nth_due(line: str, after: datetime, number: int) -> datetime | None:
-    """When a cron line is due for the `number`th time after a moment; None: never."""
-    found: datetime | None = next(islice(CronSim(line, after), number - 1, None), None)
-    return found
+    return {name: str(getattr(settings, setting)) for name, setting in CRON_SETTINGS.items()}
 
 
 def _now_and_installed(connection: BaseDatabaseWrapper) -> tuple[datetime, datetime]:

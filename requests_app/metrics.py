@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
+from django.conf import settings
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,6 +19,7 @@ from prometheus_client.registry import Collector
 from jobs_app.dialect import dialect
 from jobs_app.faults import fault_line
 from jobs_app.models import OPEN
+from requests_app.dead_man import Late, late_passes
 from requests_app.models import UNFINISHED
 from requests_app.pass_health import CRON_PASSES, Success, last_successes, seconds_since
 from requests_app.probe_connection import probe_connection
@@ -36,10 +38,12 @@ class DatabaseCollector(Collector):
         began = time.perf_counter()
         try:
             with probe_connection(_ANSWER_SECONDS) as connection:
+                successes = last_successes(connection)
                 families = [
                     *_open_families(look_at_open_rows(connection)),
                     _paused_family(connection),
-                    *_pass_families(last_successes(connection)),
+                    *_pass_families(successes),
+                    _late_family(late_passes(connection, successes)),
                     *tally_families(read_sums(connection)),
                 ]
         except Error as error:
@@ -123,7 +127,7 @@ def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM paused_jobs WHERE resumed_at IS NULL ORDER BY name", [])
         names = [row[0] for row in cursor.fetchall()]
-    return _gauge("tasker_job_paused", "1 for each paused job name.", "job", dict.fromkeys(names, 1))
+    return _gauge("tasker_job_paused", "1 for each paused job name.", "job_name", dict.fromkeys(names, 1))
 
 
 # The passes ----------------------------------------------------------------------------------------------------------
@@ -139,6 +143,16 @@ def _pass_families(successes: dict[str, Success]) -> Iterator[Metric]:
         "How long the last run that ended without an error took.",
         "pass",
         {name: successes[name].seconds for name in CRON_PASSES if name in successes},
+    )
+
+
+def _late_family(late: list[Late]) -> Metric:
+    names = {one.name for one in late} if settings.WRK_ENABLED else set()
+    return _gauge(
+        "tasker_pass_late",
+        "1 when the pass has not succeeded for three periods of its cron line as this process knows it, else 0.",
+        "pass",
+        {name: int(name in names) for name in CRON_PASSES},
     )
 
 

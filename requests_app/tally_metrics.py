@@ -1,6 +1,7 @@
 """The counters and histograms of /metrics: the sums of the table `tallies`, which only grow, whatever is purged.
 
-Labels are names of this or an earlier release (jobs, actions, verbs), ends, and buckets; there is a bounded number.
+Labels are names of this or an earlier release (jobs, actions, verbs), ends, and buckets; there is a bounded number. A
+job's is `job_name`: Prometheus has a `job` of its own, which says what was scraped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,19 +60,19 @@ def tally_families(sums: Sums) -> Iterator[Metric]:
     yield _counter(
         "tasker_jobs_ended_total",
         "Job attempts that ended, by job and outcome.",
-        ["job", "outcome"],
+        ["job_name", "outcome"],
         _zeros(JOBS_ENDED, jobs, _OUTCOMES) | _of(sums, JOBS_ENDED),
     )
     yield _counter(
         "tasker_job_leases_lost_total",
         "Job attempts ended because their worker fell silent, by job.",
-        ["job"],
+        ["job_name"],
         _zeros(LEASES_LOST, jobs) | _of(sums, LEASES_LOST),
     )
     yield _counter(
         "tasker_job_results_too_late_total",
         "Results of callbacks that changed nothing, since the attempt had been ended meanwhile, by job.",
-        ["job"],
+        ["job_name"],
         _zeros(TOO_LATE, jobs) | _of(sums, TOO_LATE),
     )
     yield _counter(
@@ -106,7 +107,7 @@ def _histogram(name: str, documentation: str, sums: Mapping[Key, int]) -> Metric
     by_job: dict[str, dict[str, int]] = {}
     for key, amount in sums.items():
         by_job.setdefault(key.subject, {})[key.label] = amount
-    family = HistogramMetricFamily(name, documentation, labels=["job"])
+    family = HistogramMetricFamily(name, documentation, labels=["job_name"])
     for job, amounts in by_job.items():
         buckets, below = [], 0
         for bound in (*BOUNDS, OVER):

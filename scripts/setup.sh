@@ -2,7 +2,7 @@
 # Makes .venv and installs what is missing on this machine. Run again, it does only what is left, mostly nothing.
 #   scripts/setup.sh runtime   what the project runs on
 #   scripts/setup.sh lint      ... and the tools that check it
-#   scripts/setup.sh test      ... and a MariaDB server and a browser for its tests
+#   scripts/setup.sh test      ... and a MariaDB server, a browser and Prometheus for its tests
 # System packages are installed by apt where we are root or may use sudo without a password; else the exact command is
 # printed and we stop. PYTHON=python3.12 selects the interpreter; without it, the first that is new enough.
 set -euo pipefail
@@ -92,6 +92,19 @@ missing_test_packages() {
   command -v openssl >/dev/null || echo openssl
 }
 
+# Unpacked, not installed: Debian would start it as a service, and the tests want the two programs only. Without them the
+# tests that use them say so.
+unpack_prometheus() {
+  local folder apt="env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
+  folder=$(mktemp -d)
+  # shellcheck disable=SC2064,SC2086 # the folder of now; $apt is words
+  trap "rm -rf '$folder'" RETURN
+  # shellcheck disable=SC2086
+  (cd "$folder" && { $apt download prometheus || { $apt update && $apt download prometheus; }; }) &&
+    dpkg -x "$folder"/prometheus_*.deb "$folder/unpacked" &&
+    install -m 755 "$folder"/unpacked/usr/bin/{prometheus,promtool} .venv/bin/
+}
+
 # Python --------------------------------------------------------------------------------------------------------------
 
 find_python() {
@@ -153,4 +166,8 @@ fi
 if [ "$level" = test ]; then
   # shellcheck disable=SC2046
   need_packages "The tests use a MariaDB server, a browser and openssl" $(missing_test_packages)
+  if ! PATH=$PATH:.venv/bin command -v prometheus promtool >/dev/null; then
+    echo "Unpacking Prometheus"
+    unpack_prometheus >"$log" 2>&1 </dev/null || echo "It cannot be had here: the tests that need it are left out."
+  fi
 fi

@@ -91,7 +91,7 @@ class Manage:
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
+        self.environment = environment
         self._started: list[subprocess.Popen[str]] = []
 
     def __call__(
@@ -110,7 +110,7 @@ class Manage:
         process = subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             cwd=settings.BASE_DIR,
-            env=self._environment | environment,
+            env=self.environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -193,7 +193,7 @@ def test_a_pause_is_said_of_the_requests_that_wait_for_it_and_counted(django_use
     assert sentence.startswith("noop is paused since 20")
     assert sentence.endswith(" UTC by ada: service 2 is being moved.")
     (family,) = [family for family in DatabaseCollector().collect() if family.name == "tasker_job_paused"]
-    assert [(sample.labels, sample.value) for sample in family.samples] == [({"job": "noop"}, 1)]
+    assert [(sample.labels, sample.value) for sample in family.samples] == [({"job_name": "noop"}, 1)]
     PausedJob.objects.resume("noop", **BY)
     assert "noop is due and waits" in explain(Request.objects.get(pk=job.request_id))
 

@@ -1,6 +1,6 @@
 """Silence is noticed: a pass that has not succeeded for three of its periods is named, and none that is well is."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -8,7 +8,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from jobs_app.dialect import database_now
 from jobs_app.pass_run import PassRun
-from requests_app.dead_man import cron_lines, late_passes, look_at_passes, nth_due
+from requests_app.dead_man import cron_lines, late_passes, look_at_passes
+from requests_app.pass_health import last_successes
 from tests.requests_app.test_views import database_away as database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,8 +38,8 @@ def _all_well(long_ago: datetime) -> None:
         succeeded(name, 1)
 
 
-def late() -> list[str]:
-    return [one.name for one in late_passes(connection)]
+def late(started_seconds_ago: float | None = None) -> list[str]:
+    return [one.name for one in late_passes(connection, last_successes(connection), started_seconds_ago)]
 
 
 @pytest.mark.usefixtures("_all_well")
@@ -81,9 +82,9 @@ def test_what_was_just_installed_has_its_periods_first(long_ago: datetime) -> No
 def test_a_machine_that_was_down_has_its_periods_first() -> None:
     for name in cron_lines():
         succeeded(name, 24 * HOUR)
-    assert late_passes(connection, started_seconds_ago=30) == []
-    assert [one.name for one in late_passes(connection, started_seconds_ago=181)] == ["run_inprogress_requests"]
-    assert len(late_passes(connection, started_seconds_ago=HOUR)) == 3
+    assert late(started_seconds_ago=30) == []
+    assert late(started_seconds_ago=181) == ["run_inprogress_requests"]
+    assert len(late(started_seconds_ago=HOUR)) == 3
 
 
 @pytest.mark.usefixtures("long_ago")
@@ -94,9 +95,15 @@ def test_passes_that_are_not_meant_to_run_are_not_late(settings) -> None:
     assert "WRK_ENABLED is false" in verdict.sentence
 
 
-def test_periods_are_those_of_the_cron_line() -> None:
-    friday = datetime(2026, 11, 27, 18, tzinfo=UTC)
-    assert nth_due("0 9 * * 1-5", friday, 3) == datetime(2026, 12, 2, 9, tzinfo=UTC)
+@pytest.mark.usefixtures("_all_well")
+def test_periods_are_those_of_the_cron_line(settings) -> None:
+    settings.WRK_JOB_CRON = "0 0 1 * *"
+    PassRun.objects.filter(name="run_jobs").delete()
+    succeeded("run_jobs", 59 * 24 * HOUR)
+    assert late() == []
+    PassRun.objects.filter(name="run_jobs").delete()
+    succeeded("run_jobs", 93 * 24 * HOUR)
+    assert late() == ["run_jobs"]
 
 
 def test_probe_and_command_say_the_same_sentence(client, manage, long_ago) -> None:

@@ -1,6 +1,5 @@
 """What the tables say as metrics: right, bounded in labels and in work, and silent when the database is away."""
 
-import shutil
 import subprocess
 from collections import Counter
 from datetime import timedelta
@@ -21,6 +20,7 @@ from requests_app.models import Request, RequestStatus
 from requests_app.pass_health import last_successes
 from requests_app.recipes import recipes
 from requests_app.tally_metrics import read_sums
+from tests.deploy.prometheus import of_prometheus
 from tests.factories import pass_new
 from tests.requests_app.test_views import database_away as database_away
 
@@ -151,18 +151,18 @@ def test_what_ended_is_told_by_job_and_outcome_and_by_action_and_status(registry
         tallies.add({key: number})
         tallies.add({key: 10})
     value = registry.get_sample_value
-    assert value("tasker_jobs_ended_total", {"job": "service1_get_user", "outcome": "completed"}) == 11
-    assert value("tasker_jobs_ended_total", {"job": "gone_in_this_release", "outcome": "completed"}) == 12
+    assert value("tasker_jobs_ended_total", {"job_name": "service1_get_user", "outcome": "completed"}) == 11
+    assert value("tasker_jobs_ended_total", {"job_name": "gone_in_this_release", "outcome": "completed"}) == 12
     assert value("tasker_requests_ended_total", {"action": "delete_user", "status": "Failed"}) == 13
     assert value("tasker_requests_started_total", {"action": "delete_user"}) == 14
-    assert value("tasker_job_leases_lost_total", {"job": "service1_get_user"}) == 15
-    assert value("tasker_job_results_too_late_total", {"job": "service1_get_user"}) == 16
+    assert value("tasker_job_leases_lost_total", {"job_name": "service1_get_user"}) == 15
+    assert value("tasker_job_results_too_late_total", {"job_name": "service1_get_user"}) == 16
     assert value("tasker_interventions_total", {"verb": "cancel_request"}) == 17
 
 
 def test_what_never_happened_is_there_as_zero_so_that_the_first_time_shows(registry):
     value = registry.get_sample_value
-    assert value("tasker_jobs_ended_total", {"job": "service3_delete_user", "outcome": "failure"}) == 0
+    assert value("tasker_jobs_ended_total", {"job_name": "service3_delete_user", "outcome": "failure"}) == 0
     assert value("tasker_requests_ended_total", {"action": "other", "status": "Cancelled"}) == 0
 
 
@@ -172,11 +172,11 @@ def test_a_histogram_counts_in_each_bucket_what_is_below_as_well(registry):
         tallies.observe(found, "job_wait", "noop", microseconds)
     tallies.add(found)
     value = registry.get_sample_value
-    buckets = {le: value("tasker_job_wait_seconds_bucket", {"job": "noop", "le": le}) for le in (*BOUNDS, "+Inf")}
+    buckets = {le: value("tasker_job_wait_seconds_bucket", {"job_name": "noop", "le": le}) for le in (*BOUNDS, "+Inf")}
     assert (buckets["0.01"], buckets["0.05"], buckets["1.0"], buckets["5.0"]) == (2, 3, 3, 4)
     assert (buckets["3600.0"], buckets["+Inf"]) == (4, 5)
-    assert value("tasker_job_wait_seconds_count", {"job": "noop"}) == 5
-    assert value("tasker_job_wait_seconds_sum", {"job": "noop"}) == pytest.approx(14402.020001)
+    assert value("tasker_job_wait_seconds_count", {"job_name": "noop"}) == 5
+    assert value("tasker_job_wait_seconds_sum", {"job_name": "noop"}) == pytest.approx(14402.020001)
 
 
 def test_a_scrape_takes_as_many_statements_for_many_rows_as_for_none(django_assert_num_queries):
@@ -225,8 +225,7 @@ def test_without_tables_it_counts_as_away(registry, monkeypatch):
 
 
 def test_prometheus_finds_no_fault_with_the_metrics(client):
-    if (promtool := shutil.which("promtool")) is None:
-        pytest.skip("promtool is not here: it comes with Debian's package prometheus")
+    promtool = of_prometheus("promtool")
     make_run(completed=1)
     observed: Counter[Key] = Counter()
     tallies.observe(observed, "job_run", "noop", 5)
