@@ -34,9 +34,10 @@ class Retention:
     def purge(self, seconds: float) -> None:
         for status, ids in self._batches(seconds, unscrubbed=False):
             if self.dry_run:
-                jobs = Job.objects.filter(request_id__in=ids).count()
-                interventions = Intervention.objects.filter(request_id__in=ids).count()
-                self._count(requests=len(ids), jobs=jobs, interventions=interventions)
+                old = Request.objects.without_open_jobs(ids)
+                jobs = Job.objects.filter(request_id__in=old).count()
+                interventions = Intervention.objects.filter(request_id__in=old).count()
+                self._count(requests=len(old), jobs=jobs, interventions=interventions)
             else:
                 purge = partial(Request.objects.purge, ids, status, seconds)
                 self._count(**run_transaction(purge, seconds=RECONNECT_SECONDS)._asdict())
@@ -45,7 +46,7 @@ class Retention:
         """`purged_after`: of this same run; a dry one counts what it would have purged as purged only."""
         for status, ids in self._batches(seconds, unscrubbed=True):
             if self.dry_run:
-                kept = Request.objects.filter(id__in=ids)
+                kept = Request.objects.filter(id__in=Request.objects.without_open_jobs(ids))
                 if purged_after:
                     kept = kept.filter(completed_at__gte=UtcNow() - timedelta(seconds=purged_after))
                 self._count(scrubbed=kept.count())
@@ -72,9 +73,9 @@ class Retention:
                 size = BATCH if left is None else min(BATCH, left)
                 read = partial(Request.objects.old, status, seconds, size, after, unscrubbed=unscrubbed)
                 page = run_transaction(read, seconds=RECONNECT_SECONDS)
-                if ids := Request.objects.without_open_jobs([id_ for id_, _ in page]):
-                    yield status, ids
-                left = None if left is None else left - len(ids)
+                if page:
+                    yield status, [id_ for id_, _ in page]
+                left = None if left is None else left - len(page)
                 if len(page) < size:
                     break
                 after = page[-1][1], page[-1][0]

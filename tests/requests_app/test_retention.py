@@ -157,15 +157,19 @@ def test_old_runs_are_purged_but_for_the_newest_and_the_last_success_of_each_pas
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["purge", "scrub"])
 def test_a_request_retried_by_hand_between_look_and_lock_is_left_alone(kind: str) -> None:
-    retried, other = aged("Failed", 91), aged("Failed", 91)
+    begun, refused, other = (aged("Failed", 91) for _ in range(3))
+    Job.objects.filter(request=refused).delete()
+    Request.objects.filter(pk=refused.pk).update(started_at=None)
     retention = Retention((RequestStatus.FAILED,))
     with Actor(lambda: getattr(retention, kind)(90 * DAY), stop_before=r"FOR UPDATE") as old:
         assert old.stands
-        retry_request(retried.token, by="ada", reason="the service is back")
+        for request in (begun, refused):
+            retry_request(request.token, by="ada", reason="the service is back")
         old.go_on()
-    request = Request.objects.get(pk=retried.pk)
-    assert (request.status, request.params) == ("Inprogress", {"email": SECRET})
-    assert request.jobs.count() == 2
+    for request, status, jobs in [(begun, "Inprogress", 2), (refused, "Queuing", 0)]:
+        row = Request.objects.get(pk=request.pk)
+        assert (row.status, row.params, row.jobs.count()) == (status, {"email": SECRET}, jobs)
+        assert row.interventions.filter(reason=f"{SECRET} asked").exists()
     assert not Request.objects.filter(pk=other.pk, scrubbed_at=None).exists()
 
 

@@ -134,20 +134,28 @@ def test_adding_adds_up_and_what_is_nothing_leaves_no_row() -> None:
 
 @pytest.mark.integration
 def test_two_that_meet_at_the_same_rows_wait_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One shard for both, and their keys given in opposite orders: without a common order they would deadlock."""
+    """One shard for both, their keys in opposite orders, and a third that holds both up in the middle.
+
+    Without a common order each would then hold what the other wants next.
+    """
     monkeypatch.setattr(tallies, "SHARDS", 1)
-    keys = [Key("made_up", f"job{number:03}") for number in range(300)]
+    keys = [Key("made_up", f"job{number:03}") for number in range(31)]
     tallies.add(dict.fromkeys(keys, 1))
 
     def add(order: list[Key]) -> None:
-        for _ in range(10):
-            with transaction.atomic():
-                tallies.add(dict.fromkeys(order, 1))
+        with transaction.atomic():
+            tallies.add(dict.fromkeys(order, 1))
 
-    with Actor(lambda: add(keys)) as one, Actor(lambda: add(keys[::-1])) as other:
-        one.go_on()
-        other.go_on()
-    assert set(read_sums(connection).values()) == {21}
+    one, other = Actor(lambda: add(keys)), Actor(lambda: add(keys[::-1]))
+    with transaction.atomic():
+        tallies.add({keys[15]: 1})
+        one.__enter__()
+        other.__enter__()
+        assert not one.done
+        assert not other.done
+    one.go_on()
+    other.go_on()
+    assert sum(read_sums(connection).values()) == 3 * len(keys) + 1
 
 
 @pytest.mark.integration
