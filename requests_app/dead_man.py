@@ -27,8 +27,8 @@ class Late:
     ever_succeeded: bool
 
     def __str__(self) -> str:
-        missing = "has not succeeded" if self.ever_succeeded else "has never succeeded, and was waited for"
-        return f"{self.name} {missing} since {self.since:%Y-%m-%d %H:%M:%S} UTC, with {self.line} as its cron line"
+        what = "has not succeeded since" if self.ever_succeeded else "has never succeeded since the tables were made at"
+        return f"{self.name} ({self.line}) {what} {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def look_at_passes(connection: BaseDatabaseWrapper, started_seconds_ago: float |
     late = late_passes(connection, last_successes(connection), started_seconds_ago)
     if not late:
         return Verdict(True, f"each pass has succeeded within {PERIODS} of its periods, or is not due yet")
-    named = "; ".join(map(str, late))
+    named = ", ".join(map(str, late))
     return Verdict(False, f"{named}: see whether cron (or run_worker) runs, and what the passes print")
 
 

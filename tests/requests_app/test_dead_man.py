@@ -56,7 +56,9 @@ def test_a_pass_is_late_after_three_of_its_own_periods_and_not_before(name: str,
     succeeded(name, 5, ended=False)
     verdict = look_at_passes(connection)
     assert not verdict.healthy
-    assert verdict.sentence.startswith(f"{name} has not succeeded since {since:%Y-%m-%d %H:%M:%S} UTC")
+    assert verdict.sentence.startswith(
+        f"{name} ({cron_lines()[name]}) has not succeeded since {since:%Y-%m-%d %H:%M:%S} UTC:"
+    )
 
 
 @pytest.mark.usefixtures("long_ago")
@@ -71,8 +73,10 @@ def test_a_worker_that_is_well_counts_for_all_three(ended: bool) -> None:
 
 
 def test_what_was_just_installed_has_its_periods_first(long_ago: datetime) -> None:
-    assert f"run_jobs has never succeeded, and was waited for since {long_ago:%Y-%m-%d %H:%M:%S}" in str(
-        look_at_passes(connection).sentence
+    said = look_at_passes(connection).sentence
+    assert (
+        f"run_jobs (*/15 * * * *) has never succeeded since the tables were made at {long_ago:%Y-%m-%d %H:%M:%S}"
+        in said
     )
     MigrationRecorder(connection).migration_qs.filter(app="jobs_app").update(applied=database_now())
     assert look_at_passes(connection).healthy
