@@ -175,7 +175,7 @@ class JobQuerySet(models.QuerySet["Job"]):
                 f"WHERE status = 'new' AND due_at <= {sql.now}), "
                 f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
                 f"WHERE status = 'inprogress' AND lease_until < {sql.now}), p.name, p.resumed_at IS NULL "
-                "FROM (SELECT 1 AS one) AS one LEFT JOIN paused_jobs p ON 1 = 1",
+                "FROM (SELECT 1 AS looked) AS look LEFT JOIN paused_jobs p ON 1 = 1",
                 [],
             )
             rows = cursor.fetchall()

@@ -173,10 +173,12 @@ def test_pausing_and_resuming_twice_changes_nothing_and_leaves_one_trace_each() 
     assert list(traces) == [("noop", "pause_job", "ada", "r"), ("noop", "resume_job", "eve", "done")]
 
 
-def test_a_name_that_nobody_knows_is_refused_with_the_known_ones() -> None:
+@pytest.mark.parametrize("name", ["Noop", "noop ", ""])
+def test_a_name_that_nobody_knows_is_refused_with_the_known_ones(name: str) -> None:
+    waiting("noop")
     for verb in (pause_job, resume_job):
-        with pytest.raises(UnknownJob, match=r'no job is registered as "Noop" .*; known: .*noop'):
-            verb("Noop", **BY)
+        with pytest.raises(UnknownJob, match=rf'no job is registered as "{name}" .*; known: .*noop'):
+            verb(name, **BY)
     assert not JobIntervention.objects.exists()
 
 
