@@ -59,29 +59,9 @@ def record_ends(
     One that the database cannot store fails alone, with its reason. When the database refuses the follow-up's part, the
     ends are recorded without it. `seconds`: how long to try for a lost connection.
     """
-
-    unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
-    tried = False
-    moved = Counts()
-    then: Callable[[], None] = _nothing
-
-    def work() -> list[End]:
-        nonlocal unanswered, tried, moved, then
-        standing = Job.objects.standing(unanswered)
-        with transaction.atomic():
-            won = Job.objects.record(ends, lease_expired=lease_expired, lock_requests=follow_up is not None)
-            now_moved, now_then = follow_up(won) if follow_up and won else (Counts(), _nothing)
-            # What came too late has no guard to count it once: of a try that wins nothing, only the first one counts.
-            late = [] if lease_expired or (tried and not won) else _without(ends, standing + won)
-            tallies.add(_tallies(won, late, lease_expired=lease_expired) + Counter(now_moved.tallies))
-            run.count(_counts(won) + Counter(now_moved.of_run))
-            tried = True
-            if won:  # else a try whose COMMIT brought no answer has done it all
-                unanswered, moved, then = won, now_moved, now_then
-        return standing + won
-
+    recording = _Recording(ends, run, lease_expired=lease_expired, follow_up=follow_up)
     try:
-        won = run_transaction(work, seconds=seconds)
+        won = run_transaction(recording.transaction, seconds=seconds)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise  # no row's fault
@@ -89,10 +69,46 @@ def record_ends(
             return record_ends(ends, run, lease_expired=lease_expired, seconds=seconds)
         parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
         return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
-    job_events.ended(won, lease_expired=lease_expired)
-    then()
-    run.add(_counts(won) + Counter(moved.of_run))
+    recording.committed(won)
     return won
+
+
+class _Recording:
+    """The transaction of `record_ends`, and what it has to remember to run again after an unanswered COMMIT."""
+
+    def __init__(self, ends: Sequence[End], run: RunRecord, *, lease_expired: bool, follow_up: FollowUp | None) -> None:
+        self._ends, self._run = ends, run
+        self._lease_expired, self._follow_up = lease_expired, follow_up
+        self._unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
+        self._tried = False
+        self._moved, self._then = Counts(), _nothing
+
+    def transaction(self) -> list[End]:
+        """Answers those that won, in this try or in one before it."""
+        standing = Job.objects.standing(self._unanswered)
+        with transaction.atomic():
+            won = Job.objects.record(
+                self._ends, lease_expired=self._lease_expired, lock_requests=self._follow_up is not None
+            )
+            moved, then = self._follow_up(won) if self._follow_up and won else (Counts(), _nothing)
+            counted = _tallies(won, self._late(standing, won), lease_expired=self._lease_expired)
+            tallies.add(counted + Counter(moved.tallies))
+            self._run.count(_counts(won) + Counter(moved.of_run))
+            self._tried = True
+            if won:  # else a try whose COMMIT brought no answer has done it all
+                self._unanswered, self._moved, self._then = won, moved, then
+        return standing + won
+
+    def committed(self, won: Sequence[End]) -> None:
+        job_events.ended(won, lease_expired=self._lease_expired)
+        self._then()
+        self._run.add(_counts(won) + Counter(self._moved.of_run))
+
+    def _late(self, standing: list[End], won: list[End]) -> list[End]:
+        """What came too late has no guard to count it once: of a try that wins nothing, only the first one counts."""
+        if self._lease_expired or (self._tried and not won):
+            return []
+        return _without(self._ends, standing + won)
 
 
 def _nothing() -> None:
