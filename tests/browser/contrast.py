@@ -26,8 +26,10 @@ return [...document.querySelectorAll(selector)].map(e =>
   [(e.textContent.trim().slice(0, 30) || e.getAttribute("class")) + " " + getComputedStyle(e, pseudo)[property],
    ratio(getComputedStyle(e, pseudo)[property], ground(e))]);
 """
-_TEXTS = ".tasker-status, .tasker-why, .tasker-figure, .tasker-said, .tasker-button, .tasker-facts dt, #content a, .help, "
+_TEXTS = (
+    ".tasker-status, .tasker-why, .tasker-figure, .tasker-said, .tasker-button, .tasker-facts dt, #content a, .help, "
     ".tasker-effect, .tasker-field label"
+)
 _FILLED = (
     ".tasker-timeline .run, .tasker-timeline .mark, .tasker-timeline .hatch, .tasker-legend .run, "
     ".tasker-chart rect.completed, .tasker-chart rect.failure, .tasker-chart .stripe, .tasker-chart text"
