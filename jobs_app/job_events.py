@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
+from jobs_app.attempts import ClaimedJob, End, JobStatus
 from jobs_app.faults import fault_line
-from jobs_app.models import ClaimedJob, End, JobStatus
 from jobs_app.registry import definition
 from jobs_app.tallies import OTHER
 from jobs_app.tracing import traceparent

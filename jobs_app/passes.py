@@ -9,8 +9,9 @@ from uuid import uuid4
 
 from django.conf import settings
 
+from jobs_app.attempts import ClaimedJob, DirectClaim, Outlook, RequestRow
 from jobs_app.faults import run_transaction
-from jobs_app.models import ClaimedJob, DirectClaim, Job, Outlook, RequestRow
+from jobs_app.models import Job
 from jobs_app.outcomes import Failed, JobContext, Retried, json_object
 from jobs_app.pass_run import RunRecord
 from jobs_app.pausing import tend_pauses

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from jobs_app.attempts import ClaimedJob
 from jobs_app.execution import run_async_callback, run_callback
-from jobs_app.models import ClaimedJob
 from jobs_app.outcomes import JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import JobDefinition, definition
 

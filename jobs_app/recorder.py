@@ -11,8 +11,9 @@ from threading import Event, Lock, Thread
 from django.db import DatabaseError, transaction
 
 from jobs_app import job_events, tallies
+from jobs_app.attempts import End, JobStatus
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
-from jobs_app.models import End, Job, JobStatus
+from jobs_app.models import Job
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
 from jobs_app.pass_run import RunRecord
 from jobs_app.pool import Ended, Pool, close_connections

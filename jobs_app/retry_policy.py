@@ -5,7 +5,7 @@ from typing import assert_never
 
 from django.conf import settings
 
-from jobs_app.models import ClaimedJob, End, JobStatus
+from jobs_app.attempts import ClaimedJob, End, JobStatus
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped, storable_error
 from jobs_app.registry import definition
 

@@ -16,9 +16,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs_app.attempts import OPEN
 from jobs_app.dialect import dialect
 from jobs_app.faults import fault_line
-from jobs_app.models import OPEN
 from requests_app.dead_man import Late, late_passes
 from requests_app.models import UNFINISHED
 from requests_app.pass_health import CRON_PASSES, Success, last_successes, seconds_since

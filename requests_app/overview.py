@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from jobs_app.attempts import JobStatus
 from jobs_app.dialect import PARKED_FROM, dialect
-from jobs_app.models import JobStatus
 from requests_app.charts import Chart, Column, chart
 from requests_app.models import RequestStatus
 from requests_app.pass_health import aware

@@ -9,8 +9,9 @@ import structlog
 from django.db import IntegrityError, transaction
 
 from jobs_app import tallies
+from jobs_app.attempts import DirectClaim, NewJob
 from jobs_app.faults import fault_line, run_transaction
-from jobs_app.models import DirectClaim, Job, NewJob
+from jobs_app.models import Job
 from jobs_app.outcomes import storable_error
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS

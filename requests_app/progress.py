@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jobs_app.models import OPEN, JobStatus
+from jobs_app.attempts import OPEN, JobStatus
 from jobs_app.outcomes import storable_error
 from requests_app.steps import Step
 

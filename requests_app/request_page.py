@@ -7,7 +7,8 @@ from datetime import datetime
 from django.db.models.functions import Left
 from django.utils.safestring import SafeString
 
-from jobs_app.models import Job, JobStatus
+from jobs_app.attempts import JobStatus
+from jobs_app.models import Job
 from requests_app.masking import masked
 from requests_app.models import Intervention, Request
 from requests_app.progress import first_line

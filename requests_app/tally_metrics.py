@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from jobs_app.models import JobStatus
+from jobs_app.attempts import JobStatus
 from jobs_app.registry import names
 from jobs_app.tallies import (
     BOUNDS,

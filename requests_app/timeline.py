@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, starmap
 
-from jobs_app.models import Job, JobStatus
+from jobs_app.attempts import JobStatus
+from jobs_app.models import Job
 from requests_app.axis import Axis, Tick
 from requests_app.models import Request, RequestStatus
 from requests_app.progress import first_line

@@ -5,7 +5,8 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from jobs_app.models import Job, JobStatus
+from jobs_app.attempts import JobStatus
+from jobs_app.models import Job
 from requests_app.interventions import read_extras
 from requests_app.models import Request
 

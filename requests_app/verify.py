@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from jobs_app.attempts import ENDED, OPEN, JobStatus
 from jobs_app.dialect import PARKED_FROM, dialect
 from jobs_app.faults import run_transaction
-from jobs_app.models import ENDED, OPEN, JobStatus
 from requests_app.models import FINAL, RequestStatus
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
 

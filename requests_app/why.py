@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from jobs_app.attempts import JobStatus
 from jobs_app.dialect import database_now
-from jobs_app.models import Job, JobStatus, PausedJob
+from jobs_app.models import Job, PausedJob
 from jobs_app.registry import definition
 from requests_app import progress
 from requests_app.models import Request, RequestStatus

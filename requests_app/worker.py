@@ -6,8 +6,9 @@ from functools import partial
 
 from django.conf import settings
 
+from jobs_app.attempts import End
 from jobs_app.faults import run_transaction
-from jobs_app.models import End, Job
+from jobs_app.models import Job
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import CallbacksHang, JobRunner, end_lost_leases
 from jobs_app.recorder import Counts

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 from django.db import connection, transaction
 
+from jobs_app.attempts import ENDED, ClaimedJob, JobStatus
 from jobs_app.dialect import database_now
-from jobs_app.models import ENDED, ClaimedJob, Job, JobStatus
+from jobs_app.models import Job
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import run_jobs
 from jobs_app.stopping import Stop

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db import connection
 
+from jobs_app.attempts import ClaimedJob
 from jobs_app.dialect import dialect
-from jobs_app.models import ClaimedJob, Job
+from jobs_app.models import Job
 from requests_app.models import Request
 
 

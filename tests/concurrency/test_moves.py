@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from jobs_app.models import DirectClaim, End, Job, JobStatus
+from jobs_app.attempts import DirectClaim, End, JobStatus
+from jobs_app.models import Job
 from jobs_app.outcomes import Failed, Retried
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import JobRunner, end_lost_leases

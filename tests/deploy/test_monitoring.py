@@ -15,7 +15,7 @@ import requests
 from django.conf import settings
 from ruamel.yaml import YAML
 
-from jobs_app.models import End, JobStatus
+from jobs_app.attempts import End, JobStatus
 from jobs_app.pass_run import RunRecord
 from jobs_app.recorder import record_ends
 from requests_app.interventions import retry_request

@@ -7,7 +7,8 @@ import pytest
 from django.db import OperationalError, connection
 
 from jobs_app import faults
-from jobs_app.models import JobQuerySet, NewJob
+from jobs_app.attempts import NewJob
+from jobs_app.models import JobQuerySet
 from tests.faults.clock import HastyClock
 from tests.faults.life import Life, Ran, steps
 

@@ -13,7 +13,8 @@ from unittest.mock import ANY
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, transaction
 
-from jobs_app.models import DirectClaim, End, Job, JobStatus, NewJob
+from jobs_app.attempts import DirectClaim, End, JobStatus, NewJob
+from jobs_app.models import Job
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.retry_policy import end_of
 from requests_app.models import Request, RequestStatus

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, transaction
 
-from jobs_app import models
+from jobs_app import claims
+from jobs_app.attempts import DirectClaim, NewJob
 from jobs_app.dialect import database_now
-from jobs_app.models import DirectClaim, Job, JobIntervention, NewJob, PausedJob
+from jobs_app.models import Job, JobIntervention, PausedJob
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import JobRunner
 from jobs_app.pausing import UnknownJob, pause_job, resume_job, tend_pauses
@@ -96,7 +97,7 @@ def test_a_claim_does_not_read_past_parked_jobs_nor_take_what_is_not_parked_yet(
 
 
 def test_a_parking_looks_at_the_oldest_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_MOST_PARKED", 2)
+    monkeypatch.setattr(claims, "_MOST_PARKED", 2)
     waiting("noop", due_in=-100)
     waiting("noop_1", "noop_1", due_in=-90)
     waiting("noop", due_in=-80)
@@ -106,7 +107,7 @@ def test_a_parking_looks_at_the_oldest_rows_only(monkeypatch: pytest.MonkeyPatch
 
 
 def test_many_jobs_are_parked_and_brought_back_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_ROWS_PER_PARKING", 2)
+    monkeypatch.setattr(claims, "_ROWS_PER_PARKING", 2)
     with transaction.atomic():
         before = {job.id: job.due_at for job in waiting(*["noop"] * 5, due_in=-100)}
     pause_job("noop", **BY)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs_app.models import ClaimedJob
+from jobs_app.attempts import ClaimedJob
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.pool import Pool
 

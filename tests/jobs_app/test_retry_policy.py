@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs_app.models import ClaimedJob, End, JobStatus
+from jobs_app.attempts import ClaimedJob, End, JobStatus
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS, Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import job, unregister
 from jobs_app.retry_policy import backoff_seconds, end_of

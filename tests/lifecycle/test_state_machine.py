@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from jobs_app.attempts import ClaimedJob, End, JobStatus
 from jobs_app.dialect import PARKED_FROM, dialect
-from jobs_app.models import ClaimedJob, End, Job, JobStatus, PausedJob
+from jobs_app.models import Job, PausedJob
 from jobs_app.outcomes import JobContext
 from jobs_app.pass_run import PassRun, RunRecord
 from jobs_app.passes import run_jobs

@@ -10,8 +10,9 @@ from django.test.utils import CaptureQueriesContext
 from prometheus_client import CollectorRegistry
 
 from jobs_app import tallies
+from jobs_app.attempts import JobStatus
 from jobs_app.dialect import database_now
-from jobs_app.models import Job, JobStatus, PassRun
+from jobs_app.models import Job, PassRun
 from jobs_app.registry import names
 from jobs_app.tallies import BOUNDS, Key
 from requests_app import metrics

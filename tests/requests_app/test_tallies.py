@@ -7,7 +7,8 @@ import pytest
 from django.db import connection, transaction
 
 from jobs_app import tallies
-from jobs_app.models import End, Job, JobStatus, Tally
+from jobs_app.attempts import End, JobStatus
+from jobs_app.models import Job, Tally
 from jobs_app.outcomes import Failed, Retried
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import end_lost_leases

@@ -1,0 +1,110 @@
+"""A job's attempts as values: what a claim holds, how an attempt ends, what is to be inserted. Knows no database."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.db import models
+
+
+class JobStatus(models.TextChoices):
+    NEW = "new", "new"
+    INPROGRESS = "inprogress", "in progress"
+    COMPLETED = "completed", "completed"
+    FAILURE = "failure", "failure"
+    RETRY = "retry", "retry"
+    CANCELLED = "cancelled", "cancelled"
+
+
+OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
+SETTLED = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # needs no new attempt
+ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """One attempt as the process that claimed it holds it. `claim` is the claiming transaction's UUID.
+
+    `waited_microseconds`: from when it was due until it was claimed, on the database's clock; None when
+    the row does not say. `token` and `action`: its
+    request's, for the log.
+    """
+
+    id: int
+    request_id: int
+    step: int
+    name: str
+    attempt: int
+    last_attempt: int
+    claim: str
+    waited_microseconds: int | None = field(default=0, compare=False)
+    token: str = field(default="", compare=False)
+    action: str = field(default="", compare=False)
+
+
+class RequestRow(NamedTuple):
+    """What a job's callback is to know of its request; `params` and `extras` are JSON texts."""
+
+    token: str
+    action: str
+    params: str
+    extras: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended, ready to be recorded. `status` NEW hands it back unstarted.
+
+    Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
+    `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
+    """
+
+    job: ClaimedJob
+    status: JobStatus
+    error: str = ""
+    extras: str | None = None
+    delay_seconds: float = 0.0
+    last_attempt: int = 0
+    ran_microseconds: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A row to insert as `new`, due `delay_seconds` from the database's now."""
+
+    request_id: int
+    step: int
+    name: str
+    last_attempt: int
+    attempt: int = 1
+    delay_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class DirectClaim:
+    """Lets a transaction that inserts jobs claim up to `room` of them for this process, as one would do right after it.
+
+    `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `paused`: names to
+    leave `new`. `request_ids`: whose jobs.
+    """
+
+    id: str
+    room: int
+    lease_seconds: float
+    sent_at: float
+    paused: Collection[str] = ()
+    request_ids: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """One look at the tables. `now` is the database's clock as its driver gives it, to be handed back in a query.
+
+    `paused`: job names of which nothing may be claimed. `resumed`: those whose parked jobs are to be brought back.
+    """
+
+    now: Any
+    has_due: bool
+    has_expired: bool
+    paused: tuple[str, ...] = ()
+    resumed: tuple[str, ...] = ()

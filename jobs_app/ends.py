@@ -1,0 +1,227 @@
+"""The moves by which attempts begin and end: insert, record, cancel. Under the locks of their requests.
+
+Part of JobQuerySet (models.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.db import connections, models, transaction
+
+from jobs_app.attempts import DirectClaim, End, JobStatus, NewJob
+from jobs_app.dialect import UtcNow, case, case_values, dialect, marks
+from jobs_app.outcomes import json_object, storable_text
+
+Row = TypeVar("Row", bound=models.Model)
+
+_ROWS_PER_INSERT = 2000
+_CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
+
+
+class EndMoves(models.QuerySet[Row]):
+    def insert_new(self, jobs: Sequence[NewJob], claim: DirectClaim | None = None) -> None:
+        """Inserts `new` rows. The caller holds their requests' locks: an INSERT takes a shared lock on its parent.
+
+        With `claim`, as many as it has room for are claimed at once: nobody else ever sees them as `new`.
+        """
+        sql, left = dialect(self.db), jobs
+        if claim and jobs:
+            free = [job for job in jobs if job.name not in claim.paused] if claim.paused else jobs
+            claimed, left = free[: claim.room], free[claim.room :]
+            if claim.paused:
+                left = [*left, *(job for job in jobs if job.name in claim.paused)]
+            claim.request_ids |= {job.request_id for job in claimed}  # of a try before, too: its COMMIT may stand
+            columns = "status, claimed_by, started_at, lease_until"
+            values = f"'inprogress', %s, {sql.now}, {sql.now_plus}"
+            self._insert_rows(claimed, columns, values, [claim.id, claim.lease_seconds])
+        self._insert_rows(left, "status", "'new'", [])
+
+    def _insert_rows(self, jobs: Sequence[NewJob], columns: str, values: str, bound: list[Any]) -> None:
+        row = f"(%s, %s, %s, %s, %s, {dialect(self.db).now_plus}, {values})"
+        with connections[self.db].cursor() as cursor:
+            for start in range(0, len(jobs), _ROWS_PER_INSERT):
+                rows = jobs[start : start + _ROWS_PER_INSERT]
+                bounds = [
+                    (job.request_id, job.step, job.name, job.attempt, job.last_attempt, job.delay_seconds, *bound)
+                    for job in rows
+                ]
+                cursor.execute(
+                    f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
+                    f"VALUES {', '.join([row] * len(rows))}",
+                    [value for values in bounds for value in values],
+                )
+
+    def existing(self, request_ids: Collection[int]) -> set[tuple[int, int, str]]:
+        """(request id, step, name) of the rows that these requests have."""
+        return set(self.filter(request_id__in=request_ids).values_list("request_id", "step", "name"))
+
+    def record(self, ends: Sequence[End], *, lease_expired: bool = False, lock_requests: bool = False) -> list[End]:
+        """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
+
+        Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
+        that a retry beside a failure sees that its request is doomed. `lease_expired` adds to the guard that the lease
+        is still over: its holder may have renewed it since it was read. `lock_requests`: all of them, not only those
+        whose extras or siblings change, for a caller that moves them on in the same transaction.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            plain = () if lock_requests else {JobStatus.COMPLETED}
+            requests = self._lock_requests({e.job.request_id for e in ends if e.status not in plain or e.extras})
+            siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
+            held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
+            won = [end for end in ends if held.get(end.job.id) == end.job.claim]
+            by_status = {status: [end for end in won if end.status == status] for status in JobStatus}
+            self._complete(by_status[JobStatus.COMPLETED], requests)
+            self._fail(by_status[JobStatus.FAILURE], siblings)
+            again = by_status[JobStatus.RETRY] + by_status[JobStatus.NEW]
+            doomed, later = self._doomed({end.job.request_id for end in again}, requests)
+            self._retry(by_status[JobStatus.RETRY], doomed, later)
+            self._hand_back(by_status[JobStatus.NEW], doomed)
+        return won
+
+    def standing(self, ends: Sequence[End]) -> list[End]:
+        """Those of these ends that stand in the table: what a `record` did whose COMMIT was not answered."""
+        if not ends:
+            return []
+        statuses = dict(self.filter(id__in=[end.job.id for end in ends]).values_list("id", "status"))
+        return [end for end in ends if statuses.get(end.job.id) == end.status]
+
+    def cancel_new(self, request_ids: Collection[int]) -> int:
+        """`new` -> `cancelled`, for requests whose locks the caller holds."""
+        return self._cancel(list(self._new_siblings(request_ids)))
+
+    # The parts of `record`, each under its locks ---------------------------------------------------------------------
+    def _lock_requests(self, ids: Collection[int]) -> dict[int, tuple[str, int, str]]:
+        """Status, step and extras of these requests, locked by id ascending."""
+        if not ids:
+            return {}
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, status, step, extras FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                f"ORDER BY id {sql.for_update}",
+                sorted(ids),
+            )
+            return {row[0]: row[1:] for row in cursor.fetchall()}
+
+    def _new_siblings(self, request_ids: Collection[int]) -> dict[int, int]:
+        """The `new` jobs of these requests: id -> request id. Under the requests' locks none can be added."""
+        if not request_ids:
+            return {}
+        return dict(self.filter(request_id__in=request_ids, status=JobStatus.NEW).values_list("id", "request_id"))
+
+    def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str]:
+        """Locks these rows by id ascending; answers the claims of those in progress (and over their lease)."""
+        sql = dialect(self.db)
+        expired = f"AND lease_until < {sql.now}" if lease_expired else ""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, claimed_by FROM jobs {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                f"AND (status = 'new' OR (status = 'inprogress' {expired})) ORDER BY id {sql.for_update}",
+                sorted(ids),
+            )
+            return {id_: claim for id_, claim in cursor.fetchall() if claim}
+
+    def _complete(self, ends: Sequence[End], requests: dict[int, tuple[str, int, str]]) -> None:
+        """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
+        self._set_ended(ends, JobStatus.COMPLETED)
+        merged: dict[int, dict[str, Any]] = {}
+        for end in sorted((e for e in ends if e.extras and e.job.request_id in requests), key=lambda e: e.job.id):
+            of_request = merged.setdefault(end.job.request_id, json_object(requests[end.job.request_id][2]))
+            of_request.update(json.loads(end.extras or "{}"))
+        texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
+        with connections[self.db].cursor() as cursor:
+            for part in _in_parts(texts):
+                cursor.execute(
+                    f"UPDATE requests SET extras = {case(part)} WHERE id IN ({marks(part)})",
+                    [*case_values(part), *part],
+                )
+
+    def _fail(self, ends: Sequence[End], siblings: dict[int, int]) -> None:
+        """A failure that won dooms its request: siblings that have not begun never will."""
+        self._set_ended(ends, JobStatus.FAILURE)
+        failed = {end.job.request_id for end in ends}
+        self._cancel([id_ for id_, request_id in siblings.items() if request_id in failed])
+
+    def _retry(self, ends: Sequence[End], doomed: set[int], later: set[tuple[int, int, str, int]]) -> None:
+        """Ends the attempt and inserts its successor, unless the request is doomed (or it is there already)."""
+        self._set_ended(ends, JobStatus.RETRY)
+        successors = [
+            NewJob(job.request_id, job.step, job.name, end.last_attempt, job.attempt + 1, end.delay_seconds)
+            for end in ends
+            if (job := end.job).request_id not in doomed
+            and (job.request_id, job.step, job.name, job.attempt + 1) not in later
+        ]
+        self.insert_new(successors)
+
+    def _hand_back(self, ends: Sequence[End], doomed: set[int]) -> None:
+        """Not started: the same row becomes `new` again, or `cancelled` when its request is doomed."""
+        if not ends:
+            return
+        unclaimed = {"claimed_by": None, "lease_until": None, "started_at": None}
+        for delay in {end.delay_seconds for end in ends}:
+            ids = [end.job.id for end in ends if end.job.request_id not in doomed and end.delay_seconds == delay]
+            due = {"due_at": UtcNow() + timedelta(seconds=delay)} if delay else {}
+            self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **due, **unclaimed)
+        ids = [end.job.id for end in ends if end.job.request_id in doomed]
+        self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(
+            status=JobStatus.CANCELLED, completed_at=UtcNow(), **unclaimed
+        )
+
+    def _doomed(
+        self, request_ids: Collection[int], requests: dict[int, tuple[str, int, str]]
+    ) -> tuple[set[int], set[tuple[int, int, str, int]]]:
+        """Requests in which nothing may be started any more, and all attempts of the others' current steps.
+
+        Doomed: not `Inprogress`, or the latest attempt of a job of the current step is `failure`. Under their locks.
+        """
+        if not request_ids:
+            return set(), set()
+        rows = self.filter(request_id__in=request_ids).order_by("attempt")
+        alive = {id_ for id_, (status, *_) in requests.items() if status == "Inprogress"}
+        attempts, latest = set(), {}
+        for request_id, step, name, attempt, status in rows.values_list(
+            "request_id", "step", "name", "attempt", "status"
+        ):
+            attempts.add((request_id, step, name, attempt))
+            latest[request_id, step, name] = status
+        failed = {
+            request_id
+            for (request_id, step, _), status in latest.items()
+            if status == JobStatus.FAILURE and request_id in alive and step == requests[request_id][1]
+        }
+        return failed | (set(request_ids) - alive), attempts
+
+    def _set_ended(self, ends: Sequence[End], status: JobStatus) -> None:
+        if not ends:
+            return
+        errors = {end.job.id: end.error for end in ends if end.error}
+        extras = {end.job.id: end.extras for end in ends if end.extras}
+        ids = [end.job.id for end in ends]
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE jobs SET status = %s, completed_at = {dialect(self.db).now}, claimed_by = NULL, "
+                f"lease_until = NULL, error = {case(errors, 'error')}, extras = {case(extras, 'extras')} "
+                f"WHERE id IN ({marks(ids)}) AND status = 'inprogress'",
+                [status, *case_values(errors), *case_values(extras), *ids],
+            )
+
+    def _cancel(self, ids: Collection[int]) -> int:
+        if not ids:
+            return 0
+        return self.filter(id__in=ids, status=JobStatus.NEW).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
+
+
+def _in_parts(texts: dict[int, str]) -> Iterator[dict[int, str]]:
+    """Of a size that one statement can carry: a batch has many requests, and their extras may have grown large."""
+    part: dict[int, str] = {}
+    size = 0
+    for id_, text in texts.items():
+        if part and size + len(text) > _CHARACTERS_PER_UPDATE:
+            yield part
+            part, size = {}, 0
+        part[id_] = text
+        size += len(text)
+    if part:
+        yield part
