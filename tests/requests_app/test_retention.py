@@ -3,9 +3,11 @@
 import argparse
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from jobs_app.dialect import database_now
@@ -224,3 +226,14 @@ def test_the_command_refuses_spans_that_make_no_sense(manage) -> None:
         refused = manage("purge_requests", *arguments)
         assert refused.returncode == 2
         assert said in refused.stderr
+
+
+def test_what_takes_long_says_how_far_it_is_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("requests_app.management.commands.purge_requests._PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("requests_app.retention.BATCH", 1)
+    for _ in range(2):
+        aged("Completed", 91)
+    out, err = StringIO(), StringIO()
+    call_command("purge_requests", "--older-than", "90d", stdout=out, stderr=err)
+    assert [line.split()[3] for line in err.getvalue().splitlines()] == ["requests=1", "requests=2"]
+    assert out.getvalue().count("\n") == 1
