@@ -10,16 +10,15 @@ from threading import Event, Lock, Thread
 
 from django.db import DatabaseError, transaction
 
-from jobs_app import job_events, tallies
+from jobs_app import job_events, job_tallies, tallies
 from jobs_app.attempts import End, JobStatus
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Job
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
 from jobs_app.pass_run import RunRecord
 from jobs_app.pool import Ended, Pool, close_connections
-from jobs_app.registry import definition
 from jobs_app.retry_policy import end_of
-from jobs_app.tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE, Key
+from jobs_app.tallies import Key
 
 BATCH = 500
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
@@ -92,7 +91,7 @@ class _Recording:
                 self._ends, lease_expired=self._lease_expired, lock_requests=self._follow_up is not None
             )
             moved, then = self._follow_up(won) if self._follow_up and won else (Counts(), _nothing)
-            counted = _tallies(won, self._late(standing, won), lease_expired=self._lease_expired)
+            counted = job_tallies.ended(won, self._late(standing, won), lease_expired=self._lease_expired)
             tallies.add(counted + Counter(moved.tallies))
             self._run.count(_counts(won) + Counter(moved.of_run))
             self._tried = True
@@ -123,29 +122,6 @@ def _counts(ends: Sequence[End]) -> Counter[str]:
 def _without(ends: Sequence[End], won: Sequence[End]) -> list[End]:
     ids = {end.job.id for end in won}
     return [end for end in ends if end.job.id not in ids] if len(ids) < len(ends) else []
-
-
-def _tallies(won: Sequence[End], late: Sequence[End], *, lease_expired: bool) -> Counter[Key]:
-    """What is handed back has not ended. Names that this release does not know count together."""
-    found: Counter[Key] = Counter()
-    for end in won:
-        if end.status == JobStatus.NEW:
-            continue
-        name = _subject(end)
-        found[Key(JOBS_ENDED, name, end.status.value)] += 1
-        if end.job.waited_microseconds is not None:
-            tallies.observe(found, JOB_WAIT, name, end.job.waited_microseconds)
-        if end.ran_microseconds is not None:
-            tallies.observe(found, JOB_RUN, name, end.ran_microseconds)
-        if lease_expired:
-            found[Key(LEASES_LOST, name)] += 1
-    for end in late:
-        found[Key(TOO_LATE, _subject(end))] += 1
-    return found
-
-
-def _subject(end: End) -> str:
-    return end.job.name if definition(end.job.name) else tallies.OTHER
 
 
 def _unstorable(end: End, error: DatabaseError | ValueError) -> End:

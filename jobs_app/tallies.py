@@ -4,21 +4,15 @@ Each transaction that ends attempts or requests adds to it in one statement, its
 transaction that is run again, since its COMMIT brought no answer, counts once: its guards find nothing to do.
 """
 
-from bisect import bisect_left
+import math
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 
 from jobs_app.dialect import ByteCharField, dialect
-
-# The metrics of jobs; those of requests are named where requests end.
-JOBS_ENDED = "jobs_ended"
-JOB_WAIT = "job_wait"  # from due to claimed
-JOB_RUN = "job_run"  # of the callback
-LEASES_LOST = "job_leases_lost"
-TOO_LATE = "job_results_too_late"
 
 SHARDS = 16
 OTHER = "other"  # rows may bring any name; only those of this release become subjects
@@ -27,7 +21,7 @@ BOUNDS = ("0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "15.0", "60.0", "300.0", "
 OVER = "+Inf"
 SUM = "sum"  # of a histogram: its sum in microseconds
 _BUCKETS = (*BOUNDS, OVER)
-_BOUNDS_MICROSECONDS = [round(float(bound) * 1_000_000) for bound in BOUNDS]
+_BOUNDS_MICROSECONDS = [*(round(float(bound) * 1_000_000) for bound in BOUNDS), math.inf]
 
 
 class Key(NamedTuple):
@@ -38,11 +32,16 @@ class Key(NamedTuple):
     label: str = ""
 
 
-def observe(tallies: Counter[Key], metric: str, subject: str, microseconds: int) -> None:
-    """One more observation of a histogram. A bucket counts what is in it alone, not what is below as well."""
-    took = max(0, microseconds)
-    tallies[Key(metric, subject, _BUCKETS[bisect_left(_BOUNDS_MICROSECONDS, took)])] += 1
-    tallies[Key(metric, subject, SUM)] += took
+def observe(tallies: Counter[Key], metric: str, subject: str, microseconds: Iterable[int]) -> None:
+    """More observations of a histogram. A bucket counts what is in it alone, not what is below as well."""
+    took = sorted(max(0, value) for value in microseconds)
+    below = 0
+    for bucket, bound in zip(_BUCKETS, _BOUNDS_MICROSECONDS, strict=True):
+        upto = bisect_right(took, bound)
+        if upto > below:
+            tallies[Key(metric, subject, bucket)] += upto - below
+        below = upto
+    tallies[Key(metric, subject, SUM)] += sum(took)
 
 
 def add(tallies: Mapping[Key, int], using: str = DEFAULT_DB_ALIAS) -> None:

@@ -10,19 +10,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from jobs_app.attempts import JobStatus
+from jobs_app.job_tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE
 from jobs_app.registry import names
-from jobs_app.tallies import (
-    BOUNDS,
-    JOB_RUN,
-    JOB_WAIT,
-    JOBS_ENDED,
-    LEASES_LOST,
-    OTHER,
-    OVER,
-    SUM,
-    TOO_LATE,
-    Key,
-)
+from jobs_app.tallies import BOUNDS, OTHER, OVER, SUM, Key
 from requests_app.models import FINAL
 from requests_app.recipes import recipes
 from requests_app.request_tallies import INTERVENTIONS, REQUESTS_ENDED, REQUESTS_STARTED
