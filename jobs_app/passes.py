@@ -163,11 +163,11 @@ class JobRunner:
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
 
     def _ahead(self) -> int:
-        """How many more jobs this process should hold: as many as start soon, at the pace of late."""
+        """How many more jobs this process should hold: as many as start and are recorded soon, at the pace of late."""
         if self.hangs():
             return 0
         most = min(_MOST_HELD, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
-        return max(0, min(most - len(self._pool.held), _MOST_HELD - self._recorder.backlog()))
+        return max(0, most - len(self._pool.held) - self._recorder.backlog())
 
     def _room(self) -> int:
         """How many jobs to claim now, in batches worth their commit."""

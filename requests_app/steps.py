@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from jobs_app.outcomes import storable_error, storable_text
 from jobs_app.registry import MAX_NAME_CHARACTERS
@@ -27,7 +28,8 @@ def to_json(steps: Collection[Step]) -> str:
     return json.dumps([{"name": step.name, "jobs": list(step.jobs)} for step in steps], ensure_ascii=False)
 
 
-def read_steps(text: str, known_jobs: Collection[str] | None = None) -> tuple[Step, ...]:
+@lru_cache(maxsize=16)  # requests of an action have the same steps, and each is read at every step
+def read_steps(text: str, known_jobs: frozenset[str] | None = None) -> tuple[Step, ...]:
     """Parses the JSON text of `steps`. `known_jobs`: refuse any other. Raises StepsError."""
     if len(text) > MAX_STEPS_BYTES:
         raise StepsError(f"steps: {len(text)} characters; at most {MAX_STEPS_BYTES} bytes are read")

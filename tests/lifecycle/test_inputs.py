@@ -142,7 +142,7 @@ def test_an_error_holds_no_control_characters_but_tab_and_newline() -> None:
 @pytest.mark.parametrize("name", ["\x7f", "\x9b2J", "\0", "\r", "\ud800"], ids=ascii)
 def test_a_fault_of_the_steps_quotes_no_control_characters(name: str) -> None:
     with pytest.raises(StepsError) as refused:
-        read_steps(json.dumps([{"name": "only", "jobs": [name]}]), known_jobs={"noop"})
+        read_steps(json.dumps([{"name": "only", "jobs": [name]}]), known_jobs=frozenset({"noop"}))
     assert says_first(str(refused.value))
     assert str(refused.value).encode()
 

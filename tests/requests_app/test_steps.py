@@ -6,7 +6,7 @@ import pytest
 
 from requests_app.steps import Step, StepsError, parse_steps, read_steps, to_json
 
-KNOWN = ["noop", "other"]
+KNOWN = frozenset(["noop", "other"])
 
 
 def test_good_steps_are_read_in_order() -> None:
