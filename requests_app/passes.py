@@ -59,13 +59,13 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
             refused = Request.objects.refuse(errors)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
-            actions = {row.id: row.action for row in rows}
+            good, bad = [row for row in rows if row.id in first_steps], [row for row in rows if row.id in errors]
             tallies.add(
-                request_tallies.started(actions[id_] for id_ in first_steps)
-                + request_tallies.ended((actions[id_] for id_ in errors), RequestStatus.FAILED)
+                request_tallies.started(row.action for row in good)
+                + request_tallies.ended((row.action for row in bad), RequestStatus.FAILED)
             )
-            request_events.started(row for row in rows if row.id in first_steps)
-            request_events.ended((row for row in rows if row.id in errors), RequestStatus.FAILED)
+            request_events.started(good)
+            request_events.ended(bad, RequestStatus.FAILED)
             run.count(counts)
             return counts
 
@@ -195,19 +195,18 @@ def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
 def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None, *, may_exist: bool) -> Counts:
     """Writes what was decided; answers what was done how often."""
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
-    complete = [row.id for row, how in decisions if isinstance(how, Complete)]
-    errors = {row.id: how.error for row, how in decisions if isinstance(how, Fail)}
+    completed = [row for row, how in decisions if isinstance(how, Complete)]
+    failed = [row for row, how in decisions if isinstance(how, Fail)]
     moved = Counter(
         advanced=Request.objects.advance(list(advance)),
-        requests_completed=Request.objects.complete(complete),  # `completed` counts jobs
-        requests_failed=Request.objects.fail(errors),
+        requests_completed=Request.objects.complete([row.id for row in completed]),  # `completed` counts jobs
+        requests_failed=Request.objects.fail({row.id: how.error for row, how in decisions if isinstance(how, Fail)}),
     )
     _insert_step(advance, claim, may_exist=may_exist)
-    request_events.ended((row for row, _ in decisions if row.id in complete), RequestStatus.COMPLETED)
-    request_events.ended((row for row, _ in decisions if row.id in errors), RequestStatus.FAILED)
-    actions = {row.id: row.action for row, _ in decisions}
+    request_events.ended(completed, RequestStatus.COMPLETED)
+    request_events.ended(failed, RequestStatus.FAILED)
     return Counts(
         of_run=dict(+moved),
-        tallies=request_tallies.ended((actions[id_] for id_ in complete), RequestStatus.COMPLETED)
-        + request_tallies.ended((actions[id_] for id_ in errors), RequestStatus.FAILED),
+        tallies=request_tallies.ended((row.action for row in completed), RequestStatus.COMPLETED)
+        + request_tallies.ended((row.action for row in failed), RequestStatus.FAILED),
     )

@@ -1,6 +1,7 @@
 """What the log says of requests and of the verbs done to them, once the transaction that did it is committed."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -12,13 +13,14 @@ from requests_app.request_tallies import subject
 log = structlog.stdlib.get_logger(__name__)
 
 
-def started(rows: Iterable[QueuedRow]) -> None:
-    transaction.on_commit(partial(_tell, "request_started", [(row.token, subject(row.action)) for row in rows]))
+def started(rows: Sequence[QueuedRow]) -> None:
+    transaction.on_commit(partial(_tell, logging.DEBUG, "request_started", rows))
 
 
-def ended(rows: Iterable[QueuedRow | StepRow], status: RequestStatus) -> None:
-    requests = [(row.token, subject(row.action)) for row in rows]
-    transaction.on_commit(partial(_tell, "request_ended", requests, status))
+def ended(rows: Sequence[QueuedRow | StepRow], status: RequestStatus) -> None:
+    """A failure is told at INFO, the others at DEBUG: their counts are in the metrics."""
+    level = logging.INFO if status == RequestStatus.FAILED else logging.DEBUG
+    transaction.on_commit(partial(_tell, level, "request_ended", rows, status=status.value))
 
 
 def intervention(verb: str, token: str, action: str, job: str, by: str) -> None:
@@ -27,9 +29,7 @@ def intervention(verb: str, token: str, action: str, job: str, by: str) -> None:
     transaction.on_commit(partial(log.info, verb, token=token, action=subject(action), by=by, **of_job))
 
 
-def _tell(event: str, requests: list[tuple[str, str]], status: RequestStatus | None = None) -> None:
-    """A failure is told at INFO, the others at DEBUG: their counts are in the metrics."""
-    how = {"status": status.value} if status else {}
-    tell = log.info if status == RequestStatus.FAILED else log.debug
-    for token, action in requests:
-        tell(event, token=token, action=action, **how)
+def _tell(level: int, event: str, rows: Sequence[QueuedRow | StepRow], **how: str) -> None:
+    if logging.getLogger(__name__).isEnabledFor(level):
+        for row in rows:
+            log.log(level, event, token=row.token, action=subject(row.action), **how)
