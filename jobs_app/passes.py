@@ -16,11 +16,11 @@ from jobs_app.outcomes import Failed, JobContext, Retried, json_object
 from jobs_app.pass_run import RunRecord
 from jobs_app.pausing import tend_pauses
 from jobs_app.pool import Pool
-from jobs_app.recorder import BATCH, FollowUp, Recorder, record_ends
+from jobs_app.recorder import BATCH, RECORDERS, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
-_CLAIM_AHEAD_SECONDS = 0.1  # of work: a claimed job that waits here could run elsewhere
+_CLAIM_AHEAD_SECONDS = 0.06  # of work: what waits here could run elsewhere, and its end is recorded late
 _MOST_HELD = 8 * BATCH
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 _LOOK_SECONDS = 1.0  # a pause is noticed within this time
@@ -89,7 +89,7 @@ class JobRunner:
         # What callbacks did is lost with this process: it waits longer for the database than one that holds no jobs.
         self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
-        self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY)
+        self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY, RECORDERS)
         self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
         self._full = due_by is not None  # a run with `due_by` has seen that something is due
         self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0

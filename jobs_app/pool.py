@@ -58,10 +58,11 @@ class Held:
 class Pool:
     """At most `concurrency` plain callbacks in threads and as many async ones at once."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, recorders: int = 1) -> None:
         self.concurrency = concurrency
         self.held: set[Held] = set()
-        self.ended: SimpleQueue[Ended | None] = SimpleQueue()
+        # One queue for each recorder. A request's ends are all in one of them: two recorders never meet at its lock.
+        self.ended: list[SimpleQueue[Ended | None]] = [SimpleQueue() for _ in range(recorders)]
         self.ended_count = 0
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
@@ -107,14 +108,18 @@ class Pool:
                 return False
             self.ended_count += 1  # before it is let go: whoever waits for all ends sees it in one or the other
             self.held.remove(held)
-        self.ended.put(Ended(held.job, outcome, held.ran_microseconds()))
+        self._hand_over(Ended(held.job, outcome, held.ran_microseconds()))
         return True
 
     def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Of a job that cannot be run at all."""
         with self._lock:
             self.ended_count += 1
-        self.ended.put(Ended(job, outcome))
+        self._hand_over(Ended(job, outcome))
+
+    def _hand_over(self, ended: Ended) -> None:
+        # Not the id itself: those of a cluster's server may all be odd.
+        self.ended[ended.job.request_id // 3 % len(self.ended)].put(ended)
 
     def end_overdue(self, lease_seconds: float) -> None:
         """Ends what runs past its timeout; hands back what waited here for a whole lease."""

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from queue import Empty
+from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 
 from django.db import DatabaseError, transaction
@@ -22,7 +22,7 @@ from jobs_app.tallies import Key
 
 BATCH = 500
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
-_THREADS = 2
+RECORDERS = 2
 _LINGER_SECONDS = 0.01  # an end waits this long for company, and only while other jobs run
 
 _COUNTED = {
@@ -135,8 +135,8 @@ def _unstorable(end: End, error: DatabaseError | ValueError) -> End:
 class Recorder:
     """The recording threads. Batches grow by themselves: each is whatever ended while others were written.
 
-    Two of them, so that one's batch is worked out here while the other's is in the database; one at a time collects.
-    `changed` is set whenever a batch is taken up or done. `fault` holds what ended a thread, if anything did.
+    One for each queue of the pool, so that one's batch is worked out here while another's is in the database. `changed`
+    is set whenever a batch is taken up or done. `fault` holds what ended a thread, if anything did.
     """
 
     def __init__(self, pool: Pool, run: RunRecord, *, seconds: float, follow_up: FollowUp | None = None) -> None:
@@ -144,9 +144,11 @@ class Recorder:
         self.changed = Event()
         self.recorded_count = 0
         self.fault: BaseException | None = None
-        self._closing = False
-        self._collecting, self._counting = Lock(), Lock()
-        self._threads = [Thread(target=self._work, name=f"recorder-{n}", daemon=True) for n in range(_THREADS)]
+        self._counting = Lock()
+        self._threads = [
+            Thread(target=self._work, args=(ended,), name=f"recorder-{n}", daemon=True)
+            for n, ended in enumerate(pool.ended)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -156,14 +158,16 @@ class Recorder:
 
     def close(self) -> None:
         """Records what is left and ends the threads."""
-        self._pool.ended.put(None)
+        for ended in self._pool.ended:
+            ended.put(None)
         for thread in self._threads:
             thread.join()
 
-    def _work(self) -> None:
+    def _work(self, ended: "SimpleQueue[Ended | None]") -> None:
         try:
-            while batch := self._take():
-                self._record([end_of(*ended) for ended in batch])
+            while batch := self._collect(ended):
+                self.changed.set()
+                self._record([end_of(*one) for one in batch])
                 with self._counting:
                     self.recorded_count += len(batch)
                 self.changed.set()
@@ -173,12 +177,6 @@ class Recorder:
         finally:
             close_connections()
 
-    def _take(self) -> list[Ended]:
-        with self._collecting:
-            batch = self._collect()
-        self.changed.set()
-        return batch
-
     def _record(self, ends: list[End]) -> None:
         won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)
         if len(won) < len(ends):
@@ -186,18 +184,18 @@ class Recorder:
             self._run.note({"too_late": len(ends) - len(kept)})
             job_events.too_late(end for end in ends if end.job.id not in kept)
 
-    def _collect(self) -> list[Ended]:
+    def _collect(self, ended: "SimpleQueue[Ended | None]") -> list[Ended]:
         """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""
         batch: list[Ended] = []
         characters, closes_at = 0, math.inf
-        while not self._closing and len(batch) < BATCH and characters < _BATCH_CHARACTERS:
+        while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
             linger = closes_at - time.monotonic() if self._pool.held else 0.0
             try:
-                item = self._pool.ended.get(timeout=max(0.0, linger)) if batch else self._pool.ended.get()
+                item = ended.get(timeout=max(0.0, linger)) if batch else ended.get()
             except Empty:
                 break
             if item is None:
-                self._closing = True
+                ended.put(None)  # for the next call: this batch is the last
                 break
             batch.append(item)
             characters += _characters(item.outcome)

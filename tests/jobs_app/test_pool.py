@@ -37,7 +37,7 @@ def ends(pool: Pool, count: int) -> dict[int, Outcome]:
     """The next ends: job id -> outcome."""
     found = {}
     for _ in range(count):
-        item = pool.ended.get(timeout=PATIENCE)
+        item = pool.ended[0].get(timeout=PATIENCE)
         assert item is not None
         found[item[0].id] = item[1]
     return found
@@ -171,7 +171,7 @@ def test_at_its_timeout_a_callback_ends_as_a_retry_and_its_late_result_is_droppe
     let_go.set()
     assert returned.wait(PATIENCE)
     wait_until(lambda: pool.lost_threads == 0)
-    assert pool.ended.empty()
+    assert pool.ended[0].empty()
 
 
 def test_another_thread_takes_the_place_of_one_that_hangs(pool: Pool, register: Register, let_go: Event) -> None:
@@ -200,7 +200,7 @@ def test_at_its_timeout_an_async_callback_is_cancelled(pool: Pool, register: Reg
     wait_until(lambda: none_held(pool))
     assert ends(pool, 1) == {0: Retried("timed out after 0.05 seconds")}
     assert seen.wait(PATIENCE)
-    assert pool.ended.empty()
+    assert pool.ended[0].empty()
 
 
 def test_the_clock_of_a_timeout_starts_when_the_callback_begins(pool: Pool, register: Register, let_go: Event) -> None:
@@ -209,7 +209,7 @@ def test_the_clock_of_a_timeout_starts_when_the_callback_begins(pool: Pool, regi
     submit(pool, "hangs", "hangs", "waits")
     time.sleep(0.05)
     pool.end_overdue(LEASE)
-    assert pool.ended.empty()
+    assert pool.ended[0].empty()
     let_go.set()
     assert set(ends(pool, 3).values()) == {Completed()}
 
@@ -240,7 +240,7 @@ def test_stopping_what_runs_ends_it_once(pool: Pool, register: Register, let_go:
     assert ends(pool, 2) == {0: Stopped(), 1: Stopped()}
     let_go.set()
     wait_until(lambda: pool.lost_threads == 0)
-    assert pool.ended.empty()
+    assert pool.ended[0].empty()
 
 
 def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(pool: Pool, register: Register) -> None:
@@ -259,4 +259,4 @@ def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
     ends(pool, 1)
     assert over.wait(PATIENCE)
     time.sleep(0.02)
-    assert pool.ended.empty()
+    assert pool.ended[0].empty()
