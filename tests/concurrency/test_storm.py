@@ -30,7 +30,7 @@ def test_sixty_killed_processes_lose_nothing_and_repeat_only_what_they_held(tran
     report = run_storm(Plan(kills=60, requests=300, steps=3, seed=1), environment, tmp_path)
 
     assert report.wrong == [], str(report)
-    assert report.figures["kills"] == 60
+    assert report.figures["kills"] >= 60
 
 
 def test_a_killed_database_loses_nothing_acknowledged_and_no_command_ends_in_a_traceback(
