@@ -48,14 +48,17 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
                 runner.wait()
 
 
-def end_lost_leases(stop: Stop, run: RunRecord) -> None:
-    """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time."""
+def end_lost_leases(stop: Stop, run: RunRecord, ours: Collection[int] = ()) -> None:
+    """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time.
+
+    `ours`: ids that this very process is about to record. The database was away for longer than their lease.
+    """
     while not stop:
         lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
-        ends = [end_of(job, Retried(LEASE_LOST)) for job in lost]
+        ends = [end_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
         won = record_ends(ends, run, lease_expired=True, seconds=RECONNECT_SECONDS) if ends else []
         run.note({"lease_lost": len(won)})
-        if len(lost) < BATCH:
+        if len(lost) < BATCH or not ends:
             return
 
 
@@ -123,6 +126,10 @@ class JobRunner:
     def done(self) -> bool:
         """Whether nothing runs and, of a run with `due_by` or a limit, nothing is left to claim."""
         return not self._pool.held and (not self._full or self._left == 0 or self.hangs())
+
+    def unrecorded(self) -> Collection[int]:
+        """Ids of the jobs that this process holds, or has yet to record."""
+        return self._pool.unrecorded
 
     def hangs(self) -> bool:
         """Whether as many threads as may run are lost to callbacks that ignore their timeout: no more is claimed."""

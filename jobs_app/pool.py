@@ -61,6 +61,7 @@ class Pool:
     def __init__(self, concurrency: int, recorders: int = 1) -> None:
         self.concurrency = concurrency
         self.held: set[Held] = set()
+        self.unrecorded: set[int] = set()  # ids of all that is held, or has ended and is not recorded yet
         # One queue for each recorder. A request's ends are all in one of them: two recorders never meet at its lock.
         self.ended: list[SimpleQueue[Ended | None]] = [SimpleQueue() for _ in range(recorders)]
         self.ended_count = 0
@@ -79,6 +80,7 @@ class Pool:
                 self.end_unheld(job, NotStarted(_UNKNOWN_SECONDS))
                 continue
             held = Held(job, context, known, claimed_at, lease_seconds)
+            self.unrecorded.add(job.id)
             self.held.add(held)
             if known.is_async:
                 coroutines.append(held)
@@ -113,6 +115,7 @@ class Pool:
 
     def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Of a job that cannot be run at all."""
+        self.unrecorded.add(job.id)
         with self._lock:
             self.ended_count += 1
         self._hand_over(Ended(job, outcome))

@@ -168,6 +168,7 @@ class Recorder:
             while batch := self._collect(ended):
                 self.changed.set()
                 self._record([end_of(*one) for one in batch])
+                self._pool.unrecorded.difference_update(one.job.id for one in batch)
                 with self._counting:
                     self.recorded_count += len(batch)
                 self.changed.set()

@@ -31,7 +31,6 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     inserted: three commits bring a request of two steps from its pick-up to its end. What other processes left behind
     is found by sweeps: lost leases, and requests whose step has ended.
     """
-    poll, sweep = Poll(), Sweep(stop, run)
 
     def move_on(ends: list[End]) -> tuple[Counts, Callable[[], None]]:
         claim = runner.direct_claim()
@@ -40,6 +39,7 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
 
     paused = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
     runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on)
+    poll, sweep = Poll(), Sweep(stop, run, runner)
     with runner:
         while not stop:
             if runner.hangs():
@@ -84,19 +84,16 @@ class Poll:
 class Sweep:
     """Finds what no end of a job here will move: as often as its own cost allows."""
 
-    def __init__(self, stop: Stop, run: RunRecord) -> None:
-        self._stop, self._run = stop, run
+    def __init__(self, stop: Stop, run: RunRecord, runner: JobRunner) -> None:
+        self._stop, self._run, self._runner = stop, run, runner
         self._due_at = self._seen_due_at = 0.0
 
     def if_due(self) -> None:
         began = time.monotonic()
         if began < self._due_at:
             return
-        outlook = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS)
-        if time.monotonic() - began > _LEAST_SWEEP_SECONDS:
-            return  # the database was away: first let what ended here meanwhile be recorded, or it would count as lost
-        if outlook.has_expired:
-            end_lost_leases(self._stop, self._run)
+        if run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).has_expired:
+            end_lost_leases(self._stop, self._run, self._runner.unrecorded())
         run_inprogress_requests(self._stop, self._run)
         if began >= self._seen_due_at:
             run_transaction(self._run.seen, seconds=settings.WRK_DATABASE_AWAY_SECONDS)

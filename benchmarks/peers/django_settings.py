@@ -2,7 +2,7 @@
 
 import os
 
-SECRET_KEY = "of a benchmark"  # noqa: S105
+SECRET_KEY = "of a benchmark"  # noqa: S105 - signs nothing that anybody sees
 USE_TZ = True
 APPS = os.environ["PEER_APPS"].split()
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", *APPS]

@@ -18,9 +18,11 @@ STEPS = [{"name": "only", "jobs": ["fails", "raises", "noop"]}]
 
 
 def place(**columns: Any) -> Request:
-    return Request.objects.create(
+    request = Request.objects.create(
         **{"action": "delete_user", "steps": STEPS, "params": {"secret": "x-planted"}} | columns
     )
+    request.refresh_from_db()  # MySQL tells no defaults
+    return request
 
 
 def events(*outputs: str) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ def test_when_the_writer_dies_the_next_connection_goes_to_its_successor(pair, ca
     assert pair.server_of(connection) is pair.second
     said = [record.msg for record in caplog.records]
     assert [(event["writer"], event["before"]) for event in said if event["event"] == "database_writer_changed"] == [
-        (pair.second.socket_path, pair.first.socket_path)
+        (str(pair.second.socket_path), str(pair.first.socket_path))
     ]
 
 
