@@ -11,14 +11,15 @@ INTEGERS = ('step', 'attempt', 'last_attempt')
 
 
 def mend(apps: Any, schema_editor: Any) -> None:
-    """What has got in as another text becomes now, or the integer that it begins with: the row was stuck."""
+    """What is no such text becomes the moment or the integer that it begins with, else now: the row was stuck."""
     if schema_editor.connection.vendor != "sqlite":
         return
     with schema_editor.connection.cursor() as cursor:
         for column in MOMENTS:
             cursor.execute(
-                f"UPDATE jobs SET {column} = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE {column} IS NOT NULL AND "
-                f"datetime(substr({column}, 1, 19), '+0 seconds') || substr({column}, 20) IS NOT {column}"
+                f"UPDATE jobs SET {column} = COALESCE(datetime(substr({column}, 1, 19), '+0 seconds'), datetime('now')) "
+                f"WHERE {column} IS NOT NULL AND (datetime(substr({column}, 1, 19), '+0 seconds') IS NOT substr({column}, 1, 19) "
+                f"OR substr({column}, 20, 1) NOT IN ('', '.') OR substr({column}, 21) GLOB '*[^0-9]*')"
             )
         for column in INTEGERS:
             cursor.execute(f"UPDATE jobs SET {column} = CAST({column} AS INTEGER) WHERE typeof({column}) <> 'integer'")
