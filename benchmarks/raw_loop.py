@@ -17,7 +17,7 @@ django.setup()
 
 from django.db import connection  # noqa: E402 - needs the settings
 
-from jobs_app.dialect import case, case_values, dialect, marks  # noqa: E402
+from jobs_app.dialect import case, dialect, marks  # noqa: E402
 
 Row = tuple[int, int, int, str]
 
@@ -99,7 +99,7 @@ class RawLoop:
         self._execute(
             f"UPDATE jobs SET status = 'completed', completed_at = {self._sql.now}, claimed_by = NULL, "
             f"lease_until = NULL, extras = {case(found, 'extras')} WHERE id IN ({marks(rows)})",
-            [*case_values(found), *(row[0] for row in rows)],
+            [*found.values(), *(row[0] for row in rows)],
         )
         if self._find:
             self._merge(rows)
@@ -127,7 +127,7 @@ class RawLoop:
             extras[request_id][name] = {"attempt": 1}
         merged = {id_: json.dumps(value) for id_, value in extras.items()}
         self._execute(
-            f"UPDATE requests SET extras = {case(merged)} WHERE id IN ({marks(ids)})", [*case_values(merged), *ids]
+            f"UPDATE requests SET extras = {case(merged)} WHERE id IN ({marks(ids)})", [*merged.values(), *ids]
         )
 
 

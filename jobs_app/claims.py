@@ -9,7 +9,7 @@ from typing import Any, Literal
 from django.db import connections, transaction
 
 from jobs_app.attempts import ClaimedJob, JobStatus, Outlook, RequestRow
-from jobs_app.dialect import PARKED_FROM, dialect, marks
+from jobs_app.dialect import PARKED_FROM, dialect, marks, numbers
 from jobs_app.ends import EndMoves, Row
 from jobs_app.paused import PausedJob
 
@@ -58,8 +58,8 @@ class ClaimMoves(EndMoves[Row]):
             if ids:
                 cursor.execute(
                     f"UPDATE jobs SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
-                    f"lease_until = {sql.now_plus} WHERE id IN ({marks(ids)}) AND status = 'new'",
-                    [claim, lease_seconds, *ids],
+                    f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
+                    [claim, lease_seconds],
                 )
         return ids
 
@@ -71,25 +71,31 @@ class ClaimMoves(EndMoves[Row]):
     def with_requests(
         self, claim: str, ids: Collection[int], *, by: Literal["id", "request_id"] = "id"
     ) -> list[tuple[ClaimedJob, RequestRow]]:
-        """Claimed jobs, oldest due first, with what their requests say; read after the claim is committed."""
+        """Claimed jobs in the order of `ids`, with what their requests say; read after the claim is committed.
+
+        Sorted here: a server would first copy every request's params and extras into a table of its own.
+        """
         waited = dialect(self.db).microseconds.format("j.due_at", "j.started_at")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, {waited}, "
+                f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
                 "r.token, r.action, r.params, r.extras FROM jobs j JOIN requests r ON r.id = j.request_id "
-                f"WHERE j.{by} IN ({marks(ids)}) AND j.claimed_by = %s ORDER BY j.due_at, j.id",
-                [*ids, claim],
+                f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
+                [claim],
             )
-            return [(ClaimedJob(*(*row[:6], claim, *row[6:9])), RequestRow(*row[7:])) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        places = {id_: place for place, id_ in enumerate(ids)}
+        ordered = sorted(rows, key=lambda row: (places[row[by == "request_id"]], row[0]))
+        return [(ClaimedJob(*row[:10]), RequestRow(*row[8:])) for row in ordered]
 
     def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
         """Leases again what this process holds in memory: by id and claim, never by the process's name."""
         sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE jobs {sql.force('PRIMARY')} SET lease_until = {sql.now_plus} WHERE id IN ({marks(ids)}) "
+                f"UPDATE jobs {sql.force('PRIMARY')} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) "
                 f"AND status = 'inprogress' AND claimed_by IN ({marks(claims)})",
-                [lease_seconds, *ids, *claims],
+                [lease_seconds, *claims],
             )
             return int(cursor.rowcount)
 
@@ -130,9 +136,9 @@ class ClaimMoves(EndMoves[Row]):
             if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
                 return 0
             cursor.execute(
-                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.parked} WHERE id IN ({marks(ids)}) "
+                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.parked} WHERE id IN ({numbers(ids)}) "
                 f"AND status = 'new' AND due_at <= {sql.now} AND name IN ({marks(paused)})",
-                [*ids, *paused],
+                paused,
             )
             return int(cursor.rowcount)
 
@@ -155,9 +161,9 @@ class ClaimMoves(EndMoves[Row]):
                 PausedJob.objects.using(self.db).forget(resumed)
                 return 0
             cursor.execute(
-                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.unparked} WHERE id IN ({marks(ids)}) "
+                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.unparked} WHERE id IN ({numbers(ids)}) "
                 f"AND status = 'new' AND due_at >= '{PARKED_FROM}'",
-                ids,
+                [],
             )
             return len(ids)
 

@@ -4,14 +4,14 @@ Part of JobQuerySet (models.py), each guard in sight. Which moves there are and 
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
 
-from jobs_app.attempts import DirectClaim, End, JobStatus, NewJob
-from jobs_app.dialect import UtcNow, case, case_values, dialect, marks
+from jobs_app.attempts import MAX_STEPS_BYTES, Attempt, DirectClaim, End, JobStatus, LockedRequest, NewJob
+from jobs_app.dialect import UtcNow, case, dialect, numbers
 from jobs_app.outcomes import json_object, storable_text
 
 Row = TypeVar("Row", bound=models.Model)
@@ -39,35 +39,66 @@ class EndMoves(models.QuerySet[Row]):
         self._insert_rows(left, "status", "'new'", [])
 
     def _insert_rows(self, jobs: Sequence[NewJob], columns: str, values: str, bound: list[Any]) -> None:
-        row = f"(%s, %s, %s, %s, %s, {dialect(self.db).now_plus}, {values})"
+        """What rows do not have in common is bound as seldom as can be, and given once what they have."""
+        sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             for start in range(0, len(jobs), _ROWS_PER_INSERT):
-                rows = jobs[start : start + _ROWS_PER_INSERT]
-                bounds = [
-                    (job.request_id, job.step, job.name, job.attempt, job.last_attempt, job.delay_seconds, *bound)
-                    for job in rows
+                part = jobs[start : start + _ROWS_PER_INSERT]
+                rows = [
+                    f"{sql.row}({job.request_id:d}, {job.step:d}, %s, {job.attempt:d}, {job.last_attempt:d}, "
+                    f"{job.delay_seconds:.6f})"
+                    for job in part
                 ]
                 cursor.execute(
                     f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
-                    f"VALUES {', '.join([row] * len(rows))}",
-                    [value for values in bounds for value in values],
+                    "WITH new (request_id, step, name, attempt, last_attempt, delay) "
+                    f"AS (VALUES {', '.join(rows)}) "
+                    f"SELECT request_id, step, name, attempt, last_attempt, {sql.later.format('delay')}, {values} "
+                    "FROM new",
+                    [*(job.name for job in part), *bound],
                 )
+
+    def attempts_at(self, steps: Mapping[int, int]) -> dict[int, list[Attempt]]:
+        """All rows of one step of each request. `steps`: by request id."""
+        found: dict[int, list[Attempt]] = {id_: [] for id_ in steps}
+        if not steps:
+            return found
+        at: dict[int, list[int]] = {}
+        for id_, step in steps.items():
+            at.setdefault(step, []).append(id_)
+        rows = " OR ".join(f"step = {step:d} AND request_id IN ({numbers(ids)})" for step, ids in at.items())
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT request_id, name, attempt, status, SUBSTR(error, 1, 600) "
+                f"FROM jobs {dialect(self.db).force('jobs_attempt')} WHERE {rows}",
+                [],
+            )
+            for id_, *attempt in cursor.fetchall():
+                found[id_].append(Attempt(*attempt))
+        return found
 
     def existing(self, request_ids: Collection[int]) -> set[tuple[int, int, str]]:
         """(request id, step, name) of the rows that these requests have."""
         return set(self.filter(request_id__in=request_ids).values_list("request_id", "step", "name"))
 
-    def record(self, ends: Sequence[End], *, lease_expired: bool = False, lock_requests: bool = False) -> list[End]:
+    def record(
+        self,
+        ends: Sequence[End],
+        requests: Mapping[int, LockedRequest] | None = None,
+        *,
+        lease_expired: bool = False,
+    ) -> list[End]:
         """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
 
         Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
         that a retry beside a failure sees that its request is doomed. `lease_expired` adds to the guard that the lease
-        is still over: its holder may have renewed it since it was read. `lock_requests`: all of them, not only those
-        whose extras or siblings change, for a caller that moves them on in the same transaction.
+        is still over: its holder may have renewed it since it was read. `requests`: those of all ends, which the caller
+        has locked to move them on in the same transaction; None: locks those whose extras or siblings change.
         """
         with transaction.atomic(using=self.db, savepoint=False):
-            plain = () if lock_requests else {JobStatus.COMPLETED}
-            requests = self._lock_requests({e.job.request_id for e in ends if e.status not in plain or e.extras})
+            if requests is None:
+                changing = [end for end in ends if end.status != JobStatus.COMPLETED or end.extras]
+                requests = self.lock_requests_of(changing)
             siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
             held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
             won = [end for end in ends if held.get(end.job.id) == end.job.claim]
@@ -91,20 +122,26 @@ class EndMoves(models.QuerySet[Row]):
         """`new` -> `cancelled`, for requests whose locks the caller holds."""
         return self._cancel(list(self._new_siblings(request_ids)))
 
-    # The parts of `record`, each under its locks ---------------------------------------------------------------------
-    def _lock_requests(self, ids: Collection[int]) -> dict[int, tuple[str, int, str]]:
-        """Status, step and extras of these requests, locked by id ascending."""
+    def lock_requests_of(self, ends: Collection[End]) -> dict[int, LockedRequest]:
+        """As `lock_requests`; with extras where an end is to be merged into them."""
+        return self.lock_requests({end.job.request_id for end in ends}, with_extras=any(end.extras for end in ends))
+
+    def lock_requests(self, ids: Collection[int], *, with_extras: bool = False) -> dict[int, LockedRequest]:
+        """Locks them by id ascending, whatever their status."""
         if not ids:
             return {}
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id, status, step, extras FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
+                f"SELECT id, token, action, status, step, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, "
+                f"{'extras' if with_extras else 'NULL'} "
+                f"FROM requests {sql.force('PRIMARY')} WHERE id IN ({numbers(sorted(ids))}) "
                 f"ORDER BY id {sql.for_update}",
-                sorted(ids),
+                [],
             )
-            return {row[0]: row[1:] for row in cursor.fetchall()}
+            return {row[0]: LockedRequest(*row) for row in cursor.fetchall()}
 
+    # The parts of `record`, each under its locks ---------------------------------------------------------------------
     def _new_siblings(self, request_ids: Collection[int]) -> dict[int, int]:
         """The `new` jobs of these requests: id -> request id. Under the requests' locks none can be added."""
         if not request_ids:
@@ -117,25 +154,26 @@ class EndMoves(models.QuerySet[Row]):
         expired = f"AND lease_until < {sql.now}" if lease_expired else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id, claimed_by FROM jobs {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
-                f"AND (status = 'new' OR (status = 'inprogress' {expired})) ORDER BY id {sql.for_update}",
-                sorted(ids),
+                f"SELECT id, claimed_by FROM jobs {sql.force('PRIMARY')} "
+                f"WHERE id IN ({numbers(sorted(ids))}) AND (status = 'new' OR (status = 'inprogress' {expired})) "
+                f"ORDER BY id {sql.for_update}",
+                [],
             )
             return {id_: claim for id_, claim in cursor.fetchall() if claim}
 
-    def _complete(self, ends: Sequence[End], requests: dict[int, tuple[str, int, str]]) -> None:
+    def _complete(self, ends: Sequence[End], requests: Mapping[int, LockedRequest]) -> None:
         """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
         self._set_ended(ends, JobStatus.COMPLETED)
         merged: dict[int, dict[str, Any]] = {}
         for end in sorted((e for e in ends if e.extras and e.job.request_id in requests), key=lambda e: e.job.id):
-            of_request = merged.setdefault(end.job.request_id, json_object(requests[end.job.request_id][2]))
+            of_request = merged.setdefault(end.job.request_id, json_object(requests[end.job.request_id].extras))
             of_request.update(json.loads(end.extras or "{}"))
         texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
         with connections[self.db].cursor() as cursor:
             for part in _in_parts(texts):
                 cursor.execute(
-                    f"UPDATE requests SET extras = {case(part)} WHERE id IN ({marks(part)})",
-                    [*case_values(part), *part],
+                    f"UPDATE requests SET extras = {case(part)} WHERE id IN ({numbers(part)})",
+                    [*part.values()],
                 )
 
     def _fail(self, ends: Sequence[End], siblings: dict[int, int]) -> None:
@@ -170,7 +208,7 @@ class EndMoves(models.QuerySet[Row]):
         )
 
     def _doomed(
-        self, request_ids: Collection[int], requests: dict[int, tuple[str, int, str]]
+        self, request_ids: Collection[int], requests: Mapping[int, LockedRequest]
     ) -> tuple[set[int], set[tuple[int, int, str, int]]]:
         """Requests in which nothing may be started any more, and all attempts of the others' current steps.
 
@@ -179,7 +217,7 @@ class EndMoves(models.QuerySet[Row]):
         if not request_ids:
             return set(), set()
         rows = self.filter(request_id__in=request_ids).order_by("attempt")
-        alive = {id_ for id_, (status, *_) in requests.items() if status == "Inprogress"}
+        alive = {request.id for request in requests.values() if request.status == "Inprogress"}
         attempts, latest = set(), {}
         for request_id, step, name, attempt, status in rows.values_list(
             "request_id", "step", "name", "attempt", "status"
@@ -189,7 +227,7 @@ class EndMoves(models.QuerySet[Row]):
         failed = {
             request_id
             for (request_id, step, _), status in latest.items()
-            if status == JobStatus.FAILURE and request_id in alive and step == requests[request_id][1]
+            if status == JobStatus.FAILURE and request_id in alive and step == requests[request_id].step
         }
         return failed | (set(request_ids) - alive), attempts
 
@@ -203,8 +241,8 @@ class EndMoves(models.QuerySet[Row]):
             cursor.execute(
                 f"UPDATE jobs SET status = %s, completed_at = {dialect(self.db).now}, claimed_by = NULL, "
                 f"lease_until = NULL, error = {case(errors, 'error')}, extras = {case(extras, 'extras')} "
-                f"WHERE id IN ({marks(ids)}) AND status = 'inprogress'",
-                [status, *case_values(errors), *case_values(extras), *ids],
+                f"WHERE id IN ({numbers(ids)}) AND status = 'inprogress'",
+                [status, *errors.values(), *extras.values()],
             )
 
     def _cancel(self, ids: Collection[int]) -> int:

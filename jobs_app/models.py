@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from jobs_app.attempts import ENDED, OPEN, SETTLED, JobStatus, NewJob
 from jobs_app.claims import ClaimMoves
-from jobs_app.dialect import PARKED_FROM, PARKED_YEARS, ByteCharField, SqliteTypes, UtcNow, marks
+from jobs_app.dialect import PARKED_FROM, PARKED_YEARS, ByteCharField, SqliteTypes, UtcNow, numbers
 from jobs_app.pass_run import PassRun as PassRun
 from jobs_app.paused import JobIntervention as JobIntervention
 from jobs_app.paused import PausedJob as PausedJob
@@ -95,8 +95,8 @@ class JobQuerySet(ClaimMoves["Job"]):
     def _of_closed(self, what: str, values: list[str], request_ids: Collection[int]) -> int:
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"{what} WHERE request_id IN ({marks(request_ids)}) AND status NOT IN ('new', 'inprogress')",
-                [*values, *request_ids],
+                f"{what} WHERE request_id IN ({numbers(request_ids)}) AND status NOT IN ('new', 'inprogress')",
+                values,
             )
             return int(cursor.rowcount)
 

@@ -1,7 +1,9 @@
 """The table `passes`: what each run of a pass did. Passes run in processes that die, so metrics are made from here."""
 
+import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -11,6 +13,9 @@ from typing import Any, ClassVar, Self
 from django.db import connections, models
 
 from jobs_app.dialect import ByteCharField, EmptyObject, UtcNow, dialect
+
+_SEEN_SECONDS = 10.0
+_WORKING_SECONDS = 1.0
 
 
 class PassRunQuerySet(models.QuerySet["PassRun"]):
@@ -61,62 +66,44 @@ class PassRun(models.Model):
 
 
 class RunRecord:
-    """The row of a run in progress. Its counts are added to by SQL, inside the transactions that do what is counted.
+    """The row of a run in progress, and what the run did so far. Safe to use from several threads.
 
-    So they are exact whatever is killed, and a transaction that is run again because its COMMIT was not answered counts
-    once. `totals` are this process's own, for the printed line. Safe to use from several threads.
+    Its counts are written with each sign of life and at its end: of one that is killed the last second may be missing.
+    What must be exact whatever is killed is tallied (tallies.py), in the transactions that do what is counted.
     """
 
     def __init__(self, name: str, using: str = "default") -> None:
         self.name, self._using = name, using
         self._totals: Counter[str] = Counter()
-        self._noted: Counter[str] = Counter()
         self._lock = Lock()
+        self._seen_at, self._written = time.monotonic(), self.totals()
         process = f"{socket.gethostname()}:{os.getpid()}"[:200]
         with connections[using].cursor() as cursor:
             cursor.execute("INSERT INTO passes (name, process) VALUES (%s, %s)", [name, process])
             self.id = cursor.lastrowid
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """To the totals, once the transaction that counted it is committed."""
+        """What was done, once the transaction that did it is committed."""
         with self._lock:
             self._totals.update(counts)
-
-    def note(self, counts: Mapping[str, int]) -> None:
-        """To the totals, of what no transaction counts; the row gets it with the next sign of life."""
-        self.add(counts)
-        with self._lock:
-            self._noted.update(counts)
 
     def totals(self) -> dict[str, int]:
         with self._lock:
             return dict(+self._totals)
 
-    def count(self, counts: Mapping[str, int]) -> None:
-        """Adds to the row. To be the last statement of the transaction: two threads of a run meet at this row."""
-        paths = [f"$.{name}" for name in counts]
-        more = ", CAST(COALESCE(JSON_EXTRACT(counts, %s), 0) + %s AS SIGNED)"
-        values = [value for path, count in zip(paths, counts.values(), strict=True) for value in (path, path, count)]
-        self._update(f", %s{more}" * len(paths), values)
-
     def seen(self) -> None:
-        """Says that the run is alive, and what was noted."""
-        self._update(*self._notes())
+        """A sign of life: a second after something was done, and ten seconds after the last one."""
+        totals, silent = self.totals(), time.monotonic() - self._seen_at
+        if silent >= _SEEN_SECONDS or (silent >= _WORKING_SECONDS and totals != self._written):
+            self._write("", [], totals)
 
     def end(self, error: str = "") -> None:
-        notes, values = self._notes()
-        self._update(notes, values, f"error = %s, ended_at = {dialect(self._using).now}, ", [error])
+        self._write(f"error = %s, ended_at = {dialect(self._using).now}, ", [error], self.totals())
 
-    def _notes(self) -> tuple[str, list[Any]]:
-        """Whole sums, which only this process knows: to write them twice does no harm."""
-        with self._lock:
-            noted = dict(self._noted)
-        return ", %s, %s" * len(noted), [value for name, count in noted.items() for value in (f"$.{name}", count)]
-
-    def _update(self, to_set: str, values: list[Any], assignments: str = "", bound: list[Any] | None = None) -> None:
-        counts = f"counts = JSON_SET(counts{to_set}), " if to_set else ""
+    def _write(self, assignments: str, values: list[Any], totals: dict[str, int]) -> None:
         with connections[self._using].cursor() as cursor:
             cursor.execute(
-                f"UPDATE passes SET {counts}{assignments}seen_at = {dialect(self._using).now} WHERE id = %s",
-                [*values, *(bound or ()), self.id],
+                f"UPDATE passes SET {assignments}counts = %s, seen_at = {dialect(self._using).now} WHERE id = %s",
+                [*values, json.dumps(totals), self.id],
             )
+        self._seen_at, self._written = time.monotonic(), totals

@@ -20,8 +20,12 @@ from jobs_app.recorder import BATCH, RECORDERS, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
-_CLAIM_AHEAD_SECONDS = 0.06  # of work: what waits here could run elsewhere, and its end is recorded late
+_CLAIM_AHEAD_SECONDS = 0.055  # of work: what waits here could run elsewhere, and its end is recorded late
 _MOST_HELD = 8 * BATCH
+_PACE_SECONDS = 0.03  # the least time over which the pace is taken
+_SOON_SECONDS = 0.02
+_SECOND_RECORDER_FROM = 6000  # jobs a second; at a lower pace it only makes the batches smaller
+_JOBS_POLL_SECONDS = 0.01
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 _LOOK_SECONDS = 1.0  # a pause is noticed within this time
 RECONNECT_SECONDS = 10.0
@@ -57,7 +61,7 @@ def end_lost_leases(stop: Stop, run: RunRecord, ours: Collection[int] = ()) -> N
         lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
         ends = [end_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
         won = record_ends(ends, run, lease_expired=True, seconds=RECONNECT_SECONDS) if ends else []
-        run.note({"lease_lost": len(won)})
+        run.add({"lease_lost": len(won)})
         if len(lost) < BATCH or not ends:
             return
 
@@ -94,7 +98,8 @@ class JobRunner:
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
         self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY, RECORDERS)
         self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
-        self._full = due_by is not None  # a run with `due_by` has seen that something is due
+        # Whether more is due than there was room for. A run with `due_by` has seen that something is.
+        self.full = due_by is not None
         self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
         self._renewed_at = self._looked_at = time.monotonic()
         self._paused = paused
@@ -114,18 +119,21 @@ class JobRunner:
     def turn(self) -> int:
         """One turn: watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
         self.watch()
-        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._look()
-        room = self._room()
-        if not room or not self._may_be_due():
+        room = self.room()
+        # A run with `due_by` has had what was due then once a claim got less than it asked for.
+        polls = room > 0 and self._due_by is None and not self.full
+        is_due = self.full
+        if time.monotonic() - self._looked_at >= (_JOBS_POLL_SECONDS if polls else _LOOK_SECONDS):
+            is_due |= self._look().has_due and polls
+        if not is_due or not room:
             return 0
         claimed = self._claim(room)
-        self._full = claimed == room
+        self.full = claimed == room
         return claimed
 
     def done(self) -> bool:
         """Whether nothing runs and, of a run with `due_by` or a limit, nothing is left to claim."""
-        return not self._pool.held and (not self._full or self._left == 0 or self.hangs())
+        return not self._pool.held and (not self.full or self._left == 0 or self.hangs())
 
     def unrecorded(self) -> Collection[int]:
         """Ids of the jobs that this process holds, or has yet to record."""
@@ -135,16 +143,18 @@ class JobRunner:
         """Whether as many threads as may run are lost to callbacks that ignore their timeout: no more is claimed."""
         return self._pool.lost_threads >= self._pool.concurrency
 
-    def wait(self, seconds: float = _TURN_SECONDS) -> None:
-        """Until the recorder took up or finished a batch, or the time is over."""
-        self._recorder.changed.wait(seconds)
-        self._recorder.changed.clear()
+    def wait(self, seconds: float = _TURN_SECONDS, *, for_room: bool = True) -> None:
+        """Until the time is over, or the recorder took up or finished a batch. Not `for_room`: the time alone.
+
+        Whoever wakes only to find nothing more to claim takes the processor from the recorder.
+        """
+        if for_room or self.full:
+            self._recorder.changed.wait(seconds)
+            self._recorder.changed.clear()
+        else:
+            time.sleep(seconds)
 
     # Claim -----------------------------------------------------------------------------------------------------------
-    def _may_be_due(self) -> bool:
-        """After a claim that got all it asked for, yes. Else a run with `due_by` has had what was due then."""
-        return self._full or (self._due_by is None and self._look().has_due)
-
     def _look(self) -> Outlook:
         """Also learns what is paused; of that nothing more is claimed or begun here."""
         outlook = run_transaction(Job.objects.outlook, seconds=self._seconds)
@@ -154,13 +164,13 @@ class JobRunner:
         tend_pauses(outlook, seconds=self._seconds)
         return outlook
 
-    def direct_claim(self) -> DirectClaim:
+    def direct_claim(self, replacing: int = 0) -> DirectClaim:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed.
 
-        Where older jobs are due as well, half of the room is left to them.
+        Where older jobs are due as well, half of the room is left to them. `replacing`: how many ends it records.
         """
-        room = 0 if self._stop else self._ahead()
-        room = room // 2 if self._full else room
+        room = 0 if self._stop else self._ahead(replacing)
+        room = room // 2 if self.full else room
         return DirectClaim(str(uuid4()), room, self._lease, time.monotonic(), self._paused)
 
     def adopt(self, claim: DirectClaim) -> None:
@@ -169,28 +179,29 @@ class JobRunner:
             read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
 
-    def _ahead(self) -> int:
+    def _ahead(self, replacing: int = 0) -> int:
         """How many more jobs this process should hold: as many as start and are recorded soon, at the pace of late."""
         if self.hangs():
             return 0
         most = min(_MOST_HELD, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
-        return max(0, most - len(self._pool.held) - self._recorder.backlog())
+        return max(0, most - len(self._pool.unrecorded) + replacing)
 
-    def _room(self) -> int:
-        """How many jobs to claim now, in batches worth their commit."""
+    def room(self) -> int:
+        """How many jobs to claim now; none while the room for a batch worth its commit will be there soon."""
         room = min(self._ahead(), BATCH)
         if self._left is not None:
             room = min(room, self._left)
-        worthwhile = min(len(self._pool.held) // 4, BATCH // 2)
+        worthwhile = min(len(self._pool.held) // 4, BATCH // 2, int(self._pace() * _SOON_SECONDS))
         return room if room >= worthwhile else 0
 
     def _pace(self) -> float:
         """Jobs that ended per second, of late."""
         seconds = time.monotonic() - self._rated_at
-        if seconds > 0.02:
-            ended = self._recorder.recorded_count
+        if seconds > _PACE_SECONDS:
+            ended = self._pool.recorded_count
             self._rate = (self._rate + (ended - self._rated_count) / seconds) / 2
             self._rated_at, self._rated_count = time.monotonic(), ended
+            self._pool.recorders = RECORDERS if self._rate > _SECOND_RECORDER_FROM else 1
         return self._rate
 
     def _claim(self, limit: int) -> int:
@@ -211,7 +222,7 @@ class JobRunner:
         return len(ids)
 
     def _submit(self, rows: Sequence[tuple[ClaimedJob, RequestRow]], sent_at: float) -> None:
-        self._run.note({"claimed": len(rows)})
+        self._run.add({"claimed": len(rows)})
         self._pool.submit(self._readable(rows), sent_at, self._lease)
 
     def _readable(self, rows: Sequence[tuple[ClaimedJob, RequestRow]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
@@ -230,6 +241,7 @@ class JobRunner:
         if self._recorder.fault:
             raise self._recorder.fault
         self._pool.end_overdue(self._lease)
+        run_transaction(self._run.seen, seconds=self._seconds)
         if time.monotonic() - self._renewed_at >= self._lease / 3:
             self._renew()
 
@@ -246,8 +258,7 @@ class JobRunner:
         """Lets what runs finish. When `cut` short: only for the grace period, and what did not begin is handed back."""
         grace_ends = time.monotonic() + (settings.WRK_STOP_GRACE_SECONDS if cut else math.inf)
         # Until all is recorded too: what follows a recorded batch may have claimed more for this process.
-        # The backlog is read first: a batch that is adopted and done between the two reads is then seen as held.
-        while (self._recorder.backlog() or self._pool.held) and not self._recorder.fault:
+        while (self._pool.unrecorded or self._pool.held) and not self._recorder.fault:
             if cut:
                 self._pool.hand_back_waiting()
             if time.monotonic() >= grace_ends:

@@ -62,9 +62,10 @@ class Pool:
         self.concurrency = concurrency
         self.held: set[Held] = set()
         self.unrecorded: set[int] = set()  # ids of all that is held, or has ended and is not recorded yet
+        self.recorded_count = 0
+        self.recorders = recorders  # that are in use: a second one earns its place where ends come by thousands
         # One queue for each recorder. A request's ends are all in one of them: two recorders never meet at its lock.
         self.ended: list[SimpleQueue[Ended | None]] = [SimpleQueue() for _ in range(recorders)]
-        self.ended_count = 0
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
         self._threads = 0
@@ -92,6 +93,11 @@ class Pool:
                 self._loop = self._loop or _Loop(self)
             self._loop.submit(coroutines)
 
+    def recorded(self, ids: Collection[int]) -> None:
+        with self._lock:
+            self.recorded_count += len(ids)
+            self.unrecorded.difference_update(ids)
+
     def begin(self, held: Held) -> bool:
         """To be asked right before the callback is called; False: not this job, not any more."""
         now = time.monotonic()
@@ -108,7 +114,6 @@ class Pool:
         with self._lock:
             if held not in self.held or (held.times_out is not None and isinstance(outcome, NotStarted)):
                 return False
-            self.ended_count += 1  # before it is let go: whoever waits for all ends sees it in one or the other
             self.held.remove(held)
         self._hand_over(Ended(held.job, outcome, held.ran_microseconds()))
         return True
@@ -116,13 +121,11 @@ class Pool:
     def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Of a job that cannot be run at all."""
         self.unrecorded.add(job.id)
-        with self._lock:
-            self.ended_count += 1
         self._hand_over(Ended(job, outcome))
 
     def _hand_over(self, ended: Ended) -> None:
         # Not the id itself: those of a cluster's server may all be odd.
-        self.ended[ended.job.request_id // 3 % len(self.ended)].put(ended)
+        self.ended[ended.job.request_id // 3 % self.recorders].put(ended)
 
     def end_overdue(self, lease_seconds: float) -> None:
         """Ends what runs past its timeout; hands back what waited here for a whole lease."""
@@ -165,6 +168,8 @@ class Pool:
 
     def _start_threads(self) -> None:
         """Threads are started when there is work for them, up to `concurrency`."""
+        if self._threads >= self.concurrency:
+            return
         wanted = min(self.concurrency, sum(1 for held in list(self.held) if not held.definition.is_async))
         with self._lock:
             missing = max(0, wanted - self._threads)

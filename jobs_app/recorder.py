@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 from django.db import DatabaseError, transaction
 
 from jobs_app import job_events, job_tallies, tallies
-from jobs_app.attempts import End, JobStatus
+from jobs_app.attempts import End, JobStatus, LockedRequest
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Job
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
@@ -41,9 +41,9 @@ class Counts:
     tallies: Mapping[Key, int] = field(default_factory=dict)
 
 
-# What is to follow the recording of a batch, inside its transaction and under the locks of all the ends' requests. It
-# answers what it did how often, and what to do once that is committed.
-FollowUp = Callable[[list[End]], tuple[Counts, Callable[[], None]]]
+# What is to follow the recording of a batch, inside its transaction: given the requests of the ends that won, locked,
+# and how many ends these are. It answers what it did how often, and what to do once that is committed.
+FollowUp = Callable[[list[LockedRequest], int], tuple[Counts, Callable[[], None]]]
 
 
 def record_ends(
@@ -87,13 +87,14 @@ class _Recording:
         """Answers those that won, in this try or in one before it."""
         standing = Job.objects.standing(self._unanswered)
         with transaction.atomic():
-            won = Job.objects.record(
-                self._ends, lease_expired=self._lease_expired, lock_requests=self._follow_up is not None
-            )
-            moved, then = self._follow_up(won) if self._follow_up and won else (Counts(), _nothing)
+            requests = Job.objects.lock_requests_of(self._ends) if self._follow_up else None
+            won = Job.objects.record(self._ends, requests, lease_expired=self._lease_expired)
+            moved, then = Counts(), _nothing
+            if self._follow_up and requests and won:
+                moving = sorted({end.job.request_id for end in won})
+                moved, then = self._follow_up([requests[id_] for id_ in moving], len(won))
             counted = job_tallies.ended(won, self._late(standing, won), lease_expired=self._lease_expired)
             tallies.add(counted + Counter(moved.tallies))
-            self._run.count(_counts(won) + Counter(moved.of_run))
             self._tried = True
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered, self._moved, self._then = won, moved, then
@@ -142,19 +143,13 @@ class Recorder:
     def __init__(self, pool: Pool, run: RunRecord, *, seconds: float, follow_up: FollowUp | None = None) -> None:
         self._pool, self._run, self._seconds, self._follow_up = pool, run, seconds, follow_up
         self.changed = Event()
-        self.recorded_count = 0
         self.fault: BaseException | None = None
-        self._counting = Lock()
         self._threads = [
             Thread(target=self._work, args=(ended,), name=f"recorder-{n}", daemon=True)
             for n, ended in enumerate(pool.ended)
         ]
         for thread in self._threads:
             thread.start()
-
-    def backlog(self) -> int:
-        """Ends that are not recorded yet."""
-        return self._pool.ended_count - self.recorded_count
 
     def close(self) -> None:
         """Records what is left and ends the threads."""
@@ -168,9 +163,7 @@ class Recorder:
             while batch := self._collect(ended):
                 self.changed.set()
                 self._record([end_of(*one) for one in batch])
-                self._pool.unrecorded.difference_update(one.job.id for one in batch)
-                with self._counting:
-                    self.recorded_count += len(batch)
+                self._pool.recorded([one.job.id for one in batch])
                 self.changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
             self.fault = fault
@@ -182,7 +175,7 @@ class Recorder:
         won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)
         if len(won) < len(ends):
             kept = {end.job.id for end in won}
-            self._run.note({"too_late": len(ends) - len(kept)})
+            self._run.add({"too_late": len(ends) - len(kept)})
             job_events.too_late(end for end in ends if end.job.id not in kept)
 
     def _collect(self, ended: "SimpleQueue[Ended | None]") -> list[Ended]:

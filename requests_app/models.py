@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, case_values, dialect, marks
+from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, dialect, numbers
 from jobs_app.models import Job
 from requests_app.old_requests import OldRequestQuerySet
 from requests_app.steps import MAX_STEPS_BYTES
@@ -38,26 +38,6 @@ class QueuedRow(NamedTuple):
     steps_bytes: int | None
 
 
-class StepRow(NamedTuple):
-    """A locked request that is in progress. `steps`: JSON text; None when it is NULL, or too long to read."""
-
-    id: int
-    token: str
-    action: str
-    step: int
-    steps: str | None
-
-
-class AttemptRow(NamedTuple):
-    """One job row of a request's current step. `error`: its beginning."""
-
-    request_id: int
-    name: str
-    attempt: int
-    status: str
-    error: str
-
-
 class RequestQuerySet(OldRequestQuerySet["Request"]):
     # Filters ---------------------------------------------------------------------------------------------------------
     def has_due(self) -> bool:
@@ -74,7 +54,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
     def settled(self, limit: int, after: tuple[Any, int] | None = None) -> list[tuple[int, Any]]:
         """(id, due_at) of requests in progress whose current step has no open job, oldest first.
 
-        `after`: the last row of the page before. Read without locks: `lock_inprogress` guards again.
+        `after`: the last row of the page before. Read without locks: `move_on` guards again.
         """
         sql = dialect(self.db)
         page = "AND (r.due_at > %s OR (r.due_at = %s AND r.id > %s)) " if after else ""
@@ -88,17 +68,6 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
                 [*((after[0], after[0], after[1]) if after else ()), limit],
             )
             return [(row[0], row[1]) for row in cursor.fetchall()]
-
-    def current_attempts(self, ids: Collection[int]) -> list[AttemptRow]:
-        """All job rows of these requests' current steps."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT r.id, j.name, j.attempt, j.status, SUBSTR(j.error, 1, 600) "
-                f"FROM requests r JOIN jobs j {dialect(self.db).force('jobs_attempt')} "
-                f"ON j.request_id = r.id AND j.step = r.step WHERE r.id IN ({marks(ids)})",
-                [*ids],
-            )
-            return [AttemptRow(*row) for row in cursor.fetchall()]
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
     def lock_due(self, limit: int) -> list[QueuedRow]:
@@ -117,25 +86,14 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             )
             return [QueuedRow(*row) for row in cursor.fetchall()]
 
-    def lock_inprogress(self, ids: Collection[int]) -> list[StepRow]:
-        """Those of these that are `Inprogress`, locked by id ascending, with the step read under the lock."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT id, token, action, step, CASE WHEN LENGTH(steps) <= %s THEN steps END "
-                f"FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) "
-                f"AND status = 'Inprogress' ORDER BY id {sql.for_update}",
-                [MAX_STEPS_BYTES, *sorted(ids)],
-            )
-            return [StepRow(*row) for row in cursor.fetchall()]
-
     # Moves -----------------------------------------------------------------------------------------------------------
     def start(self, ids: Collection[int], recipes: Mapping[str, str]) -> int:
         """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL."""
-        chosen = f"steps = COALESCE(steps, {case(recipes, column='action')}), " if recipes else ""
+        whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
+        chosen = f"steps = COALESCE(steps, CASE action {whens} END), " if recipes else ""
         return self._update(
             f"{chosen}status = 'Inprogress', step = 0, started_at = {dialect(self.db).now}",
-            [*case_values(recipes)],
+            [part for recipe in recipes.items() for part in recipe],
             ids,
             "Queuing",
         )
@@ -145,15 +103,15 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         return self._end_failed(errors, "Queuing")
 
     def advance(self, ids: Collection[int]) -> int:
-        """To the next step. The caller holds the locks of `lock_inprogress` and inserts the step's jobs."""
+        """To the next step. The caller holds the requests' locks and inserts the step's jobs."""
         return self._update("step = step + 1", [], ids, "Inprogress")
 
     def complete(self, ids: Collection[int]) -> int:
-        """`Inprogress` -> `Completed`, under the locks of `lock_inprogress`."""
+        """`Inprogress` -> `Completed`, under their locks."""
         return self._update(f"status = 'Completed', completed_at = {dialect(self.db).now}", [], ids, "Inprogress")
 
     def fail(self, errors: Mapping[int, str]) -> int:
-        """`Inprogress` -> `Failed`, each with its reason, under the locks of `lock_inprogress`."""
+        """`Inprogress` -> `Failed`, each with its reason, under their locks."""
         return self._end_failed(errors, "Inprogress")
 
     # An operator's moves: one request by its token; False when it is not in a state for it.
@@ -220,7 +178,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
     def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
         return self._update(
             f"status = 'Failed', error = {case(errors, 'error')}, completed_at = {dialect(self.db).now}",
-            [*case_values(errors)],
+            [*errors.values()],
             [*errors],
             status,
         )
@@ -231,8 +189,8 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             return 0
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE requests SET {assignments} WHERE id IN ({marks(ids)}) AND status = %s",
-                [*values, *sorted(ids), status],
+                f"UPDATE requests SET {assignments} WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
+                [*values, status],
             )
             return int(cursor.rowcount)
 

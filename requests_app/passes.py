@@ -9,7 +9,7 @@ import structlog
 from django.db import IntegrityError, transaction
 
 from jobs_app import tallies
-from jobs_app.attempts import DirectClaim, NewJob
+from jobs_app.attempts import DirectClaim, LockedRequest, NewJob
 from jobs_app.faults import fault_line, run_transaction
 from jobs_app.models import Job
 from jobs_app.outcomes import storable_error
@@ -19,7 +19,7 @@ from jobs_app.recorder import Counts
 from jobs_app.registry import max_attempts, names
 from jobs_app.stopping import Stop
 from requests_app import progress, request_events, request_tallies
-from requests_app.models import QueuedRow, Request, RequestStatus, StepRow
+from requests_app.models import QueuedRow, Request, RequestStatus
 from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
@@ -41,6 +41,7 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
     while not stop and left != 0:
         size = BATCH if left is None else min(BATCH, left)
         taken = pick_up(run, size)
+        run_transaction(run.seen, seconds=RECONNECT_SECONDS)
         left = None if left is None else left - taken
         if taken < size:
             return
@@ -66,7 +67,6 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
             )
             request_events.started(good)
             request_events.ended(bad, RequestStatus.FAILED)
-            run.count(counts)
             return counts
 
     counts = _again_if_rows_exist(work, seconds)
@@ -122,8 +122,9 @@ def _insert_step(
 ) -> None:
     """`new` jobs: request id -> (step, job names). A name that this release lacks waits for one that has it."""
     there = Job.objects.existing(list(steps)) if may_exist else set()
+    budgets = {name: max_attempts(name) for name in {name for _, job_names in steps.values() for name in job_names}}
     jobs = [
-        NewJob(request_id, step, name, max_attempts(name))
+        NewJob(request_id, step, name, budgets[name])
         for request_id, (step, job_names) in steps.items()
         for name in job_names
         if (request_id, step, name) not in there
@@ -146,6 +147,7 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
         rows = page if left is None else page[:left]
         if rows:
             moved = move_on(run, [id_ for id_, _ in rows])
+            run_transaction(run.seen, seconds=RECONNECT_SECONDS)
             left = None if left is None else left - moved
             after = rows[-1][1], rows[-1][0]
         if len(page) < BATCH:
@@ -157,10 +159,8 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
 
     def work(*, may_exist: bool = False) -> dict[str, int]:
         with transaction.atomic():
-            moved = move_on_locked(ids, may_exist=may_exist)
-            if moved.of_run:
-                tallies.add(moved.tallies)
-                run.count(moved.of_run)
+            moved = move_on_locked(Job.objects.lock_requests(ids).values(), may_exist=may_exist)
+            tallies.add(moved.tallies)
             return dict(moved.of_run)
 
     counts = _again_if_rows_exist(work, seconds)
@@ -168,21 +168,21 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
     return sum(counts.values())
 
 
-def move_on_locked(ids: Sequence[int], claim: DirectClaim | None = None, *, may_exist: bool = False) -> Counts:
-    """As `move_on`, inside the caller's transaction; answers what was done how often. `claim`: for the new jobs."""
-    return _apply(_decide_all(ids), claim, may_exist=may_exist)
+def move_on_locked(
+    requests: Iterable[LockedRequest], claim: DirectClaim | None = None, *, may_exist: bool = False
+) -> Counts:
+    """As `move_on`, under the caller's locks; answers what was done how often. `claim`: for the new jobs."""
+    return _apply(_decide_all(requests), claim, may_exist=may_exist)
 
 
-def _decide_all(ids: Sequence[int]) -> list[tuple[StepRow, Decision]]:
+def _decide_all(requests: Iterable[LockedRequest]) -> list[tuple[LockedRequest, Decision]]:
     """Under the requests' locks: what each one's current step says."""
-    locked = Request.objects.lock_inprogress(ids)
-    attempts: dict[int, list[Attempt]] = {request.id: [] for request in locked}
-    for row in Request.objects.current_attempts(list(attempts)) if attempts else ():
-        attempts[row.request_id].append(Attempt(row.name, row.attempt, row.status, row.error))
-    return [(request, _decide(request, attempts[request.id])) for request in locked]
+    going = [request for request in requests if request.status == RequestStatus.INPROGRESS]
+    attempts = Job.objects.attempts_at({request.id: request.step for request in going})
+    return [(request, _decide(request, attempts[request.id])) for request in going]
 
 
-def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
+def _decide(row: LockedRequest, attempts: list[Attempt]) -> Decision:
     try:
         steps = read_steps(row.steps or "null")
     except StepsError as error:
@@ -192,7 +192,9 @@ def _decide(row: StepRow, attempts: list[Attempt]) -> Decision:
     return progress.decide(steps, row.step, attempts)
 
 
-def _apply(decisions: Sequence[tuple[StepRow, Decision]], claim: DirectClaim | None, *, may_exist: bool) -> Counts:
+def _apply(
+    decisions: Sequence[tuple[LockedRequest, Decision]], claim: DirectClaim | None, *, may_exist: bool
+) -> Counts:
     """Writes what was decided; answers what was done how often."""
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
     completed = [row for row, how in decisions if isinstance(how, Complete)]

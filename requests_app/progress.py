@@ -4,20 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jobs_app.attempts import OPEN, JobStatus
+from jobs_app.attempts import Attempt as Attempt
 from jobs_app.outcomes import storable_error
 from requests_app.steps import Step
 
 _LINE_CHARACTERS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What counts of one job row of the current step."""
-
-    name: str
-    attempt: int
-    status: str
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from functools import partial
 import structlog
 from django.db import transaction
 
-from requests_app.models import QueuedRow, RequestStatus, StepRow
+from jobs_app.attempts import LockedRequest
+from requests_app.models import QueuedRow, RequestStatus
 from requests_app.request_tallies import subject
 
 log = structlog.stdlib.get_logger(__name__)
@@ -17,7 +18,7 @@ def started(rows: Sequence[QueuedRow]) -> None:
     transaction.on_commit(partial(_tell, logging.DEBUG, "request_started", rows))
 
 
-def ended(rows: Sequence[QueuedRow | StepRow], status: RequestStatus) -> None:
+def ended(rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:
     """A failure is told at INFO, the others at DEBUG: their counts are in the metrics."""
     level = logging.INFO if status == RequestStatus.FAILED else logging.DEBUG
     transaction.on_commit(partial(_tell, level, "request_ended", rows, status=status.value))
@@ -29,7 +30,7 @@ def intervention(verb: str, token: str, action: str, job: str, by: str) -> None:
     transaction.on_commit(partial(log.info, verb, token=token, action=subject(action), by=by, **of_job))
 
 
-def _tell(level: int, event: str, rows: Sequence[QueuedRow | StepRow], **how: str) -> None:
+def _tell(level: int, event: str, rows: Sequence[QueuedRow | LockedRequest], **how: str) -> None:
     if logging.getLogger(__name__).isEnabledFor(level):
         for row in rows:
             log.log(level, event, token=row.token, action=subject(row.action), **how)

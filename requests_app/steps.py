@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
+from jobs_app.attempts import MAX_STEPS_BYTES as MAX_STEPS_BYTES
 from jobs_app.outcomes import storable_error, storable_text
 from jobs_app.registry import MAX_NAME_CHARACTERS
 
-MAX_STEPS_BYTES = 256 * 1024
 _KNOWN_SHOWN = 30
 
 

@@ -1,12 +1,13 @@
 """The three passes in one process, in a loop: what cron does, with milliseconds between the steps, not minutes."""
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
 
 from django.conf import settings
 
-from jobs_app.attempts import End
+from jobs_app.attempts import LockedRequest
 from jobs_app.faults import run_transaction
 from jobs_app.models import Job
 from jobs_app.pass_run import RunRecord
@@ -16,12 +17,12 @@ from jobs_app.stopping import Stop
 from requests_app.models import Request
 from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
 
-_LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.002, 0.05, 1.1
+_LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.001, 0.05, 1.1
 _POLL_SHARE = 0.2
 _STAY_AWAKE_SECONDS = 2.0  # after work was found, before polls grow apart
+_PICK_UP_SECONDS = 1.0  # at the latest, however busy
 _LEAST_SWEEP_SECONDS, _MOST_SWEEP_SECONDS = 1.0, 60.0  # from one to the next
 _SWEEP_SHARE = 0.01  # of the time
-_SEEN_SECONDS = 10.0
 
 
 def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) -> None:
@@ -32,14 +33,13 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     is found by sweeps: lost leases, and requests whose step has ended.
     """
 
-    def move_on(ends: list[End]) -> tuple[Counts, Callable[[], None]]:
-        claim = runner.direct_claim()
-        moved = move_on_locked(sorted({end.job.request_id for end in ends}), claim)
-        return moved, partial(runner.adopt, claim)
+    def move_on(requests: list[LockedRequest], ends: int) -> tuple[Counts, Callable[[], None]]:
+        claim = runner.direct_claim(replacing=ends)
+        return move_on_locked(requests, claim), partial(runner.adopt, claim)
 
     paused = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
     runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on)
-    poll, sweep = Poll(), Sweep(stop, run, runner)
+    poll, pick_ups, sweep = Poll(), PickUp(run, runner), Sweep(stop, run, runner)
     with runner:
         while not stop:
             if runner.hangs():
@@ -47,18 +47,37 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
             runner.watch()
             sweep.if_due()
             began = time.monotonic()
-            picked_up = _pick_up_due(run, runner)
+            picked_up = pick_ups.turn()
             claimed = runner.turn()
-            runner.wait(poll.seconds(found_work=picked_up + claimed > 0, spent=time.monotonic() - began))
+            pause = poll.seconds(found_work=picked_up + claimed > 0, spent=time.monotonic() - began)
+            runner.wait(pause, for_room=pick_ups.full)
 
 
-def _pick_up_due(run: RunRecord, runner: JobRunner) -> int:
-    if not run_transaction(Request.objects.has_due, seconds=settings.WRK_DATABASE_AWAY_SECONDS):
-        return 0
-    claim = runner.direct_claim()
-    picked_up = pick_up(run, BATCH, seconds=settings.WRK_DATABASE_AWAY_SECONDS, claim=claim)
-    runner.adopt(claim)
-    return picked_up
+class PickUp:
+    """Starts due requests, as many as there is room for: then most of their jobs are claimed as they are inserted.
+
+    Where there is none for a second they are started all the same, for others to run their jobs.
+    """
+
+    def __init__(self, run: RunRecord, runner: JobRunner) -> None:
+        self._run, self._runner = run, runner
+        self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
+        self.full = False  # whether more was due than there was room for
+        self._looked_at = -math.inf
+
+    def turn(self) -> int:
+        """Answers how many it started or refused."""
+        room = self._runner.room()
+        if not room and time.monotonic() - self._looked_at < _PICK_UP_SECONDS:
+            return 0
+        self._looked_at = time.monotonic()
+        if not self.full and not run_transaction(Request.objects.has_due, seconds=self._seconds):
+            return 0
+        limit, claim = room or BATCH, self._runner.direct_claim()
+        picked_up = pick_up(self._run, limit, seconds=self._seconds, claim=claim)
+        self._runner.adopt(claim)
+        self.full = picked_up == limit
+        return picked_up
 
 
 class Poll:
@@ -86,7 +105,7 @@ class Sweep:
 
     def __init__(self, stop: Stop, run: RunRecord, runner: JobRunner) -> None:
         self._stop, self._run, self._runner = stop, run, runner
-        self._due_at = self._seen_due_at = 0.0
+        self._due_at = 0.0
 
     def if_due(self) -> None:
         began = time.monotonic()
@@ -95,9 +114,6 @@ class Sweep:
         if run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).has_expired:
             end_lost_leases(self._stop, self._run, self._runner.unrecorded())
         run_inprogress_requests(self._stop, self._run)
-        if began >= self._seen_due_at:
-            run_transaction(self._run.seen, seconds=settings.WRK_DATABASE_AWAY_SECONDS)
-            self._seen_due_at = began + _SEEN_SECONDS
         now = time.monotonic()
         rest = (now - began) / _SWEEP_SHARE
         self._due_at = now + min(_MOST_SWEEP_SECONDS, max(_LEAST_SWEEP_SECONDS, rest))

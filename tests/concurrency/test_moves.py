@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from jobs_app.attempts import DirectClaim, End, JobStatus
+from jobs_app.attempts import DirectClaim, End, JobStatus, LockedRequest
+from jobs_app.job_tallies import JOBS_ENDED
 from jobs_app.models import Job
 from jobs_app.outcomes import Failed, Retried
 from jobs_app.pass_run import RunRecord
@@ -20,8 +21,10 @@ from jobs_app.passes import JobRunner, end_lost_leases
 from jobs_app.recorder import record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
+from jobs_app.tallies import Key
 from requests_app.models import Request
 from requests_app.passes import move_on, move_on_locked, pick_up, run_inprogress_requests
+from requests_app.tally_metrics import read_sums
 from requests_app.verify import Tally, findings
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
@@ -256,11 +259,11 @@ def test_a_request_is_failed_with_its_last_job_when_two_workers_record_at_once(r
     request = add_request()
     fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
 
-    def follow_up(ends: list[End]) -> Any:
-        return move_on_locked([end.job.request_id for end in ends]), lambda: None
+    def follow_up(requests: list[LockedRequest], ends: int) -> Any:
+        return move_on_locked(requests), lambda: None
 
     first = Actor(
-        lambda: record_ends([end_of(fails, Failed("no"))], run, follow_up=follow_up), stop_before="UPDATE passes"
+        lambda: record_ends([end_of(fails, Failed("no"))], run, follow_up=follow_up), stop_before="INSERT INTO tallies"
     )
     with (
         first,
@@ -512,6 +515,4 @@ def test_ends_whose_answer_was_lost_are_recorded_once(run: RunRecord):
         assert [end.job.id for end in lost.go_on()] == [held.id]
 
     assert statuses(request) == {"records": ["retry", "new"]}
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT JSON_EXTRACT(counts, '$.retry') FROM passes WHERE id = %s", [run.id])
-        assert int(cursor.fetchone()[0]) == 1
+    assert read_sums(connection)[Key(JOBS_ENDED, "records", "retry")] == 1

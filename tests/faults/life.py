@@ -18,12 +18,15 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from demo.services import Services
+from jobs_app.job_tallies import JOBS_ENDED
 from jobs_app.outcomes import Failure, JobContext, Json, Retry
 from jobs_app.passes import LEASE_LOST
 from jobs_app.registry import job
+from requests_app.request_tallies import REQUESTS_ENDED, REQUESTS_STARTED
+from requests_app.tally_metrics import read_sums
 
 Row = dict[str, Any]
-TABLES = ("requests", "jobs", "passes")
+TABLES = ("requests", "jobs", "passes", "tallies")
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 _MOST_ROUNDS = 15
 
@@ -209,7 +212,7 @@ class Life:
     # Out -------------------------------------------------------------------------------------------------------------
     def rows(self, table: str) -> list[Row]:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM {table} ORDER BY id")
+            cursor.execute(f"SELECT * FROM {table} ORDER BY 1")
             columns = [column[0] for column in cursor.description]
             return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
@@ -227,25 +230,23 @@ class Life:
         return Ends(requests, attempts)
 
     def said(self) -> Counter[str]:
-        """What the passes wrote into their rows, summed up."""
+        """What the passes tallied, summed up."""
+        names = {REQUESTS_STARTED: "started", JOBS_ENDED: "jobs", REQUESTS_ENDED: "requests"}
         said: Counter[str] = Counter()
-        for row in self.rows("passes"):
-            said.update(json.loads(row["counts"]))
+        for key, amount in read_sums(connection).items():
+            if key.metric in names:
+                said[f"{names[key.metric]} {key.label}".strip()] += amount
         return +said
 
     def done(self) -> Counter[str]:
         """The same, as the tables show it."""
         jobs = Counter(row["status"] for row in self.rows("jobs"))
         requests = self.rows("requests")
+        ended = Counter(row["status"] for row in requests)
         return +Counter(
-            {status: jobs[status] for status in ("completed", "retry", "failure")}
-            | {
-                "started": sum(1 for row in requests if row["started_at"]),
-                "refused": sum(1 for row in requests if row["status"] == "Failed" and not row["started_at"]),
-                "requests_completed": sum(1 for row in requests if row["status"] == "Completed"),
-                "requests_failed": sum(1 for row in requests if row["status"] == "Failed" and row["started_at"]),
-                "advanced": sum(row["step"] for row in requests),
-            }
+            {f"jobs {status}": jobs[status] for status in ("completed", "retry", "failure")}
+            | {f"requests {status}": ended[status] for status in ("Completed", "Failed")}
+            | {"started": sum(1 for row in requests if row["started_at"])}
         )
 
 

@@ -93,7 +93,7 @@ def _difference(life: Life, expected: Ends, *, leases_lost: bool) -> str:
         life.finish()
         life.ends().assert_same_as(expected, leases_lost=leases_lost)
         said, done = life.said(), life.done()
-        assert {word: said[word] for word in done} == done, "the passes' rows count otherwise than the tables"
+        assert {word: said[word] for word in done} == done, "the tallies say otherwise than the tables"
     except AssertionError as difference:
         return str(difference)
     return ""

@@ -38,8 +38,8 @@ CLAIM = "a claim of this transaction"
 FREE: Row = {"claimed_by": None, "lease_until": None}
 
 
-def record(job: Job, outcome: Outcome, claim: str | None = None, **how: bool) -> list[End]:
-    return Job.objects.record([end_of(held(job, claim), outcome)], **how)
+def record(job: Job, outcome: Outcome, claim: str | None = None, *, lease_expired: bool = False) -> list[End]:
+    return Job.objects.record([end_of(held(job, claim), outcome)], lease_expired=lease_expired)
 
 
 # The table: (status, move) --------------------------------------------------------------------------------------------

@@ -260,3 +260,16 @@ def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
     assert over.wait(PATIENCE)
     time.sleep(0.02)
     assert pool.ended[0].empty()
+
+
+def test_a_second_recorder_is_used_where_the_runner_says_so(register: Register) -> None:
+    pool = Pool(concurrency=2, recorders=2)
+    for recorders, queues in ((1, {0}), (2, {0, 1})):
+        pool.recorders = recorders
+        for request_id in range(12):
+            pool.end_unheld(ClaimedJob(request_id, request_id, 0, "noop", 1, 10, "claim"), NotStarted())
+        assert {number for number, ended in enumerate(pool.ended) if not ended.empty()} == queues
+        for ended in pool.ended:
+            while not ended.empty():
+                ended.get()
+    pool.close()

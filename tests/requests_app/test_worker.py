@@ -1,0 +1,71 @@
+"""How much run_worker takes on: it starts requests as it has room for their jobs, and fills its slots."""
+
+from collections.abc import Iterator
+from threading import Event
+
+import pytest
+
+from jobs_app.models import Job
+from jobs_app.outcomes import JobContext
+from jobs_app.pass_run import RunRecord
+from jobs_app.passes import JobRunner
+from jobs_app.registry import job, unregister
+from jobs_app.stopping import Stop
+from requests_app import worker
+from requests_app.models import Request
+from requests_app.worker import PickUp
+from tests.factories import insert_raw, make_job, make_request
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def let_end() -> Iterator[Event]:
+    """Jobs named `waits` run until this is set."""
+    event = Event()
+
+    @job("waits")
+    def waits(_: JobContext) -> None:
+        event.wait(30)
+
+    yield event
+    event.set()
+    unregister("waits")
+
+
+def start_runner(concurrency: int) -> JobRunner:
+    return JobRunner(Stop(), RunRecord("run_worker"), concurrency=concurrency)
+
+
+def queue(number: int) -> None:
+    for _ in range(number):
+        insert_raw(steps='[{"name": "only", "jobs": ["waits"]}]')
+
+
+def test_no_more_requests_are_started_than_there_is_room_for(let_end: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(10)
+    with start_runner(4) as runner:
+        pick_up = PickUp(RunRecord("run_worker"), runner)
+        assert (pick_up.turn(), pick_up.full) == (4, True)
+        assert Job.objects.filter(status="inprogress").count() == 4
+        assert pick_up.turn() == 0
+        monkeypatch.setattr(worker, "_PICK_UP_SECONDS", 0)
+        assert (pick_up.turn(), pick_up.full) == (6, False)
+        let_end.set()
+    # Nobody here had room for these: any worker may have them.
+    assert Job.objects.filter(status="new").count() == 6
+    assert Request.objects.filter(status="Queuing").count() == 0
+
+
+def test_slots_do_not_stay_free_for_the_sake_of_a_larger_batch(let_end: Event) -> None:
+    """27 of 32 slots are taken by what takes long: nothing is gained by waiting until more are free."""
+    busy = make_request("Inprogress", ["waits"])
+    for attempt in range(1, 28):
+        make_job(busy, "waits", attempt=attempt)
+    with start_runner(32) as runner:
+        runner._looked_at = float("-inf")
+        assert runner.turn() == 27
+        runner._looked_at = float("-inf")
+        make_job(make_request("Inprogress", ["noop"]), "noop")
+        assert runner.turn() == 1
+        let_end.set()
