@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from enum import Enum, auto
+from threading import RLock
 from typing import TypeVar
 
 import structlog
@@ -41,6 +42,7 @@ _DATA = {1062, 1406, 3140, 4025, 1366, 3819, 1264, 1048, 1452, 1292, 1153, 2020}
 CONTENTION_TRIES = 20
 _CONTENTION_SECONDS = 0.01  # first wait; doubles, with full jitter, up to a second
 _RECONNECT_SECONDS = 0.2
+_sqlite_turn = RLock()
 
 
 class Fault(Enum):
@@ -89,7 +91,8 @@ def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = D
     tries = _Tries(seconds)
     while True:
         try:
-            return work()
+            with _turn_of(using):
+                return work()
         except (DatabaseError, InterfaceError) as error:
             fault = sort_fault(error)
             if fault is Fault.LOST:
@@ -99,6 +102,11 @@ def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = D
             if tries.is_news(fault_line(error)):
                 log.info("transaction_again", fault=fault_line(error))
         time.sleep(wait)
+
+
+def _turn_of(using: str) -> contextlib.AbstractContextManager[object]:
+    """SQLite has one writer at a time, and others look again after sleeps: threads of one process line up here."""
+    return _sqlite_turn if connections[using].vendor == "sqlite" else contextlib.nullcontext()
 
 
 class _Tries:

@@ -13,6 +13,7 @@ from jobs_app.attempts import ClaimedJob, DirectClaim, Outlook, RequestRow
 from jobs_app.faults import run_transaction
 from jobs_app.models import Job
 from jobs_app.outcomes import Failed, JobContext, Retried, json_object
+from jobs_app.pace import Pace
 from jobs_app.pass_run import RunRecord
 from jobs_app.pausing import tend_pauses
 from jobs_app.pool import Pool
@@ -22,9 +23,8 @@ from jobs_app.stopping import Stop
 
 _CLAIM_AHEAD_SECONDS = 0.055  # of work: what waits here could run elsewhere, and its end is recorded late
 _MOST_HELD = 8 * BATCH
-_PACE_SECONDS = 0.03  # the least time over which the pace is taken
 _SOON_SECONDS = 0.02
-_SECOND_RECORDER_FROM = 6000  # jobs a second; at a lower pace it only makes the batches smaller
+_SECOND_RECORDER_FROM = 12_000  # jobs a second; at a lower pace it only makes the batches smaller
 _JOBS_POLL_SECONDS = 0.01
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 _LOOK_SECONDS = 1.0  # a pause is noticed within this time
@@ -100,7 +100,7 @@ class JobRunner:
         self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
         # Whether more is due than there was room for. A run with `due_by` has seen that something is.
         self.full = due_by is not None
-        self._rate, self._rated_at, self._rated_count = 0.0, time.monotonic(), 0
+        self._pace = Pace()
         self._renewed_at = self._looked_at = time.monotonic()
         self._paused = paused
 
@@ -183,7 +183,7 @@ class JobRunner:
         """How many more jobs this process should hold: as many as start and are recorded soon, at the pace of late."""
         if self.hangs():
             return 0
-        most = min(_MOST_HELD, self._pool.concurrency + int(self._pace() * _CLAIM_AHEAD_SECONDS))
+        most = min(_MOST_HELD, self._pool.concurrency + self._ends_within(_CLAIM_AHEAD_SECONDS))
         return max(0, most - len(self._pool.unrecorded) + replacing)
 
     def room(self) -> int:
@@ -191,18 +191,14 @@ class JobRunner:
         room = min(self._ahead(), BATCH)
         if self._left is not None:
             room = min(room, self._left)
-        worthwhile = min(len(self._pool.held) // 4, BATCH // 2, int(self._pace() * _SOON_SECONDS))
+        worthwhile = min(len(self._pool.held) // 4, BATCH // 2, self._ends_within(_SOON_SECONDS))
         return room if room >= worthwhile else 0
 
-    def _pace(self) -> float:
-        """Jobs that ended per second, of late."""
-        seconds = time.monotonic() - self._rated_at
-        if seconds > _PACE_SECONDS:
-            ended = self._pool.recorded_count
-            self._rate = (self._rate + (ended - self._rated_count) / seconds) / 2
-            self._rated_at, self._rated_count = time.monotonic(), ended
-            self._pool.recorders = RECORDERS if self._rate > _SECOND_RECORDER_FROM else 1
-        return self._rate
+    def _ends_within(self, seconds: float) -> int:
+        """How many jobs end here in this time, at the pace of late; by which it also chooses the recorders."""
+        pace = self._pace.per_second(self._pool.recorded_count)
+        self._pool.recorders = RECORDERS if pace > _SECOND_RECORDER_FROM else 1
+        return int(pace * seconds)
 
     def _claim(self, limit: int) -> int:
         claim, sent_at, tried = str(uuid4()), time.monotonic(), False

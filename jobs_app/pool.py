@@ -37,11 +37,19 @@ class Held:
 
     __slots__ = ("context", "definition", "held_since", "job", "lease_ends", "task", "timeout", "times_out")
 
-    def __init__(self, job: ClaimedJob, context: JobContext, known: JobDefinition, claimed_at: float, lease: float):
+    def __init__(
+        self,
+        job: ClaimedJob,
+        context: JobContext,
+        known: JobDefinition,
+        timeout: float,
+        claimed_at: float,
+        lease: float,
+    ) -> None:
         self.job, self.context, self.definition = job, context, known
         self.held_since = claimed_at
         self.lease_ends = claimed_at + lease
-        self.timeout = known.timeout_seconds
+        self.timeout = timeout
         self.times_out: float | None = None  # set when the callback begins
         self.task: asyncio.Task[None] | None = None
 
@@ -75,12 +83,15 @@ class Pool:
     def submit(self, claimed: Iterable[tuple[ClaimedJob, JobContext]], claimed_at: float, lease_seconds: float) -> None:
         """`claimed_at`: the monotonic moment before the claim was sent."""
         coroutines = []
+        timeouts: dict[str, float] = {}  # Django takes a microsecond to tell a setting
         for job, context in claimed:
             known = definition(job.name)
             if known is None:
                 self.end_unheld(job, NotStarted(_UNKNOWN_SECONDS))
                 continue
-            held = Held(job, context, known, claimed_at, lease_seconds)
+            if (timeout := timeouts.get(job.name)) is None:
+                timeout = timeouts[job.name] = known.timeout_seconds
+            held = Held(job, context, known, timeout, claimed_at, lease_seconds)
             self.unrecorded.add(job.id)
             self.held.add(held)
             if known.is_async:
@@ -94,6 +105,7 @@ class Pool:
             self._loop.submit(coroutines)
 
     def recorded(self, ids: Collection[int]) -> None:
+        """To be told of every end once it stands in the table."""
         with self._lock:
             self.recorded_count += len(ids)
             self.unrecorded.difference_update(ids)

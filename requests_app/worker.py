@@ -19,6 +19,7 @@ from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_r
 
 _LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.001, 0.05, 1.1
 _POLL_SHARE = 0.2
+_BUSY_POLL_SECONDS = 0.01
 _STAY_AWAKE_SECONDS = 2.0  # after work was found, before polls grow apart
 _PICK_UP_SECONDS = 1.0  # at the latest, however busy
 _LEAST_SWEEP_SECONDS, _MOST_SWEEP_SECONDS = 1.0, 60.0  # from one to the next
@@ -49,8 +50,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
             began = time.monotonic()
             picked_up = pick_ups.turn()
             claimed = runner.turn()
-            pause = poll.seconds(found_work=picked_up + claimed > 0, spent=time.monotonic() - began)
-            runner.wait(pause, for_room=pick_ups.full)
+            poll.looked(found_work=picked_up + claimed > 0, spent=time.monotonic() - began)
+            runner.wait(poll.seconds(busy=bool(runner.unrecorded())), for_room=pick_ups.full)
 
 
 class PickUp:
@@ -87,17 +88,21 @@ class Poll:
     """
 
     def __init__(self) -> None:
-        self._seconds, self._worked_at = _LEAST_POLL_SECONDS, time.monotonic()
+        self._seconds, self._worked_at, self._spent = _LEAST_POLL_SECONDS, time.monotonic(), 0.0
 
-    def seconds(self, *, found_work: bool, spent: float) -> float:
+    def looked(self, *, found_work: bool, spent: float) -> None:
         """`spent`: seconds that the look took."""
         now = time.monotonic()
+        self._spent = 0.0 if found_work else spent
         if found_work:
             self._seconds, self._worked_at = _LEAST_POLL_SECONDS, now
-            return self._seconds
-        if now - self._worked_at > _STAY_AWAKE_SECONDS:
+        elif now - self._worked_at > _STAY_AWAKE_SECONDS:
             self._seconds = min(_MOST_POLL_SECONDS, self._seconds * _POLL_GROWTH)
-        return max(self._seconds, min(_MOST_POLL_SECONDS, spent / _POLL_SHARE))
+
+    def seconds(self, *, busy: bool) -> float:
+        """`busy`: jobs run here already, so that a moment more matters little to what comes."""
+        least = max(self._seconds, _BUSY_POLL_SECONDS) if busy else self._seconds
+        return max(least, min(_MOST_POLL_SECONDS, self._spent / _POLL_SHARE))
 
 
 class Sweep:

@@ -1,11 +1,21 @@
 """Faults of the database: how each is sorted, and what becomes of the transaction that met it."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, InternalError, OperationalError
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+)
 
 from jobs_app import faults
 from jobs_app.faults import CONTENTION_TRIES, DatabaseAway, Fault, fault_line, run_transaction, sort_fault
@@ -33,6 +43,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 class Closings:
     """Stands for django.db.connections: counts what is closed."""
+
+    vendor = "mysql"
 
     def __init__(self) -> None:
         self.count = 0
@@ -213,3 +225,24 @@ def test_a_line_for_people_is_one_line() -> None:
     assert fault_line(OperationalError(2002, "Can't\n connect ")) == "Can't connect (error 2002)"
     assert fault_line(OperationalError("disk I/O error")) == "disk I/O error"
     assert fault_line(OperationalError()) == "no message"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite, which has one writer at a time")
+def test_threads_of_a_process_take_turns_at_sqlite() -> None:
+    """Else all but one would sleep for up to 100 ms and look again."""
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        inside -= 1
+
+    threads = [Thread(target=run_transaction, args=(work,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1

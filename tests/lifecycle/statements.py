@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 from unittest import mock
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 
@@ -17,6 +18,20 @@ class Statement:
 
 
 @contextmanager
+def counting_commits() -> Iterator[list[str]]:
+    """A list that grows by an item for each COMMIT; statements outside of a transaction commit by themselves."""
+    commits: list[str] = []
+    commit = BaseDatabaseWrapper._commit  # type: ignore[attr-defined]
+
+    def counted(self: BaseDatabaseWrapper) -> Any:
+        commits.append(self.alias)
+        return commit(self)
+
+    with mock.patch.object(BaseDatabaseWrapper, "_commit", counted):
+        yield commits
+
+
+@contextmanager
 def listening() -> Iterator[list[Statement]]:
     """The list grows while the block runs. BEGIN and COMMIT are not in it."""
     heard: list[Statement] = []
@@ -24,8 +39,9 @@ def listening() -> Iterator[list[Statement]]:
     execute, executemany = CursorWrapper.execute, CursorWrapper.executemany
 
     def note(sql: str, params: Any) -> None:
-        with lock:
-            heard.append(Statement(sql, params))
+        if not sql.startswith("BEGIN"):  # which only SQLite is told in words
+            with lock:
+                heard.append(Statement(sql, params))
 
     def execute_noted(self: CursorWrapper, sql: str, params: Any = None) -> Any:
         note(sql, params)

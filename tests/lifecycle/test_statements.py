@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from jobs_app.attempts import End, JobStatus, LockedRequest
 from jobs_app.dialect import dialect
 from jobs_app.models import Job
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.pass_run import PassRun, RunRecord
+from jobs_app.recorder import Counts, record_ends
 from jobs_app.registry import job, unregister
 from jobs_app.stopping import Stop
 from requests_app.models import Request
+from requests_app.passes import move_on_locked
 from requests_app.worker import run_worker
-from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
-from tests.lifecycle.statements import listening
+from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
+from tests.lifecycle.statements import counting_commits, listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,6 +91,17 @@ def test_a_pick_up_of_many_takes_as_many_statements_as_one_of_few(columns: dict[
     assert few == many <= 8
 
 
+# A pass of batches: what it takes, as a function of rows. The row of the run is written twice, at its start and end.
+@pytest.mark.parametrize("rows", [1, 499, 500, 1200])
+def test_a_pick_up_takes_four_statements_and_a_commit_a_batch(rows: int) -> None:
+    queue(rows, steps=ONE_STEP)
+    with listening() as heard, counting_commits() as commits:
+        assert pass_new() == {"started": rows}
+    batches, last_look = divmod(rows, 500)
+    assert len(heard) == 2 + 4 * (batches + (rows % 500 > 0)) + (last_look == 0)
+    assert len(commits) == batches + 1
+
+
 @pytest.mark.parametrize(
     ("status", "steps"), [("completed", ONE_STEP), ("failure", ONE_STEP), ("completed", TWO_STEPS)]
 )
@@ -144,6 +158,21 @@ def test_an_idle_pass_takes_less_than_5_statements(work: Callable[[], dict[str, 
     with listening() as heard:
         assert work() == {}
     assert len(heard) < 5, heard
+
+
+@pytest.mark.parametrize("ends", [FEW, MANY])
+def test_recording_a_batch_and_moving_its_requests_on_is_one_commit_of_seven_statements(ends: int) -> None:
+    in_progress(ends, "inprogress", steps=TWO_STEPS.replace(', "noop_1"', ""))
+    done = [End(held(one), JobStatus.COMPLETED) for one in Job.objects.filter(status="inprogress")]
+
+    def follow_up(requests: list[LockedRequest], _: int) -> tuple[Counts, Callable[[], None]]:
+        return move_on_locked(requests), lambda: None
+
+    run = RunRecord("run_worker")
+    with listening() as heard, counting_commits() as commits:
+        assert len(record_ends(done, run, follow_up=follow_up)) == ends
+    assert Request.objects.filter(step=1).count() == ends
+    assert (len(heard), len(commits)) == (7, 1), [statement.sql[:60] for statement in heard]
 
 
 def test_an_idle_worker_keeps_one_row_and_asks_no_more_than_a_few_times_a_second_each() -> None:

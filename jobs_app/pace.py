@@ -1,0 +1,24 @@
+"""How fast jobs end here, and so how many to hold: enough to keep busy, and no more than is recorded soon."""
+
+import time
+from threading import Lock
+
+_LEAST_SECONDS = 0.03  # over which a pace is taken
+
+
+class Pace:
+    """Jobs that end per second, of late. May be asked from several threads."""
+
+    def __init__(self) -> None:
+        self._per_second = 0.0
+        self._taken_at, self._ended = time.monotonic(), 0
+        self._lock = Lock()
+
+    def per_second(self, ended: int) -> float:
+        """`ended`: jobs so far. The mean of what it was and what it is now."""
+        with self._lock:
+            now = time.monotonic()
+            if (seconds := now - self._taken_at) >= _LEAST_SECONDS:
+                self._per_second = (self._per_second + (ended - self._ended) / seconds) / 2
+                self._taken_at, self._ended = now, ended
+            return self._per_second

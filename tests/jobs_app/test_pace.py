@@ -1,0 +1,42 @@
+"""The pace: what the room for more jobs is reckoned from."""
+
+import time
+
+import pytest
+
+from jobs_app.pace import Pace
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that it is, in seconds, to be set."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_it_comes_near_to_what_ends(clock: list[float]) -> None:
+    pace, ended, said = Pace(), 0, []
+    for _ in range(4):
+        clock[0] += 0.1
+        ended += 100
+        said.append(round(pace.per_second(ended)))
+    assert said == [500, 750, 875, 938]
+
+
+def test_a_moment_is_too_short_to_tell(clock: list[float]) -> None:
+    pace = Pace()
+    clock[0] += 0.1
+    assert pace.per_second(100) == pytest.approx(500)
+    clock[0] += 0.001
+    assert pace.per_second(200) == pytest.approx(500)
+
+
+def test_it_falls_when_nothing_ends(clock: list[float]) -> None:
+    pace = Pace()
+    clock[0] += 0.1
+    pace.per_second(100)
+    for _ in range(12):
+        clock[0] += 0.1
+        pace.per_second(100)
+    assert pace.per_second(100) < 1
