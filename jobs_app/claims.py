@@ -84,9 +84,9 @@ class ClaimMoves(EndMoves[Row]):
                 [claim],
             )
             rows = cursor.fetchall()
-        places = {id_: place for place, id_ in enumerate(ids)}
-        ordered = sorted(rows, key=lambda row: (places[row[by == "request_id"]], row[0]))
-        return [(ClaimedJob(*row[:10]), RequestRow(*row[8:])) for row in ordered]
+        places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
+        ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
+        return [(ClaimedJob(*row[:10]), RequestRow(*row[8:])) for row in ordered]  # token and action are in both
 
     def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
         """Leases again what this process holds in memory: by id and claim, never by the process's name."""

@@ -15,10 +15,11 @@ class Pace:
         self._lock = Lock()
 
     def per_second(self, ended: int) -> float:
-        """`ended`: jobs so far. The mean of what it was and what it is now."""
+        """`ended`: jobs so far. The mean of what it was and what it is now; of a leap, as after idling, what it is now."""
         with self._lock:
             now = time.monotonic()
             if (seconds := now - self._taken_at) >= _LEAST_SECONDS:
-                self._per_second = (self._per_second + (ended - self._ended) / seconds) / 2
+                was, now_is = self._per_second, (ended - self._ended) / seconds
+                self._per_second = now_is if now_is > 4 * was else (was + now_is) / 2
                 self._taken_at, self._ended = now, ended
             return self._per_second

@@ -15,21 +15,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_it_comes_near_to_what_ends(clock: list[float]) -> None:
+def test_it_comes_near_to_what_ends_and_leaps_from_idleness(clock: list[float]) -> None:
     pace, ended, said = Pace(), 0, []
-    for _ in range(4):
+    for more in (100, 200, 200, 200, 1000):
         clock[0] += 0.1
-        ended += 100
+        ended += more
         said.append(round(pace.per_second(ended)))
-    assert said == [500, 750, 875, 938]
+    assert said == [1000, 1500, 1750, 1875, 10000]
 
 
 def test_a_moment_is_too_short_to_tell(clock: list[float]) -> None:
     pace = Pace()
     clock[0] += 0.1
-    assert pace.per_second(100) == pytest.approx(500)
+    assert pace.per_second(100) == pytest.approx(1000)
     clock[0] += 0.001
-    assert pace.per_second(200) == pytest.approx(500)
+    assert pace.per_second(200) == pytest.approx(1000)
 
 
 def test_it_falls_when_nothing_ends(clock: list[float]) -> None:
