@@ -15,7 +15,7 @@ class Pace:
         self._lock = Lock()
 
     def per_second(self, ended: int) -> float:
-        """`ended`: jobs so far. The mean of what it was and what it is now; of a leap, as after idling, what it is now."""
+        """`ended`: jobs so far. The mean of what it was and what it is now; after a leap, what it is now."""
         with self._lock:
             now = time.monotonic()
             if (seconds := now - self._taken_at) >= _LEAST_SECONDS:
