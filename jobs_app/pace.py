@@ -4,6 +4,7 @@ import time
 from threading import Lock
 
 _LEAST_SECONDS = 0.03  # over which a pace is taken
+_LITTLE = 1000.0  # jobs per second: a pace that says little of what comes when work comes
 
 
 class Pace:
@@ -15,11 +16,11 @@ class Pace:
         self._lock = Lock()
 
     def per_second(self, ended: int) -> float:
-        """`ended`: jobs so far. The mean of what it was and what it is now; after a leap, what it is now."""
+        """`ended`: jobs so far. The mean of what it was and what it is now; from next to nothing, what it is now."""
         with self._lock:
             now = time.monotonic()
             if (seconds := now - self._taken_at) >= _LEAST_SECONDS:
                 was, now_is = self._per_second, (ended - self._ended) / seconds
-                self._per_second = now_is if now_is > 4 * was else (was + now_is) / 2
+                self._per_second = now_is if was < _LITTLE else (was + now_is) / 2
                 self._taken_at, self._ended = now, ended
             return self._per_second
