@@ -21,7 +21,7 @@ from jobs_app.recorder import BATCH, RECORDERS, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
-_CLAIM_AHEAD_SECONDS = 0.055  # of work: what waits here could run elsewhere, and its end is recorded late
+_CLAIM_AHEAD_SECONDS = 0.05  # of work: what waits here could run elsewhere, and its end is recorded late
 _MOST_HELD = 8 * BATCH
 _SOON_SECONDS = 0.02
 _SECOND_RECORDER_FROM = 12_000  # jobs a second; at a lower pace it only makes the batches smaller
