@@ -21,8 +21,8 @@ class JobStatus(models.TextChoices):
 
 OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
 SETTLED = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # needs no new attempt
-MAX_STEPS_BYTES = 256 * 1024  # of a request's steps; longer ones are not read
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
+MAX_STEPS_BYTES = 256 * 1024  # of a request's steps; longer ones are not read
 
 
 class ClaimedJob(NamedTuple):

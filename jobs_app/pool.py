@@ -72,7 +72,8 @@ class Pool:
         self.unrecorded: set[int] = set()  # ids of all that is held, or has ended and is not recorded yet
         self.recorded_count = 0
         self.recorders = recorders  # that are in use: a second one earns its place where ends come by thousands
-        # One queue for each recorder. A request's ends are all in one of them: two recorders never meet at its lock.
+        # One queue for each recorder. A request's ends are all in one of them, but for the moment in which a second
+        # recorder comes into use: so two seldom meet at its lock.
         self.ended: list[SimpleQueue[Ended | None]] = [SimpleQueue() for _ in range(recorders)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
