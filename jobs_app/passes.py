@@ -101,7 +101,8 @@ class JobRunner:
         # Whether more is due than there was room for. A run with `due_by` has seen that something is.
         self.full = due_by is not None
         self._pace = Pace()
-        self._renewed_at = self._looked_at = time.monotonic()
+        self._renewed_at = time.monotonic()
+        self._looked_at = -math.inf if due_by is None else self._renewed_at  # with `due_by`, the pass has just looked
         self._paused = paused
 
     def __enter__(self) -> Self:

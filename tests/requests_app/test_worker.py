@@ -63,7 +63,6 @@ def test_slots_do_not_stay_free_for_the_sake_of_a_larger_batch(let_end: Event) -
     for attempt in range(1, 28):
         make_job(busy, "waits", attempt=attempt)
     with start_runner(32) as runner:
-        runner._looked_at = float("-inf")
         assert runner.turn() == 27
         runner._looked_at = float("-inf")
         make_job(make_request("Inprogress", ["noop"]), "noop")
