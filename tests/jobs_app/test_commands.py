@@ -49,6 +49,14 @@ def test_one_line_says_what_was_done_and_the_exit_code_is_0_whatever_the_jobs_di
     assert re.fullmatch(r"run_jobs claimed=\d completed=0 retry=\d failure=0 seconds=\d+\.\d\n", again.stdout)
 
 
+def test_the_garbage_collector_leaves_alone_what_was_loaded(manage: Manage) -> None:
+    request = make_request("Inprogress", ["tells_collected"])
+    make_job(request, "tells_collected")
+    assert manage("run_jobs").returncode == 0
+    request.refresh_from_db()
+    assert request.extras["collected"] < request.extras["left_alone"] / 5
+
+
 def test_limit_and_concurrency_are_obeyed(manage: Manage, record_file: Path) -> None:
     for _ in range(3):
         request = make_request("Inprogress", ["records"], params={"seconds": 0.1})

@@ -1,6 +1,7 @@
 """Jobs that behave in one known way each, for tests that run real passes in real processes."""
 
 import asyncio
+import gc
 import os
 import time
 
@@ -22,6 +23,12 @@ for number in (1, 2, 3, 4):
 @job("returns_extras")
 def returns_extras(context: JobContext) -> Json:
     return {context.name: context.attempt}
+
+
+@job("tells_collected")
+def tells_collected(context: JobContext) -> Json:
+    """How many objects of this process the garbage collector looks at, and how many it leaves alone."""
+    return {"collected": len(gc.get_objects()), "left_alone": gc.get_freeze_count()}
 
 
 @job("sleeps")
