@@ -57,7 +57,7 @@ class ClaimMoves(EndMoves[Row]):
             ids = [row[0] for row in cursor.fetchall()]
             if ids:
                 cursor.execute(
-                    f"UPDATE jobs SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
+                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
                     f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
                     [claim, lease_seconds],
                 )
@@ -93,7 +93,7 @@ class ClaimMoves(EndMoves[Row]):
         sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE jobs {sql.force('PRIMARY')} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) "
+                f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) "
                 f"AND status = 'inprogress' AND claimed_by IN ({marks(claims)})",
                 [lease_seconds, *claims],
             )
@@ -136,7 +136,7 @@ class ClaimMoves(EndMoves[Row]):
             if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
                 return 0
             cursor.execute(
-                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.parked} WHERE id IN ({numbers(ids)}) "
+                f"UPDATE jobs {sql.by_id} SET due_at = {sql.parked} WHERE id IN ({numbers(ids)}) "
                 f"AND status = 'new' AND due_at <= {sql.now} AND name IN ({marks(paused)})",
                 paused,
             )
@@ -161,7 +161,7 @@ class ClaimMoves(EndMoves[Row]):
                 PausedJob.objects.using(self.db).forget(resumed)
                 return 0
             cursor.execute(
-                f"UPDATE jobs {sql.force('PRIMARY')} SET due_at = {sql.unparked} WHERE id IN ({numbers(ids)}) "
+                f"UPDATE jobs {sql.by_id} SET due_at = {sql.unparked} WHERE id IN ({numbers(ids)}) "
                 f"AND status = 'new' AND due_at >= '{PARKED_FROM}'",
                 [],
             )

@@ -24,6 +24,7 @@ class Dialect:
     for_update: str
     skip_locked: str
     force_index: str  # holds {} where the index's name belongs
+    by_id: str  # finds rows by their ids, whatever else is asked of them
     parked: str  # the column due_at, moved by PARKED_YEARS
     unparked: str
     microseconds: str  # from {0} to {1}, both moments
@@ -48,6 +49,7 @@ _MYSQL = Dialect(
     for_update="FOR UPDATE",
     skip_locked="FOR UPDATE SKIP LOCKED",
     force_index="FORCE INDEX ({})",
+    by_id="FORCE INDEX (PRIMARY)",
     parked=f"due_at + INTERVAL {PARKED_YEARS} YEAR",
     unparked=f"due_at - INTERVAL {PARKED_YEARS} YEAR",
     microseconds="TIMESTAMPDIFF(MICROSECOND, {0}, {1})",
@@ -65,6 +67,7 @@ _SQLITE = Dialect(
     for_update="",
     skip_locked="",
     force_index="",
+    by_id="NOT INDEXED",  # but by the id; else it would look at all rows that have the status
     # Its date functions would cut the microseconds.
     parked=f"(substr(due_at, 1, 4) + {PARKED_YEARS}) || substr(due_at, 5)",
     unparked=f"printf('%%04d', substr(due_at, 1, 4) - {PARKED_YEARS}) || substr(due_at, 5)",

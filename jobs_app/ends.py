@@ -20,6 +20,10 @@ _ROWS_PER_INSERT = 2000
 _CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
+class LostSome(Exception):
+    """Not all of a batch were still held: to be rolled back and recorded again, with a look at which ones are."""
+
+
 class EndMoves(models.QuerySet[Row]):
     def insert_new(self, jobs: Sequence[NewJob], claim: DirectClaim | None = None) -> None:
         """Inserts `new` rows. The caller holds their requests' locks: an INSERT takes a shared lock on its parent.
@@ -87,6 +91,7 @@ class EndMoves(models.QuerySet[Row]):
         requests: Mapping[int, LockedRequest] | None = None,
         *,
         lease_expired: bool = False,
+        expect_all: bool = False,
     ) -> list[End]:
         """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
 
@@ -94,14 +99,17 @@ class EndMoves(models.QuerySet[Row]):
         that a retry beside a failure sees that its request is doomed. `lease_expired` adds to the guard that the lease
         is still over: its holder may have renewed it since it was read. `requests`: those of all ends, which the caller
         has locked to move them on in the same transaction; None: locks those whose extras or siblings change.
+        `expect_all`: jobs that all completed are taken for won without a look. Raises LostSome when one was not.
         """
         with transaction.atomic(using=self.db, savepoint=False):
             if requests is None:
                 changing = [end for end in ends if end.status != JobStatus.COMPLETED or end.extras]
                 requests = self.lock_requests_of(changing)
-            siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
-            held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
-            won = [end for end in ends if held.get(end.job.id) == end.job.claim]
+            won, siblings = list(ends), dict[int, int]()
+            if lease_expired or not expect_all or any(end.status != JobStatus.COMPLETED for end in ends):
+                siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
+                held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
+                won = [end for end in ends if held.get(end.job.id) == end.job.claim]
             by_status = {status: [end for end in won if end.status == status] for status in JobStatus}
             self._complete(by_status[JobStatus.COMPLETED], requests)
             self._fail(by_status[JobStatus.FAILURE], siblings)
@@ -135,7 +143,7 @@ class EndMoves(models.QuerySet[Row]):
             cursor.execute(
                 f"SELECT id, token, action, status, step, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, "
                 f"{'extras' if with_extras else 'NULL'} "
-                f"FROM requests {sql.force('PRIMARY')} WHERE id IN ({numbers(sorted(ids))}) "
+                f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
                 f"ORDER BY id {sql.for_update}",
                 [],
             )
@@ -154,7 +162,7 @@ class EndMoves(models.QuerySet[Row]):
         expired = f"AND lease_until < {sql.now}" if lease_expired else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id, claimed_by FROM jobs {sql.force('PRIMARY')} "
+                f"SELECT id, claimed_by FROM jobs {sql.by_id} "
                 f"WHERE id IN ({numbers(sorted(ids))}) AND (status = 'new' OR (status = 'inprogress' {expired})) "
                 f"ORDER BY id {sql.for_update}",
                 [],
@@ -232,18 +240,25 @@ class EndMoves(models.QuerySet[Row]):
         return failed | (set(request_ids) - alive), attempts
 
     def _set_ended(self, ends: Sequence[End], status: JobStatus) -> None:
+        """Locks by id ascending what is not locked yet. Raises LostSome unless all are held by their claims."""
         if not ends:
             return
         errors = {end.job.id: end.error for end in ends if end.error}
         extras = {end.job.id: end.extras for end in ends if end.extras}
-        ids = [end.job.id for end in ends]
+        held: dict[str, list[int]] = {}
+        for end in ends:
+            held.setdefault(end.job.claim, []).append(end.job.id)
+        is_held = " OR ".join(f"claimed_by = %s AND id IN ({numbers(ids)})" for ids in held.values())
+        sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE jobs SET status = %s, completed_at = {dialect(self.db).now}, claimed_by = NULL, "
+                f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "
                 f"lease_until = NULL, error = {case(errors, 'error')}, extras = {case(extras, 'extras')} "
-                f"WHERE id IN ({numbers(ids)}) AND status = 'inprogress'",
-                [status, *errors.values(), *extras.values()],
+                f"WHERE status = 'inprogress' AND ({is_held})",
+                [status, *errors.values(), *extras.values(), *held],
             )
+            if cursor.rowcount < len(ends):
+                raise LostSome
 
     def _cancel(self, ids: Collection[int]) -> int:
         if not ids:

@@ -21,7 +21,8 @@ from jobs_app.recorder import BATCH, RECORDERS, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
-_CLAIM_AHEAD_SECONDS = 0.05  # of work: what waits here could run elsewhere, and its end is recorded late
+_CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere, and its end is recorded late
+_FOLLOW_AHEAD_SECONDS = 0.08  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
 _MOST_HELD = 8 * BATCH
 _SOON_SECONDS = 0.02
 _SECOND_RECORDER_FROM = 12_000  # jobs a second; at a lower pace it only makes the batches smaller
@@ -170,7 +171,8 @@ class JobRunner:
 
         Where older jobs are due as well, half of the room is left to them. `replacing`: how many ends it records.
         """
-        room = 0 if self._stop else self._ahead(replacing)
+        seconds = _FOLLOW_AHEAD_SECONDS if replacing else _CLAIM_AHEAD_SECONDS
+        room = 0 if self._stop else self._ahead(seconds, replacing)
         room = room // 2 if self.full else room
         return DirectClaim(str(uuid4()), room, self._lease, time.monotonic(), self._paused)
 
@@ -180,16 +182,16 @@ class JobRunner:
             read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
 
-    def _ahead(self, replacing: int = 0) -> int:
-        """How many more jobs this process should hold: as many as start and are recorded soon, at the pace of late."""
+    def _ahead(self, seconds: float, replacing: int = 0) -> int:
+        """How many more jobs this process should hold: as many as end within this time, at the pace of late."""
         if self.hangs():
             return 0
-        most = min(_MOST_HELD, self._pool.concurrency + self._ends_within(_CLAIM_AHEAD_SECONDS))
+        most = min(_MOST_HELD, self._pool.concurrency + self._ends_within(seconds))
         return max(0, most - len(self._pool.unrecorded) + replacing)
 
     def room(self) -> int:
         """How many jobs to claim now; none while the room for a batch worth its commit will be there soon."""
-        room = min(self._ahead(), BATCH)
+        room = min(self._ahead(_CLAIM_AHEAD_SECONDS), BATCH)
         if self._left is not None:
             room = min(room, self._left)
         worthwhile = min(len(self._pool.held) // 4, BATCH // 2, self._ends_within(_SOON_SECONDS))

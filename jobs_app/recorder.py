@@ -12,6 +12,7 @@ from django.db import DatabaseError, transaction
 
 from jobs_app import job_events, job_tallies, tallies
 from jobs_app.attempts import End, JobStatus, LockedRequest
+from jobs_app.ends import LostSome
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Job
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
@@ -41,9 +42,9 @@ class Counts:
     tallies: Mapping[Key, int] = field(default_factory=dict)
 
 
-# What is to follow the recording of a batch, inside its transaction: given the requests of the ends that won, locked,
-# and how many ends these are. It answers what it did how often, and what to do once that is committed.
-FollowUp = Callable[[list[LockedRequest], int], tuple[Counts, Callable[[], None]]]
+# What is to follow the recording of a batch, inside its transaction: given the ends that won, and their requests,
+# locked. It answers what it did how often, and what to do once that is committed.
+FollowUp = Callable[[list[LockedRequest], Sequence[End]], tuple[Counts, Callable[[], None]]]
 
 
 def record_ends(
@@ -86,19 +87,25 @@ class _Recording:
     def transaction(self) -> list[End]:
         """Answers those that won, in this try or in one before it."""
         standing = Job.objects.standing(self._unanswered)
+        try:
+            return standing + self._record(standing, expect_all=not self._tried)
+        except LostSome:
+            return standing + self._record(standing, expect_all=False)
+
+    def _record(self, standing: list[End], *, expect_all: bool) -> list[End]:
         with transaction.atomic():
             requests = Job.objects.lock_requests_of(self._ends) if self._follow_up else None
-            won = Job.objects.record(self._ends, requests, lease_expired=self._lease_expired)
+            won = Job.objects.record(self._ends, requests, lease_expired=self._lease_expired, expect_all=expect_all)
             moved, then = Counts(), _nothing
             if self._follow_up and requests and won:
                 moving = sorted({end.job.request_id for end in won})
-                moved, then = self._follow_up([requests[id_] for id_ in moving], len(won))
+                moved, then = self._follow_up([requests[id_] for id_ in moving], won)
             counted = job_tallies.ended(won, self._late(standing, won), lease_expired=self._lease_expired)
             tallies.add(counted + Counter(moved.tallies))
             self._tried = True
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered, self._moved, self._then = won, moved, then
-        return standing + won
+        return won
 
     def committed(self, won: Sequence[End]) -> None:
         job_events.ended(won, lease_expired=self._lease_expired)

@@ -189,7 +189,8 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             return 0
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE requests SET {assignments} WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
+                f"UPDATE requests {dialect(self.db).by_id} SET {assignments} "
+                f"WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
                 [*values, status],
             )
             return int(cursor.rowcount)

@@ -85,7 +85,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM requests {sql.force('PRIMARY')} WHERE id IN ({marks(ids)}) AND status = %s "
+                f"SELECT id FROM requests {sql.by_id} WHERE id IN ({marks(ids)}) AND status = %s "
                 f"AND completed_at < {sql.now_plus} ORDER BY id {sql.for_update}",
                 [*sorted(ids), status, -seconds],
             )

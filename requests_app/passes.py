@@ -9,7 +9,7 @@ import structlog
 from django.db import IntegrityError, transaction
 
 from jobs_app import tallies
-from jobs_app.attempts import DirectClaim, LockedRequest, NewJob
+from jobs_app.attempts import DirectClaim, End, JobStatus, LockedRequest, NewJob
 from jobs_app.faults import fault_line, run_transaction
 from jobs_app.models import Job
 from jobs_app.outcomes import storable_error
@@ -169,20 +169,40 @@ def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SE
 
 
 def move_on_locked(
-    requests: Iterable[LockedRequest], claim: DirectClaim | None = None, *, may_exist: bool = False
+    requests: Iterable[LockedRequest],
+    claim: DirectClaim | None = None,
+    *,
+    ends: Iterable[End] = (),
+    may_exist: bool = False,
 ) -> Counts:
-    """As `move_on`, under the caller's locks; answers what was done how often. `claim`: for the new jobs."""
-    return _apply(_decide_all(requests), claim, may_exist=may_exist)
+    """As `move_on`, under the caller's locks; answers what was done how often.
+
+    `claim`: for the new jobs. `ends`: what the caller's transaction has recorded.
+    """
+    return _apply(_decide_all(requests, ends), claim, may_exist=may_exist)
 
 
-def _decide_all(requests: Iterable[LockedRequest]) -> list[tuple[LockedRequest, Decision]]:
-    """Under the requests' locks: what each one's current step says."""
+def _decide_all(requests: Iterable[LockedRequest], ends: Iterable[End]) -> list[tuple[LockedRequest, Decision]]:
+    """Under the requests' locks: what each one's current step says.
+
+    Its rows are not read where `ends` complete all its jobs: what was in progress until now was each job's latest
+    attempt, and stays it.
+    """
+    completed: dict[tuple[int, int], list[Attempt]] = {}
+    for job, status, *_ in ends:
+        if status == JobStatus.COMPLETED:
+            completed.setdefault((job.request_id, job.step), []).append(Attempt(job.name, job.attempt, status))
+    decided: dict[int, Decision] = {}
     going = [request for request in requests if request.status == RequestStatus.INPROGRESS]
-    attempts = Job.objects.attempts_at({request.id: request.step for request in going})
-    return [(request, _decide(request, attempts[request.id])) for request in going]
+    for request in going:
+        how = _decide(request, completed.get((request.id, request.step), ()))
+        if isinstance(how, Advance | Complete):
+            decided[request.id] = how
+    attempts = Job.objects.attempts_at({request.id: request.step for request in going if request.id not in decided})
+    return [(request, decided.get(request.id) or _decide(request, attempts[request.id])) for request in going]
 
 
-def _decide(row: LockedRequest, attempts: list[Attempt]) -> Decision:
+def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
     try:
         steps = read_steps(row.steps or "null")
     except StepsError as error:

@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from django.conf import settings
 
-from jobs_app.attempts import LockedRequest
+from jobs_app.attempts import End, LockedRequest
 from jobs_app.faults import run_transaction
 from jobs_app.models import Job
 from jobs_app.pass_run import RunRecord
@@ -34,9 +34,9 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     is found by sweeps: lost leases, and requests whose step has ended.
     """
 
-    def move_on(requests: list[LockedRequest], ends: int) -> tuple[Counts, Callable[[], None]]:
-        claim = runner.direct_claim(replacing=ends)
-        return move_on_locked(requests, claim), partial(runner.adopt, claim)
+    def move_on(requests: list[LockedRequest], ends: Sequence[End]) -> tuple[Counts, Callable[[], None]]:
+        claim = runner.direct_claim(replacing=len(ends))
+        return move_on_locked(requests, claim, ends=ends), partial(runner.adopt, claim)
 
     paused = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
     runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on)

@@ -4,7 +4,7 @@ rule of docs/moves.md is left out, and fails when it is.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -49,6 +49,11 @@ def _nothing_is_wrong_at_the_end(request: pytest.FixtureRequest, transactional_d
 
 def reap(run: RunRecord) -> None:
     end_lost_leases(Stop(), run)
+
+
+def move_on_with(requests: list[LockedRequest], ends: Sequence[End]) -> Any:
+    """As a worker does: in the transaction that records these ends."""
+    return move_on_locked(requests, ends=ends), lambda: None
 
 
 # Claims and leases ----------------------------------------------------------------------------------------------------
@@ -129,13 +134,30 @@ def test_a_job_handed_back_and_claimed_anew_is_not_ended_under_its_new_owner(run
 def test_a_result_that_comes_after_the_job_was_claimed_anew_changes_nothing(run: RunRecord, end: JobStatus):
     held = add_job(request := add_request(["records"]), "records", "inprogress")
     late = End(held, end, "late", extras='{"late": 1}' if end == JobStatus.COMPLETED else None, last_attempt=10)
-    with Actor(lambda: record_ends([late], run), stop_before=r"SELECT id, claimed_by FROM jobs") as stale:
+    with Actor(lambda: record_ends([late], run), stop_before=r"SELECT id, claimed_by|UPDATE jobs") as stale:
         with Actor(lambda: Job.objects.filter(pk=held.id).update(claimed_by="the new owner's")) as owner:
             owner.go_on()
         assert stale.go_on() == []
 
     assert list(Job.objects.values_list("status", "claimed_by")) == [("inprogress", "the new owner's")]
     assert Request.objects.get(pk=request).extras == {}
+
+
+def test_of_a_batch_in_which_one_was_lost_the_others_are_recorded_and_move_their_requests_on(run: RunRecord):
+    requests = [add_request(["noop"], ["noop_1"]) for _ in range(3)]
+    claims = [add_job(request, "noop", "inprogress") for request in requests]
+    ends = [End(held, JobStatus.COMPLETED, extras='{"found": 1}') for held in claims]
+    worker = Actor(lambda: record_ends(ends, run, follow_up=move_on_with), stop_before="UPDATE jobs")
+    with worker, Actor(lambda: Job.objects.filter(pk=claims[1].id).update(claimed_by="the new owner's")) as owner:
+        assert worker.stands
+        owner.go_on()
+        assert worker.go_on() == [ends[0], ends[2]]
+
+    for request in requests[::2]:
+        assert statuses(request) == {"noop": ["completed"], "noop_1@1": ["new"]}
+        assert Request.objects.get(pk=request).extras == {"found": 1}
+    assert statuses(requests[1]) == {"noop": ["inprogress"]}
+    assert Request.objects.get(pk=requests[1]).extras == {}
 
 
 def test_a_lost_job_of_a_cancelled_request_is_ended_and_nothing_follows(run: RunRecord):
@@ -178,7 +200,7 @@ def test_a_failure_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run:
 def test_a_retry_waits_for_a_failure_in_the_midst_and_has_no_successor(run: RunRecord):
     request = add_request()
     again, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
-    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before="UPDATE jobs SET")
+    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before=r"UPDATE jobs .*SET")
     with failure, Actor(lambda: record_ends([end_of(again, Retried("busy"))], run)) as retry:
         assert failure.stands
         failure.go_on()
@@ -201,7 +223,7 @@ def test_a_cancel_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run: 
 def test_a_job_handed_back_while_a_failure_is_recorded_ends_cancelled(run: RunRecord):
     request = add_request()
     waits, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
-    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before="UPDATE jobs SET")
+    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before=r"UPDATE jobs .*SET")
     with failure, Actor(lambda: record_ends([End(waits, JobStatus.NEW)], run)) as hand_back:
         failure.go_on()
         hand_back.go_on()
@@ -219,7 +241,7 @@ def test_a_sibling_is_not_claimed_while_a_job_gives_up_and_is_cancelled_by_it(ru
     def give_up() -> None:
         reap(run) if how == "lease" else record_ends([end_of(last, Retried("busy"))], run)
 
-    with Actor(give_up, stop_before="UPDATE jobs SET") as giving_up:
+    with Actor(give_up, stop_before=r"UPDATE jobs .*SET") as giving_up:
         assert giving_up.stands
         with Actor(lambda: Job.objects.claim("other", 10, 300)) as claim:
             assert claim.go_on() == []
@@ -259,16 +281,14 @@ def test_a_request_is_failed_with_its_last_job_when_two_workers_record_at_once(r
     request = add_request()
     fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
 
-    def follow_up(requests: list[LockedRequest], ends: int) -> Any:
-        return move_on_locked(requests), lambda: None
-
     first = Actor(
-        lambda: record_ends([end_of(fails, Failed("no"))], run, follow_up=follow_up), stop_before="INSERT INTO tallies"
+        lambda: record_ends([end_of(fails, Failed("no"))], run, follow_up=move_on_with),
+        stop_before="INSERT INTO tallies",
     )
     with (
         first,
         Actor(
-            lambda: record_ends([End(runs, JobStatus.COMPLETED)], RunRecord("run_worker"), follow_up=follow_up)
+            lambda: record_ends([End(runs, JobStatus.COMPLETED)], RunRecord("run_worker"), follow_up=move_on_with)
         ) as second,
     ):
         assert first.stands
@@ -283,7 +303,7 @@ def test_a_request_is_failed_with_its_last_job_when_two_workers_record_at_once(r
 # Requests that move on ------------------------------------------------------------------------------------------------
 def test_a_request_advances_once_when_two_passes_meet(run: RunRecord, caplog: pytest.LogCaptureFixture):
     add_job(request := add_request(["noop"], ["noop_1"]), "noop", "completed")
-    first = Actor(lambda: move_on(run, [request]), stop_before="UPDATE requests SET step")
+    first = Actor(lambda: move_on(run, [request]), stop_before=r"UPDATE requests .*SET step")
     with first, Actor(lambda: move_on(RunRecord("run_worker"), [request])) as second:
         assert first.stands
         assert (first.go_on(), second.go_on()) == (1, 0)
@@ -294,7 +314,7 @@ def test_a_request_advances_once_when_two_passes_meet(run: RunRecord, caplog: py
 
 def test_a_request_is_completed_once_when_two_passes_meet(run: RunRecord):
     add_job(request := add_request(["noop"]), "noop", "completed")
-    first = Actor(lambda: move_on(run, [request]), stop_before="UPDATE requests SET status")
+    first = Actor(lambda: move_on(run, [request]), stop_before=r"UPDATE requests .*SET status")
     with first, Actor(lambda: move_on(RunRecord("run_worker"), [request])) as second:
         assert (first.go_on(), second.go_on()) == (1, 0)
 
@@ -447,7 +467,7 @@ def test_a_job_that_is_claimed_while_it_is_done_by_hand_is_left_to_its_claim(run
 
 def test_two_pick_ups_that_meet_insert_each_job_once(run: RunRecord):
     request = add_request(["noop"], status="Queuing")
-    first = Actor(lambda: pick_up(run, 10), stop_before=r"UPDATE requests SET|INSERT INTO jobs")
+    first = Actor(lambda: pick_up(run, 10), stop_before=r"UPDATE requests .*SET|INSERT INTO jobs")
     with first, Actor(lambda: pick_up(RunRecord("run_worker"), 10)) as second:
         assert first.stands
         assert second.go_on() == 0  # what the first has locked is skipped, not waited for

@@ -104,8 +104,8 @@ def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
     insert_requests(1, ["records"], ["records_1"])
     stop = Stop()
 
-    def move_on_and_stop(*arguments: Any) -> Counts:
-        moved = move_on_locked(*arguments)
+    def move_on_and_stop(*arguments: Any, **options: Any) -> Counts:
+        moved = move_on_locked(*arguments, **options)
         stop.signalled = True
         time.sleep(0.3)  # meanwhile the main thread finds nothing held and winds down
         return moved

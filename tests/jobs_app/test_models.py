@@ -14,6 +14,7 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, transaction
 
 from jobs_app.attempts import DirectClaim, End, JobStatus, NewJob
+from jobs_app.ends import LostSome
 from jobs_app.models import Job
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.retry_policy import end_of
@@ -399,6 +400,19 @@ def test_each_request_of_a_batch_gets_its_own_extras_and_error() -> None:
     Job.objects.record([end_of(held(job), outcome) for job, outcome in zip(jobs, outcomes)][::-1])
     assert [extras_of(request) for request in requests] == [{"n": 0}, {}, {"n": 2}, {}]
     assert [Job.objects.get(pk=job.pk).error for job in jobs] == ["", "no 1", "", "no 3"]
+
+
+def test_a_batch_of_as_many_claims_as_jobs_is_recorded_each_under_its_own() -> None:
+    request = make_request("Inprogress")
+    jobs = [make_job(request, f"noop {number}", "inprogress") for number in range(500)]
+    assert len({job.claimed_by for job in jobs}) == 500
+    ends = [End(held(job), JobStatus.COMPLETED) for job in jobs]
+    for strange in (ends[0]._replace(job=held(jobs[0], jobs[1].claimed_by)), ends[0]._replace(job=held(jobs[0], "x"))):
+        with pytest.raises(LostSome), transaction.atomic():
+            Job.objects.record([strange, *ends[1:]], expect_all=True)
+    assert Job.objects.filter(status="inprogress").count() == 500
+    assert Job.objects.record(ends, expect_all=True) == ends
+    assert Job.objects.filter(status="completed").count() == 500
 
 
 # By hand --------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from jobs_app.attempts import End, JobStatus
 from jobs_app.dialect import dialect
 from jobs_app.models import Job, PausedJob
 from requests_app.models import Request
@@ -103,12 +104,24 @@ def fill(request_status: str, job_status: str) -> None:
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "ANALYZE TABLE requests, jobs")
 
 
-def asked(poll: Callable[[], object]) -> list[Statement]:
-    """The SELECTs that this sends."""
+def moves() -> None:
+    """Of rows that were locked or claimed before, by their ids; nothing of it is kept."""
+    picked_up = [row.id for row in Request.objects.lock_due(5)]
+    Request.objects.start(picked_up, {})
+    Request.objects.advance(picked_up)
+    Request.objects.complete(picked_up)
+    claims = [("one", Job.objects.claim("one", 5, 30)), ("two", Job.objects.claim("two", 5, 30))]
+    held = [job for claim, ids in claims for job, _ in Job.objects.with_requests(claim, ids)]
+    Job.objects.renew(held, 30)
+    Job.objects.record([End(job, JobStatus.COMPLETED) for job in held], expect_all=True)
+
+
+def asked(poll: Callable[[], object], word: str = "SELECT") -> list[Statement]:
+    """The statements of this kind that it sends."""
     with listening() as heard, transaction.atomic():
         poll()
         transaction.set_rollback(True)
-    found = [statement for statement in heard if statement.sql.startswith("SELECT")]
+    found = [statement for statement in heard if statement.sql.startswith(word)]
     return [statement for statement in found if " jobs" in statement.sql or " requests" in statement.sql]
 
 
@@ -128,6 +141,10 @@ def explain(statement: Statement) -> list[dict[str, Any]]:
         for plan in plans
         if plan["table"] in {"requests", "jobs", "r", "j"}
     ]
+
+
+# What SQLite calls a search by id, and the parts of one by several lists of ids.
+BY_ID = {None, "1", "2"}
 
 
 def index_in(line: str) -> str | None:
@@ -156,6 +173,22 @@ def test_every_poll_query_uses_its_index_and_never_sorts(filling: tuple[str, str
         fill(*filling)
     faults = {name: faults_of(poll, indexes) for name, (poll, indexes) in POLLS.items()}
     assert {name: found for name, found in faults.items() if found} == {}
+
+
+@pytest.mark.parametrize("filling", [None, ("Queuing", "new"), ("Inprogress", "inprogress")], ids=str)
+def test_every_move_finds_its_rows_by_their_ids_however_many_have_the_same_status(
+    filling: tuple[str, str] | None,
+) -> None:
+    some_of_each()
+    for _ in range(12):
+        make_job(make_request("Inprogress"), "noop", due_in=-100)
+    if filling:
+        fill(*filling)
+    found = asked(moves, "UPDATE")
+    assert len(found) == 7
+    plans = [plan for statement in found for plan in explain(statement)]
+    bad = [plan for plan in plans if plan["key"] not in {"PRIMARY", *BY_ID} or plan.get("type", "range") != "range"]
+    assert (bad, len(plans) >= len(found)) == ([], True)
 
 
 def faults_of(poll: Callable[[], object], indexes: set[str]) -> list[object]:
