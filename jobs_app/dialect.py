@@ -174,7 +174,19 @@ class SqliteTypes(models.CheckConstraint):
     __hash__ = None  # type: ignore[assignment] # as of every constraint
 
     def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
-        return super().constraint_sql(model, schema_editor) if _is_sqlite(schema_editor) else ""
+        """A CHECK for each column: SQLite evaluates only those of the columns that an UPDATE names."""
+        if not _is_sqlite(schema_editor):
+            return ""
+        checks: dict[str, models.Func] = {name: _IsMoment(name) for name in self._columns["moments"]}
+        checks |= {name: _IsInteger(name) for name in self._columns["integers"]}
+        return ", ".join(
+            str(
+                models.CheckConstraint(condition=models.Q(check), name=f"{self.name}_{column}").constraint_sql(
+                    model, schema_editor
+                )
+            )
+            for column, check in checks.items()
+        )
 
     def create_sql(self, model: Any, schema_editor: Any) -> Any:
         return super().create_sql(model, schema_editor) if _is_sqlite(schema_editor) else ""
