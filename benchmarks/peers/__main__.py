@@ -77,7 +77,11 @@ def run(engine: Engine, jobs: int, latencies: int) -> dict[str, Any]:
     python = interpreter(engine)
     with engine.server() as environment, tempfile.TemporaryDirectory(prefix="tasker-peer-") as folder:
         command = [python, "-m", "benchmarks.peers.drive", engine.module, f"--jobs={jobs}", f"--latencies={latencies}"]
-        settings = environment | {"PEER_STAMPS": f"{folder}/stamps", "PEER_APPS": engine.apps}
+        settings = environment | {
+            "PEER_STAMPS": f"{folder}/stamps",
+            "PEER_APPS": engine.apps,
+            "PEER_VARIANT": engine.variant,
+        }
         ran = subprocess.run(
             command,
             cwd=ROOT,

@@ -8,7 +8,10 @@ from benchmarks.peers import servers
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """`module`: in benchmarks/peers/. `package`: whose version is told; empty: this project's own environment."""
+    """`module`: in benchmarks/peers/. `package`: whose version is told; empty: this project's own environment.
+
+    `variant`: what the module is told, where it knows more than one way.
+    """
 
     name: str
     module: str
@@ -21,12 +24,14 @@ class Engine:
     settings: str
     apps: str = ""  # of those that are Django apps
     python: tuple[int, int] = (3, 11)  # the oldest that it runs on
+    variant: str = ""
 
 
 _MARIADB = "MariaDB, every commit synced"
 _POSTGRESQL = "PostgreSQL, every commit synced"
 _REDIS_SYNCED = "Redis, append-only file, synced at each write"
 _REDIS = "Redis, append-only file, not synced: a power cut loses what came last"
+_SQLITE = "SQLite, not synced: a power cut may lose or break it"
 _celery = partial(
     Engine,
     module="celery",
@@ -43,7 +48,12 @@ _huey = partial(
     order="steps by a chord that a task places, counted in the store",
     retries="where the task's code asks for them",
     killed="what ran is lost",
-    settings="2 threads; 20 ms: 32; polls after 1 to 10 ms (default: 100 ms to 10 s)",
+    settings="one thread, 2 on Redis; 20 ms: 32; polls after 1 to 10 ms (default: 100 ms to 10 s)",
+)
+_huey_plain = partial(
+    _huey,
+    order="the first task places the three; nobody knows when they have ended, so no third step could follow",
+    variant="no chord",
 )
 _SINGLE = "none: single tasks, four a request"
 _django_ox = partial(
@@ -75,13 +85,24 @@ ENGINES = {
         "Celery, Redis with sync", server=partial(servers.redis, fsync="always"), keeps=_REDIS_SYNCED
     ),
     "huey": _huey("Huey, Redis without sync", server=partial(servers.redis, fsync="no"), keeps=_REDIS),
+    "huey-plain": _huey_plain(
+        "Huey, Redis without sync, no chord", server=partial(servers.redis, fsync="no"), keeps=_REDIS
+    ),
     "huey-sqlite": _huey(
         "Huey, SQLite without sync",
         server=partial(servers.sqlite, fsync=False),
-        keeps="SQLite, not synced: a power cut may lose or break it",
+        keeps=_SQLITE,
     ),
     "huey-sqlite-fsync": _huey(
         "Huey, SQLite with sync", server=partial(servers.sqlite, fsync=True), keeps="SQLite, every commit synced"
+    ),
+    "huey-sqlite-plain": _huey_plain(
+        "Huey, SQLite without sync, no chord", server=partial(servers.sqlite, fsync=False), keeps=_SQLITE
+    ),
+    "huey-sqlite-fsync-plain": _huey_plain(
+        "Huey, SQLite with sync, no chord",
+        server=partial(servers.sqlite, fsync=True),
+        keeps="SQLite, every commit synced",
     ),
     "django-tasks-db": Engine(
         "django-tasks-db",

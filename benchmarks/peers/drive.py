@@ -159,6 +159,7 @@ def freeze(groups: list[int], peer: Peer, seconds: float) -> int:
     """Stops the workers, but not while one holds a lock that placing needs. Answers how many jobs had ended."""
     while True:
         signal_all(groups, signal.SIGSTOP)
+        time.sleep(0.05)  # until it has reached every thread: one may take a lock until then
         before = ended()
         try:
             peer.place(1, seconds)
