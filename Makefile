@@ -34,7 +34,7 @@ chaos: ## Kill passes 2,000 times and judge what is left (about 8 minutes)
 	@scripts/setup.sh test
 	@$(PYTHONBIN) -m tests.chaos.storm --kills 2000 --requests 2000 $(ARGS)
 
-bench: ## Measure every goal beside a raw SQL loop, on a private MariaDB with full durability (about 25 minutes)
+bench: ## Measure every goal beside a raw SQL loop, on a private MariaDB with full durability (about 15 minutes)
 	@scripts/setup.sh test
 	@$(PYTHONBIN) -m benchmarks.run $(ARGS)
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from django.conf import settings
+from django.db import connection
 
 from jobs_app.attempts import ClaimedJob, DirectClaim, Outlook, RequestRow
 from jobs_app.faults import run_transaction
@@ -97,7 +98,8 @@ class JobRunner:
         # What callbacks did is lost with this process: it waits longer for the database than one that holds no jobs.
         self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
-        self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY, RECORDERS)
+        recorders = 1 if connection.vendor == "sqlite" else RECORDERS  # one writer at a time: a second would wait
+        self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY, recorders)
         self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
         # Whether more is due than there was room for. A run with `due_by` has seen that something is.
         self.full = due_by is not None
@@ -200,7 +202,7 @@ class JobRunner:
     def _ends_within(self, seconds: float) -> int:
         """How many jobs end here in this time, at the pace of late; by which it also chooses the recorders."""
         pace = self._pace.per_second(self._pool.recorded_count)
-        self._pool.recorders = RECORDERS if pace > _SECOND_RECORDER_FROM else 1
+        self._pool.recorders = len(self._pool.ended) if pace > _SECOND_RECORDER_FROM else 1
         return int(pace * seconds)
 
     def _claim(self, limit: int) -> int:
