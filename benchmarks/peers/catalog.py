@@ -31,6 +31,7 @@ _MARIADB = "MariaDB, every commit synced"
 _POSTGRESQL = "PostgreSQL, every commit synced"
 _REDIS_SYNCED = "Redis, append-only file, synced at each write"
 _REDIS = "Redis, append-only file, not synced: a power cut loses what came last"
+_SQLITE_SYNCED = "SQLite, every commit synced"
 _SQLITE = "SQLite, not synced: a power cut may lose or break it"
 _celery = partial(
     Engine,
@@ -94,7 +95,7 @@ ENGINES = {
         keeps=_SQLITE,
     ),
     "huey-sqlite-fsync": _huey(
-        "Huey, SQLite with sync", server=partial(servers.sqlite, fsync=True), keeps="SQLite, every commit synced"
+        "Huey, SQLite with sync", server=partial(servers.sqlite, fsync=True), keeps=_SQLITE_SYNCED
     ),
     "huey-sqlite-plain": _huey_plain(
         "Huey, SQLite without sync, no chord", server=partial(servers.sqlite, fsync=False), keeps=_SQLITE
@@ -102,7 +103,7 @@ ENGINES = {
     "huey-sqlite-fsync-plain": _huey_plain(
         "Huey, SQLite with sync, no chord",
         server=partial(servers.sqlite, fsync=True),
-        keeps="SQLite, every commit synced",
+        keeps=_SQLITE_SYNCED,
     ),
     "django-tasks-db": Engine(
         "django-tasks-db",
