@@ -35,6 +35,7 @@ def count(sql: str, *values: int) -> int:
 @pytest.fixture
 def at_work(manage: Manage, proxy: Proxy, through: Manage) -> dict[str, subprocess.Popen[str]]:
     """All the commands, over a slow line, and work for each: to pick up, to run and to move on."""
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # what a shell starts with & and without job control ignores it
     place(300, ["noop"], ["noop_1"])
     manage("run_new_requests")
     manage("run_jobs")
