@@ -111,6 +111,11 @@ def case(values: Mapping[int, object], otherwise: str = "") -> str:
     return f"CASE id {whens}{f' ELSE {otherwise}' if otherwise else ''} END"
 
 
+def one_of(column: str, values: Iterable[str]) -> models.Q:
+    """As `column__in`: SQLite makes a table of such a list, anew in each statement that a CHECK with it looks at."""
+    return models.Q(*((column, value) for value in values), _connector=models.Q.OR)
+
+
 class UtcNow(models.Func):
     """The database's clock in UTC, to the microsecond (SQLite: millisecond); also as a column's default."""
 
@@ -201,11 +206,13 @@ def _is_sqlite(schema_editor: Any) -> bool:
 
 class _IsMoment(models.Func):
     # datetime() of a moment is the same text again, of other texts NULL; of the 31st of February it is the 3rd of March
-    # (once it has to reckon: + 0). The fraction is looked at as a text, since datetime() would round it.
+    # (once it has to reckon: + 0). Six digits after the point are what we write, and are told at once. What datetime()
+    # would round, and any other fraction, is looked at as a text.
     template = (
-        "COALESCE(datetime(substr(%(expressions)s, 1, 19), '+0 seconds') = substr(%(expressions)s, 1, 19) "
-        "AND substr(%(expressions)s, 20, 1) IN ('', '.') AND substr(%(expressions)s, 21) NOT GLOB '*[^0-9]*', "
-        "%(expressions)s IS NULL)"
+        "(COALESCE(datetime(%(expressions)s, '+0 seconds') = substr(%(expressions)s, 1, 19) "
+        "AND %(expressions)s GLOB '*.[0-9][0-9][0-9][0-9][0-9][0-9]', %(expressions)s IS NULL) "
+        "OR COALESCE(datetime(substr(%(expressions)s, 1, 19), '+0 seconds') = substr(%(expressions)s, 1, 19) "
+        "AND substr(%(expressions)s, 20, 1) IN ('', '.') AND substr(%(expressions)s, 21) NOT GLOB '*[^0-9]*', 0))"
     )
     output_field = models.BooleanField()
 

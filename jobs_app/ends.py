@@ -38,28 +38,29 @@ class EndMoves(models.QuerySet[Row]):
                 left = [*left, *(job for job in jobs if job.name in claim.paused)]
             claim.request_ids |= {job.request_id for job in claimed}  # of a try before, too: its COMMIT may stand
             columns = "status, claimed_by, started_at, lease_until"
-            values = f"'inprogress', %s, {sql.now}, {sql.now_plus}"
-            self._insert_rows(claimed, columns, values, [claim.id, claim.lease_seconds])
-        self._insert_rows(left, "status", "'new'", [])
+            values = f"'inprogress', %(claim)s, {sql.now}, {sql.later.format('%(seconds)s')}"
+            self._insert_rows(claimed, columns, values, {"claim": claim.id, "seconds": claim.lease_seconds})
+        self._insert_rows(left, "status", "'new'", {})
 
-    def _insert_rows(self, jobs: Sequence[NewJob], columns: str, values: str, bound: list[Any]) -> None:
-        """What rows do not have in common is bound as seldom as can be, and given once what they have."""
+    def _insert_rows(self, jobs: Sequence[NewJob], columns: str, values: str, bound: Mapping[str, Any]) -> None:
+        """What rows have in common is given once; each name is bound once, however many rows have it."""
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             for start in range(0, len(jobs), _ROWS_PER_INSERT):
                 part = jobs[start : start + _ROWS_PER_INSERT]
+                marks = {name: f"name_{n}" for n, name in enumerate({job.name for job in part})}
+                delayed = any(job.delay_seconds for job in part)
                 rows = [
-                    f"{sql.row}({job.request_id:d}, {job.step:d}, %s, {job.attempt:d}, {job.last_attempt:d}, "
-                    f"{job.delay_seconds:.6f})"
+                    f"{sql.row}({job.request_id:d}, {job.step:d}, %({marks[job.name]})s, {job.attempt:d}, "
+                    f"{job.last_attempt:d}{f', {job.delay_seconds:.6f}' if delayed else ''})"
                     for job in part
                 ]
                 cursor.execute(
                     f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
-                    "WITH new (request_id, step, name, attempt, last_attempt, delay) "
-                    f"AS (VALUES {', '.join(rows)}) "
-                    f"SELECT request_id, step, name, attempt, last_attempt, {sql.later.format('delay')}, {values} "
-                    "FROM new",
-                    [*(job.name for job in part), *bound],
+                    f"WITH new (request_id, step, name, attempt, last_attempt{', delay' if delayed else ''}) "
+                    f"AS (VALUES {', '.join(rows)}) SELECT request_id, step, name, attempt, last_attempt, "
+                    f"{sql.later.format('delay') if delayed else sql.now}, {values} FROM new",
+                    {**{mark: name for name, mark in marks.items()}, **bound},
                 )
 
     def attempts_at(self, steps: Mapping[int, int]) -> dict[int, list[Attempt]]:
@@ -243,8 +244,11 @@ class EndMoves(models.QuerySet[Row]):
         """Locks by id ascending what is not locked yet. Raises LostSome unless all are held by their claims."""
         if not ends:
             return
-        errors = {end.job.id: end.error for end in ends if end.error}
-        extras = {end.job.id: end.extras for end in ends if end.extras}
+        texts: dict[str, dict[int, str]] = {  # a column that stays as it is would be written and checked all the same
+            "error": {end.job.id: end.error for end in ends if end.error},
+            "extras": {end.job.id: end.extras for end in ends if end.extras},
+        }
+        said = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
         held: dict[str, list[int]] = {}
         for end in ends:
             held.setdefault(end.job.claim, []).append(end.job.id)
@@ -253,9 +257,8 @@ class EndMoves(models.QuerySet[Row]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "
-                f"lease_until = NULL, error = {case(errors, 'error')}, extras = {case(extras, 'extras')} "
-                f"WHERE status = 'inprogress' AND ({is_held})",
-                [status, *errors.values(), *extras.values(), *held],
+                f"lease_until = NULL{said} WHERE status = 'inprogress' AND ({is_held})",
+                [status, *texts["error"].values(), *texts["extras"].values(), *held],
             )
             if cursor.rowcount < len(ends):
                 raise LostSome

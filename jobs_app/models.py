@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from jobs_app.attempts import ENDED, OPEN, SETTLED, JobStatus, NewJob
 from jobs_app.claims import ClaimMoves
-from jobs_app.dialect import PARKED_FROM, PARKED_YEARS, ByteCharField, SqliteTypes, UtcNow, numbers
+from jobs_app.dialect import PARKED_FROM, PARKED_YEARS, ByteCharField, SqliteTypes, UtcNow, numbers, one_of
 from jobs_app.pass_run import PassRun as PassRun
 from jobs_app.paused import JobIntervention as JobIntervention
 from jobs_app.paused import PausedJob as PausedJob
@@ -133,11 +133,11 @@ class Job(models.Model):
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["request", "step", "name", "attempt"], name="jobs_attempt"),
-            models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="jobs_status_known"),
+            models.CheckConstraint(condition=one_of("status", JobStatus.values), name="jobs_status_known"),
             models.CheckConstraint(condition=Q(attempt__gte=1, step__gte=0), name="jobs_numbers"),
             models.CheckConstraint(
-                condition=Q(status__in=ENDED, completed_at__isnull=False)
-                | Q(status__in=OPEN, completed_at__isnull=True),
+                condition=(one_of("status", ENDED) & Q(completed_at__isnull=False))
+                | (one_of("status", OPEN) & Q(completed_at__isnull=True)),
                 name="jobs_completed_at",
             ),
             models.CheckConstraint(

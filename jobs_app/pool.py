@@ -10,32 +10,24 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
-from django.db import connections
 
-from jobs_app.attempts import ClaimedJob
+from jobs_app.attempts import ClaimedJob, End
 from jobs_app.execution import run_async_callback, run_callback
-from jobs_app.outcomes import JobContext, NotStarted, Outcome, Retried, Stopped
+from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import JobDefinition, definition
+from jobs_app.retry_policy import end_of
+from jobs_app.thread_connections import close_connections, has_opened
 
 _CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
 
-class Ended(NamedTuple):
-    """How a held job ended. `ran_microseconds`: since its callback was called; None: it was not."""
-
-    job: ClaimedJob
-    outcome: Outcome
-    ran_microseconds: int | None = None
-
-
 class Held:
     """One job that this process holds. Times are on the process's own monotonic clock, in seconds."""
 
-    __slots__ = ("context", "definition", "held_since", "job", "lease_ends", "task", "timeout", "times_out")
+    __slots__ = ("context", "definition", "held_since", "job", "lease_ends", "lock", "task", "timeout", "times_out")
 
     def __init__(
         self,
@@ -47,6 +39,9 @@ class Held:
         lease: float,
     ) -> None:
         self.job, self.context, self.definition = job, context, known
+        # A callback that begins and a hand-back of the same job must not both succeed. One lock for all jobs would be
+        # what the threads of short callbacks queue for.
+        self.lock = Lock()
         self.held_since = claimed_at
         self.lease_ends = claimed_at + lease
         self.timeout = timeout
@@ -74,12 +69,12 @@ class Pool:
         self.recorders = recorders  # that are in use: a second one earns its place where ends come by thousands
         # One queue for each recorder. A request's ends are all in one of them, but for the moment in which a second
         # recorder comes into use: so two seldom meet at its lock.
-        self.ended: list[SimpleQueue[Ended | None]] = [SimpleQueue() for _ in range(recorders)]
+        self.ended: list[SimpleQueue[End | None]] = [SimpleQueue() for _ in range(recorders)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
         self._threads = 0
         self._loop: _Loop | None = None
-        self._lock = Lock()  # a callback that begins and a hand-back of the same job must not both succeed
+        self._lock = Lock()
 
     def submit(self, claimed: Iterable[tuple[ClaimedJob, JobContext]], claimed_at: float, lease_seconds: float) -> None:
         """`claimed_at`: the monotonic moment before the claim was sent."""
@@ -116,7 +111,7 @@ class Pool:
         now = time.monotonic()
         if not held.may_begin(now):
             self.end(held, NotStarted())
-        with self._lock:
+        with held.lock:
             if held not in self.held:
                 return False
             held.times_out = now + held.timeout
@@ -124,21 +119,22 @@ class Pool:
 
     def end(self, held: Held, outcome: Outcome) -> bool:
         """Takes a job out with this outcome. False: it was out already, or began before it could be handed back."""
-        with self._lock:
+        end = end_of(held.job, outcome, held.ran_microseconds())
+        with held.lock:
             if held not in self.held or (held.times_out is not None and isinstance(outcome, NotStarted)):
                 return False
             self.held.remove(held)
-        self._hand_over(Ended(held.job, outcome, held.ran_microseconds()))
+        self._hand_over(end)
         return True
 
     def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Of a job that cannot be run at all."""
         self.unrecorded.add(job.id)
-        self._hand_over(Ended(job, outcome))
+        self._hand_over(end_of(job, outcome))
 
-    def _hand_over(self, ended: Ended) -> None:
+    def _hand_over(self, end: End) -> None:
         # Not the id itself: those of a cluster's server may all be odd.
-        self.ended[ended.job.request_id // 3 % self.recorders].put(ended)
+        self.ended[end.job.request_id // 3 % self.recorders].put(end)
 
     def end_overdue(self, lease_seconds: float) -> None:
         """Ends what runs past its timeout; hands back what waited here for a whole lease."""
@@ -195,7 +191,8 @@ class Pool:
             if not self.begin(held):
                 continue
             outcome = run_callback(held.definition, held.context)
-            close_connections()
+            if has_opened() or not isinstance(outcome, Completed):  # one that failed may have failed to open it
+                close_connections()
             if not self.end(held, outcome):
                 with self._lock:
                     self.lost_threads -= 1
@@ -251,9 +248,3 @@ class _Loop:
     async def _close_connections(self) -> None:
         """Django's async queries run in a thread of asgiref's, and so do their connections live there."""
         await sync_to_async(close_connections)()
-
-
-def close_connections() -> None:
-    """Of this thread: a callback may have used the database, and a thread's connections outlive its callbacks."""
-    for connection in connections.all(initialized_only=True):
-        connection.close()

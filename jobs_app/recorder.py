@@ -15,16 +15,16 @@ from jobs_app.attempts import End, JobStatus, LockedRequest
 from jobs_app.ends import LostSome
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Job
-from jobs_app.outcomes import Completed, Failed, Outcome, Retried, Stopped
 from jobs_app.pass_run import RunRecord
-from jobs_app.pool import Ended, Pool, close_connections
-from jobs_app.retry_policy import end_of
+from jobs_app.pool import Pool
 from jobs_app.tallies import Key
+from jobs_app.thread_connections import close_connections
 
 BATCH = 500
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
 RECORDERS = 2
 _LINGER_SECONDS = 0.01  # an end waits this long for company, and only while other jobs run
+_CROWD, _CROWD_SECONDS = 8, 0.001  # of so many at once none is waited for by itself: each would wake this thread
 
 _COUNTED = {
     JobStatus.COMPLETED: "completed",
@@ -80,6 +80,7 @@ class _Recording:
     def __init__(self, ends: Sequence[End], run: RunRecord, *, lease_expired: bool, follow_up: FollowUp | None) -> None:
         self._ends, self._run = ends, run
         self._lease_expired, self._follow_up = lease_expired, follow_up
+        self._if_all_won = job_tallies.ended(ends, (), lease_expired=lease_expired)  # outside of any lock
         self._unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
         self._tried = False
         self._moved, self._then = Counts(), _nothing
@@ -100,8 +101,7 @@ class _Recording:
             if self._follow_up and requests and won:
                 moving = sorted({end.job.request_id for end in won})
                 moved, then = self._follow_up([requests[id_] for id_ in moving], won)
-            counted = job_tallies.ended(won, self._late(standing, won), lease_expired=self._lease_expired)
-            tallies.add(counted + Counter(moved.tallies))
+            tallies.add(self._tallies(standing, won) + Counter(moved.tallies))
             self._tried = True
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered, self._moved, self._then = won, moved, then
@@ -111,6 +111,11 @@ class _Recording:
         job_events.ended(won, lease_expired=self._lease_expired)
         self._then()
         self._run.add(_counts(won) + Counter(self._moved.of_run))
+
+    def _tallies(self, standing: list[End], won: list[End]) -> Counter[Key]:
+        if len(won) == len(self._ends):
+            return self._if_all_won
+        return job_tallies.ended(won, self._late(standing, won), lease_expired=self._lease_expired)
 
     def _late(self, standing: list[End], won: list[End]) -> list[End]:
         """What came too late has no guard to count it once: of a try that wins nothing, only the first one counts."""
@@ -165,12 +170,12 @@ class Recorder:
         for thread in self._threads:
             thread.join()
 
-    def _work(self, ended: "SimpleQueue[Ended | None]") -> None:
+    def _work(self, ended: "SimpleQueue[End | None]") -> None:
         try:
             while batch := self._collect(ended):
                 self.changed.set()
-                self._record([end_of(*one) for one in batch])
-                self._pool.recorded([one.job.id for one in batch])
+                self._record(batch)
+                self._pool.recorded([end.job.id for end in batch])
                 self.changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
             self.fault = fault
@@ -185,29 +190,24 @@ class Recorder:
             self._run.add({"too_late": len(ends) - len(kept)})
             job_events.too_late(end for end in ends if end.job.id not in kept)
 
-    def _collect(self, ended: "SimpleQueue[Ended | None]") -> list[Ended]:
+    def _collect(self, ended: "SimpleQueue[End | None]") -> list[End]:
         """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""
-        batch: list[Ended] = []
+        batch: list[End] = []
         characters, closes_at = 0, math.inf
         while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
-            linger = closes_at - time.monotonic() if self._pool.held else 0.0
+            linger = max(0.0, closes_at - time.monotonic()) if self._pool.held else 0.0
+            crowded = len(batch) >= _CROWD
             try:
-                item = ended.get(timeout=max(0.0, linger)) if batch else ended.get()
+                end = ended.get(timeout=0.0 if crowded else linger) if batch else ended.get()
             except Empty:
-                break
-            if item is None:
+                if not crowded or not linger:
+                    break
+                time.sleep(min(linger, _CROWD_SECONDS))
+                continue
+            if end is None:
                 ended.put(None)  # for the next call: this batch is the last
                 break
-            batch.append(item)
-            characters += _characters(item.outcome)
+            batch.append(end)
+            characters += len(end.error) + len(end.extras or "")
             closes_at = closes_at if len(batch) > 1 else time.monotonic() + _LINGER_SECONDS
         return batch
-
-
-def _characters(outcome: Outcome) -> int:
-    match outcome:
-        case Completed(extras):
-            return len(extras or "")
-        case Failed(error) | Retried(error) | Stopped(error):
-            return len(error)
-    return 0

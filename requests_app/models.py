@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, dialect, numbers
+from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, dialect, numbers, one_of
 from jobs_app.models import Job
 from requests_app.old_requests import OldRequestQuerySet
 from requests_app.steps import MAX_STEPS_BYTES
@@ -224,11 +224,11 @@ class Request(models.Model):
         ]
         indexes: ClassVar = [models.Index(fields=["status", "due_at", "id"], name="requests_status_due")]
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(status__in=RequestStatus.values), name="requests_status_known"),
+            models.CheckConstraint(condition=one_of("status", RequestStatus.values), name="requests_status_known"),
             models.CheckConstraint(condition=Q(step__gte=0), name="requests_step"),
             models.CheckConstraint(
-                condition=Q(status__in=FINAL, completed_at__isnull=False)
-                | Q(status__in=UNFINISHED, completed_at__isnull=True),
+                condition=(one_of("status", FINAL) & Q(completed_at__isnull=False))
+                | (one_of("status", UNFINISHED) & Q(completed_at__isnull=True)),
                 name="requests_completed_at",
             ),
             SqliteTypes(

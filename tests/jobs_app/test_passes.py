@@ -201,7 +201,10 @@ def test_no_transaction_is_open_while_a_callback_runs(register: Register) -> Non
         if connection.vendor == "mysql":
             time.sleep(0.2)  # the list is a copy that is renewed ten times a second, and not while it is looked at
             with connection.cursor() as cursor:
-                cursor.execute("SELECT COUNT(*) FROM information_schema.innodb_trx")
+                cursor.execute(
+                    "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p "
+                    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()"
+                )
                 open_ones.append(cursor.fetchone()[0])
 
     register("looks", looks)
