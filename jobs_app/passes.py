@@ -23,7 +23,8 @@ from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 
 _CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere, and its end is recorded late
-_FOLLOW_AHEAD_SECONDS = 0.08  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
+_FOLLOW_AHEAD_SECONDS = 0.1  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
+_BEGIN_SHARE = 0.6  # of the room, for requests to begin: their next steps' jobs are to find some as well
 _MOST_HELD = 8 * BATCH
 _SOON_SECONDS = 0.02
 _SECOND_RECORDER_FROM = 9_000  # jobs a second; at a lower pace it only makes the batches smaller
@@ -196,8 +197,13 @@ class JobRunner:
         room = min(self._ahead(_CLAIM_AHEAD_SECONDS), BATCH)
         if self._left is not None:
             room = min(room, self._left)
-        worthwhile = min(len(self._pool.held) // 4, BATCH // 2, self._ends_within(_SOON_SECONDS))
+        worthwhile = min(len(self._pool.unrecorded) // 2, BATCH // 2, self._ends_within(_SOON_SECONDS))
         return room if room >= worthwhile else 0
+
+    def room_to_begin(self) -> int:
+        """How many requests to begin now: what has begun comes first, and brings more jobs along."""
+        room = self.room()
+        return max(min(room, self._pool.concurrency), int(room * _BEGIN_SHARE))
 
     def _ends_within(self, seconds: float) -> int:
         """How many jobs end here in this time, at the pace of late; by which it also chooses the recorders."""

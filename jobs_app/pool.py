@@ -78,7 +78,7 @@ class Pool:
 
     def submit(self, claimed: Iterable[tuple[ClaimedJob, JobContext]], claimed_at: float, lease_seconds: float) -> None:
         """`claimed_at`: the monotonic moment before the claim was sent."""
-        coroutines = []
+        held: list[Held] = []
         timeouts: dict[str, float] = {}  # Django takes a microsecond to tell a setting
         for job, context in claimed:
             known = definition(job.name)
@@ -87,13 +87,14 @@ class Pool:
                 continue
             if (timeout := timeouts.get(job.name)) is None:
                 timeout = timeouts[job.name] = known.timeout_seconds
-            held = Held(job, context, known, timeout, claimed_at, lease_seconds)
-            self.unrecorded.add(job.id)
-            self.held.add(held)
-            if known.is_async:
-                coroutines.append(held)
-            else:
-                self._waiting.put(held)
+            held.append(Held(job, context, known, timeout, claimed_at, lease_seconds))
+        # All of them before the first one runs: while any is held, a recorder waits for more ends.
+        self.unrecorded.update(one.job.id for one in held)
+        self.held.update(held)
+        for one in held:
+            if not one.definition.is_async:
+                self._waiting.put(one)
+        coroutines = [one for one in held if one.definition.is_async]
         self._start_threads()
         if coroutines:
             with self._lock:

@@ -68,7 +68,7 @@ class PickUp:
 
     def turn(self) -> int:
         """Answers how many it started or refused."""
-        room = self._runner.room()
+        room = self._runner.room_to_begin()
         if not room and time.monotonic() - self._looked_at < _PICK_UP_SECONDS:
             return 0
         self._looked_at = time.monotonic()

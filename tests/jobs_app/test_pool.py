@@ -265,6 +265,20 @@ def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
     assert pool.ended[0].empty()
 
 
+def test_all_of_a_batch_are_held_before_the_first_of_them_runs(pool: Pool, register: Register) -> None:
+    """While any is held a recorder waits for more; or the first to end would be a batch of its own."""
+    began = Event()
+    register("begins", lambda _: began.set())
+
+    def slowly() -> Iterator[tuple[ClaimedJob, JobContext]]:
+        for number in range(3):
+            assert not began.wait(0.05)
+            yield ClaimedJob(number, 1, 0, "begins", 1, 10, "claim"), JobContext("tok", "act", 0, "begins", 1, {}, {})
+
+    pool.submit(slowly(), time.monotonic(), LEASE)
+    assert set(ends(pool, 3).values()) == {DONE}
+
+
 def test_a_second_recorder_is_used_where_the_runner_says_so(register: Register) -> None:
     pool = Pool(concurrency=2, recorders=2)
     for recorders, queues in ((1, {0}), (2, {0, 1})):

@@ -7,6 +7,7 @@ import pytest
 
 from jobs_app.models import Job
 from jobs_app.outcomes import JobContext
+from jobs_app.pace import Pace
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import JobRunner
 from jobs_app.registry import job, unregister
@@ -55,6 +56,17 @@ def test_no_more_requests_are_started_than_there_is_room_for(let_end: Event, mon
     # Nobody here had room for these: any worker may have them.
     assert Job.objects.filter(status="new").count() == 6
     assert Request.objects.filter(status="Queuing").count() == 0
+
+
+def test_requests_that_begin_leave_room_for_the_next_steps_of_others(
+    let_end: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(50)
+    monkeypatch.setattr(Pace, "per_second", lambda *_: 1000.0)  # 40 jobs in 40 ms
+    with start_runner(4) as runner:
+        assert (runner.room(), runner.room_to_begin()) == (44, 26)
+        assert PickUp(RunRecord("run_worker"), runner).turn() == 26
+        let_end.set()
 
 
 def test_slots_do_not_stay_free_for_the_sake_of_a_larger_batch(let_end: Event) -> None:
