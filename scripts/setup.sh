@@ -133,8 +133,8 @@ make_venv() {
   step "Making .venv with $(version_of "$python")" "$python" -m venv --clear .venv
 }
 
-# install NAME FILE...: runs pip once for each state of the requirements; the stamp remembers it.
-install() {
+# pip_install NAME FILE...: runs pip once for each state of the requirements; the stamp remembers it.
+pip_install() {
   local stamp=.venv/.installed-$1 state
   state=$(full_version .venv/bin/python && cat requirements* | cksum)
   if [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
@@ -156,12 +156,12 @@ if [ ! -e .venv/.installed-runtime ] || [ "$(full_version .venv/bin/python)" != 
   make_venv
 fi
 if [ -e requirements.lock ]; then
-  install runtime requirements.lock --require-hashes -r requirements.lock
+  pip_install runtime requirements.lock --require-hashes -r requirements.lock
 else
-  install runtime requirements.txt -r requirements.txt
+  pip_install runtime requirements.txt -r requirements.txt
 fi
 if [ "$level" != runtime ]; then
-  install development requirements-dev.txt -r requirements-dev.txt
+  pip_install development requirements-dev.txt -r requirements-dev.txt
 fi
 if [ "$level" = test ]; then
   # shellcheck disable=SC2046
