@@ -122,7 +122,7 @@ def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
 
 @pytest.mark.parametrize("after", [0.2, 0.3, 0.4, 0.5])
 def test_a_worker_that_is_told_to_stop_leaves_no_job_held(manage: Manage, after: float):
-    insert_requests(60, *[["noop", "noop_1"]] * 60)
+    insert_requests(400, *[["noop", "noop_1"]] * 60)  # 48,000 jobs: more than any machine ends meanwhile
     process = manage.start("run_worker")
     wait_until(lambda: Job.objects.filter(status="completed").count() > 20)
     time.sleep(after)
