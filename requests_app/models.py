@@ -60,10 +60,10 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         page = "AND (r.due_at > %s OR (r.due_at = %s AND r.id > %s)) " if after else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT r.id, r.due_at FROM requests r {sql.force('requests_status_due')} "
                 # Not NOT EXISTS: MariaDB turns that into a table of its own, made from all jobs, at every look.
-                f"WHERE r.status = 'Inprogress' AND (SELECT 1 FROM jobs j {sql.force('jobs_attempt')} "
-                "WHERE j.request_id = r.id AND j.step = r.step AND j.status IN ('new', 'inprogress') LIMIT 1) IS NULL "
+                f"SELECT r.id, r.due_at FROM requests r {sql.force('requests_status_due')} "
+                f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = r.step "
+                "AND j.status IN ('new', 'inprogress') WHERE r.status = 'Inprogress' AND j.id IS NULL "
                 f"{page}ORDER BY r.due_at, r.id LIMIT %s",
                 [*((after[0], after[0], after[1]) if after else ()), limit],
             )
