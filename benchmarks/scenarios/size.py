@@ -70,7 +70,7 @@ def _pages() -> Measures:
 
 @repeated
 def waiting(scale: Scale) -> Measures:
-    """An idle run_inprogress_requests beside requests that wait for their jobs: the pass alone, and its process."""
+    """An idle run_inprogress_requests beside requests that wait for jobs: as cron starts it, and the pass alone."""
     alone, whole = [], []
     for count in WAITING:
         clear()

@@ -26,7 +26,7 @@ def batch_sizes(scale: Scale) -> Measures:
 
 @repeated
 def process_counts(scale: Scale) -> Measures:
-    requests, figures = scale.rows(8000), {}
+    requests, figures = scale.rows(16_000), {}
     for count in PROCESSES:
         figures[f"by processes {count}: raw loops, jobs/s"] = raw_loop(
             requests, steps(*ONE_THEN_THREE), processes=count
