@@ -20,6 +20,7 @@ from jobs_app.paused import JobIntervention as JobIntervention
 from jobs_app.paused import PausedJob as PausedJob
 from jobs_app.registry import max_attempts
 from jobs_app.tallies import Tally as Tally
+from jobs_app.unseen_ends import UnseenEnd as UnseenEnd
 
 SCRUBBED = "scrubbed"  # in place of an error or a reason that retention has removed
 

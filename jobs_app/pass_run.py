@@ -22,6 +22,9 @@ class PassRunQuerySet(models.QuerySet["PassRun"]):
     def pass_names(self) -> list[str]:
         return list(self.order_by("name").values_list("name", flat=True).distinct())
 
+    def ended_well_lately(self, name: str, seconds: float) -> bool:
+        return self.filter(name=name, error="", ended_at__gt=UtcNow() - timedelta(seconds=seconds)).exists()
+
     def old(self, name: str, seconds: float, limit: int) -> list[int]:
         """Runs that gave their last sign of life so long ago; not the pass's newest, and not its newest success."""
         return list(self._old(name, seconds).order_by("ended_at").values_list("id", flat=True)[:limit])

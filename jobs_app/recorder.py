@@ -14,7 +14,7 @@ from jobs_app import job_events, job_tallies, tallies
 from jobs_app.attempts import End, JobStatus, LockedRequest
 from jobs_app.ends import LostSome
 from jobs_app.faults import Fault, fault_line, run_transaction, sort_fault
-from jobs_app.models import Job
+from jobs_app.models import Job, UnseenEnd
 from jobs_app.pass_run import RunRecord
 from jobs_app.pool import Pool
 from jobs_app.tallies import Key
@@ -101,6 +101,8 @@ class _Recording:
             if self._follow_up and requests and won:
                 moving = sorted({end.job.request_id for end in won})
                 moved, then = self._follow_up([requests[id_] for id_ in moving], won)
+            else:
+                UnseenEnd.objects.tell_of({end.job.request_id for end in won})
             tallies.add(self._tallies(standing, won) + Counter(moved.tallies))
             self._tried = True
             if won:  # else a try whose COMMIT brought no answer has done it all

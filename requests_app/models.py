@@ -10,8 +10,8 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from jobs_app.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, dialect, numbers, one_of
-from jobs_app.models import Job
-from requests_app.old_requests import OldRequestQuerySet
+from jobs_app.models import Job, UnseenEnd
+from requests_app.looks import LookQuerySet
 from requests_app.steps import MAX_STEPS_BYTES
 
 
@@ -38,7 +38,7 @@ class QueuedRow(NamedTuple):
     steps_bytes: int | None
 
 
-class RequestQuerySet(OldRequestQuerySet["Request"]):
+class RequestQuerySet(LookQuerySet["Request"]):
     # Filters ---------------------------------------------------------------------------------------------------------
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""
@@ -50,24 +50,6 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
                 [],
             )
             return bool(cursor.fetchone()[0])
-
-    def settled(self, limit: int, after: tuple[Any, int] | None = None) -> list[tuple[int, Any]]:
-        """(id, due_at) of requests in progress whose current step has no open job, oldest first.
-
-        `after`: the last row of the page before. Read without locks: `move_on` guards again.
-        """
-        sql = dialect(self.db)
-        page = "AND (r.due_at > %s OR (r.due_at = %s AND r.id > %s)) " if after else ""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                # Not NOT EXISTS: MariaDB turns that into a table of its own, made from all jobs, at every look.
-                f"SELECT r.id, r.due_at FROM requests r {sql.force('requests_status_due')} "
-                f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = r.step "
-                "AND j.status IN ('new', 'inprogress') WHERE r.status = 'Inprogress' AND j.id IS NULL "
-                f"{page}ORDER BY r.due_at, r.id LIMIT %s",
-                [*((after[0], after[0], after[1]) if after else ()), limit],
-            )
-            return [(row[0], row[1]) for row in cursor.fetchall()]
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
     def lock_due(self, limit: int) -> list[QueuedRow]:
@@ -137,6 +119,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
                 return False
             self._reopen(request)
             Job.objects.insert_again(request.id, request.step)
+            UnseenEnd.objects.tell_of([request.id])  # should all of its step's jobs be done
         return True
 
     def retry_now(self, token: str) -> int:
@@ -161,6 +144,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
                 self._reopen(request)
             # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
             Job.objects.insert_again(request.id, request.step)
+            UnseenEnd.objects.tell_of([request.id])
             if extras:
                 self.filter(id=request.id).update(extras={**request.extras, **extras})
         return True

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -11,7 +10,7 @@ from django.db import IntegrityError, transaction
 from jobs_app import tallies
 from jobs_app.attempts import DirectClaim, End, JobStatus, LockedRequest, NewJob
 from jobs_app.faults import fault_line, run_transaction
-from jobs_app.models import Job
+from jobs_app.models import Job, UnseenEnd
 from jobs_app.outcomes import storable_error
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS
@@ -19,6 +18,7 @@ from jobs_app.recorder import Counts
 from jobs_app.registry import max_attempts, names
 from jobs_app.stopping import Stop
 from requests_app import progress, request_events, request_tallies
+from requests_app.looks import looks
 from requests_app.models import QueuedRow, Request, RequestStatus
 from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
@@ -133,25 +133,30 @@ def _insert_step(
 
 
 # run_inprogress_requests ---------------------------------------------------------------------------------------------
-def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) -> None:
-    """One pass over the requests in progress whose current step has no open job, oldest first, in batches.
+def run_inprogress_requests(
+    stop: Stop, run: RunRecord, *, limit: int | None = None, at_all: bool | None = None
+) -> None:
+    """One pass over the requests in progress whose current step has no open job, in batches.
 
-    1. Locks them; reads their steps and the step's job rows. 2. Decides by the latest attempt of every job of the step.
-    3. All completed: the next step's jobs are inserted, or the request is `Completed`. 4. One is `failure`: `Failed`.
+    1. Looks at those of which a job has ended since the last look, and at the oldest 500; beyond these as long as it
+    finds any that no end told of. `at_all`: whether at all of them; None: if it is the first run in ten minutes.
+    2. Locks what is settled; reads its steps and the step's job rows.
+    3. Decides by the latest attempt of every job of the step. 4. All completed: the next step's jobs are inserted, or
+    the request is `Completed`. One is `failure`: `Failed`.
     Anything else is left alone; `show_request` says what does not add up.
     """
     left = limit
-    after: tuple[Any, int] | None = None
-    while not stop and left != 0:
-        page = run_transaction(partial(Request.objects.settled, BATCH, after), seconds=RECONNECT_SECONDS)
-        rows = page if left is None else page[:left]
-        if rows:
-            moved = move_on(run, [id_ for id_, _ in rows])
-            run_transaction(run.seen, seconds=RECONNECT_SECONDS)
-            left = None if left is None else left - moved
-            after = rows[-1][1], rows[-1][0]
-        if len(page) < BATCH:
+    for look in looks(Request.objects.look, BATCH, run, at_all=at_all):
+        if stop or left == 0:
             return
+        settled = look.settled[:left]
+        for start in range(0, len(settled), BATCH):
+            moved = move_on(run, settled[start : start + BATCH])
+            left = None if left is None else left - moved
+        put_off = set(look.settled[len(settled) :])
+        seen = [end for end, request_id in look.ends.items() if request_id not in put_off]
+        run_transaction(partial(UnseenEnd.objects.forget, seen), seconds=RECONNECT_SECONDS)
+        run_transaction(run.seen, seconds=RECONNECT_SECONDS)
 
 
 def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:

@@ -14,6 +14,7 @@ from jobs_app.pass_run import RunRecord
 from jobs_app.passes import CallbacksHang, JobRunner, end_lost_leases
 from jobs_app.recorder import Counts
 from jobs_app.stopping import Stop
+from requests_app.looks import LOOK_AT_ALL_SECONDS
 from requests_app.models import Request
 from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
 
@@ -110,7 +111,7 @@ class Sweep:
 
     def __init__(self, stop: Stop, run: RunRecord, runner: JobRunner) -> None:
         self._stop, self._run, self._runner = stop, run, runner
-        self._due_at = 0.0
+        self._due_at, self._looked_at_all = 0.0, -math.inf
 
     def if_due(self) -> None:
         began = time.monotonic()
@@ -118,7 +119,9 @@ class Sweep:
             return
         if run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).has_expired:
             end_lost_leases(self._stop, self._run, self._runner.unrecorded())
-        run_inprogress_requests(self._stop, self._run)
+        at_all = began - self._looked_at_all >= LOOK_AT_ALL_SECONDS
+        run_inprogress_requests(self._stop, self._run, at_all=at_all)
+        self._looked_at_all = began if at_all else self._looked_at_all
         now = time.monotonic()
         rest = (now - began) / _SWEEP_SHARE
         self._due_at = now + min(_MOST_SWEEP_SECONDS, max(_LEAST_SWEEP_SECONDS, rest))

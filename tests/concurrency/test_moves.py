@@ -5,6 +5,7 @@ rule of docs/moves.md is left out, and fails when it is.
 import json
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ from jobs_app.recorder import record_ends
 from jobs_app.retry_policy import end_of
 from jobs_app.stopping import Stop
 from jobs_app.tallies import Key
+from requests_app import passes
 from requests_app.models import Request
 from requests_app.passes import move_on, move_on_locked, pick_up, run_inprogress_requests
 from requests_app.tally_metrics import read_sums
@@ -54,6 +56,27 @@ def reap(run: RunRecord) -> None:
 def move_on_with(requests: list[LockedRequest], ends: Sequence[End]) -> Any:
     """As a worker does: in the transaction that records these ends."""
     return move_on_locked(requests, ends=ends), lambda: None
+
+
+# What the pass over requests in progress is told of -------------------------------------------------------------------
+def test_an_end_recorded_while_a_pass_looks_is_not_forgotten_with_what_it_saw(
+    run: RunRecord, monkeypatch: pytest.MonkeyPatch
+):
+    """The row of an end is deleted by its id: deleted by its request's, the other job's would go with it."""
+    monkeypatch.setattr(passes, "BATCH", 1)
+    waits = add_request(["noop"])  # is the oldest: the pass finds the others by what it is told
+    add_job(waits, "noop")
+    request = add_request(["noop", "noop_1"])
+    first, second = (add_job(request, name, "inprogress") for name in ("noop", "noop_1"))
+    record_ends([End(first, JobStatus.COMPLETED)], run)
+    look = partial(run_inprogress_requests, Stop(), run, at_all=False)
+    with Actor(look, stop_before="DELETE FROM unseen_ends") as looking:
+        assert looking.stands
+        record_ends([End(second, JobStatus.COMPLETED)], RunRecord("run_jobs"))
+        looking.go_on()
+
+    look()
+    assert status_of(request) == "Completed"
 
 
 # Claims and leases ----------------------------------------------------------------------------------------------------

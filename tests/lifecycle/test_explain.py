@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from jobs_app.attempts import End, JobStatus
 from jobs_app.dialect import dialect
 from jobs_app.models import Job, PausedJob
+from requests_app.looks import Position
 from requests_app.models import Request
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MANY = 20_000
 
 
-def settled_pages() -> None:
-    Request.objects.settled(500)
-    Request.objects.settled(500, ("2026-01-01 00:00:00", 1))
+def looks() -> None:
+    Request.objects.look(500, 500)
+    Request.objects.look(500, 500, Position("2026-01-01 00:00:00", 1))
 
 
 def old_pages() -> None:
@@ -58,7 +59,7 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "has_due": (Request.objects.has_due, {"requests_status_due"}),
     "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
     "old": (old_pages, {"requests_status_due"}),
-    "settled": (settled_pages, {"requests_status_due", "jobs_attempt"}),
+    "look": (looks, {"requests_status_due", "jobs_attempt"}),
 }
 
 
