@@ -54,7 +54,7 @@ def clear() -> None:
     with connection.cursor() as cursor:
         if on_server:
             cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
-        for table in ("jobs", "requests", "passes"):
+        for table in ("jobs", "requests", "passes", "unseen_ends"):
             cursor.execute(f"TRUNCATE TABLE {table}" if on_server else f"DELETE FROM {table}")
         if on_server:
             cursor.execute("SET FOREIGN_KEY_CHECKS = 1")
