@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Self
 from uuid import uuid4
@@ -81,6 +81,7 @@ class JobRunner:
 
     `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `paused`: the names to
     leave alone, as an outlook of just now says. `follow_up`: what the recorder is to do with each batch of ends.
+    `may_take`: whether this process should take on more now; what it begins is claimed all the same.
     """
 
     def __init__(
@@ -93,8 +94,10 @@ class JobRunner:
         limit: int | None = None,
         concurrency: int | None = None,
         follow_up: FollowUp | None = None,
+        may_take: Callable[[], bool] = lambda: True,
     ) -> None:
         self._stop, self._run = stop, run
+        self.may_take = may_take
         self._due_by, self._left = due_by, limit
         # What callbacks did is lost with this process: it waits longer for the database than one that holds no jobs.
         self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
@@ -130,7 +133,7 @@ class JobRunner:
         is_due = self.full
         if time.monotonic() - self._looked_at >= (_JOBS_POLL_SECONDS if polls else _LOOK_SECONDS):
             is_due |= self._look().has_due and polls
-        if not is_due or not room:
+        if not is_due or not room or not self.may_take():
             return 0
         claimed = self._claim(room)
         self.full = claimed == room

@@ -13,6 +13,7 @@ from jobs_app.models import Job
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import CallbacksHang, JobRunner, end_lost_leases
 from jobs_app.recorder import Counts
+from jobs_app.seats import Seats
 from jobs_app.stopping import Stop
 from requests_app.looks import LOOK_AT_ALL_SECONDS
 from requests_app.models import Request
@@ -40,9 +41,10 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
         return move_on_locked(requests, claim, ends=ends), partial(runner.adopt, claim)
 
     paused = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
-    runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on)
+    seats = Seats()
+    runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on, may_take=seats.may_take)
     poll, pick_ups, sweep = Poll(), PickUp(run, runner), Sweep(stop, run, runner)
-    with runner:
+    with seats, runner:
         while not stop:
             if runner.hangs():
                 raise CallbacksHang
@@ -50,9 +52,10 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
             sweep.if_due()
             began = time.monotonic()
             picked_up = pick_ups.turn()
-            claimed = runner.turn()
+            claimed = 0 if seats.waits else runner.turn()
+            seats.leave_if_idle()
             poll.looked(found_work=picked_up + claimed > 0, spent=time.monotonic() - began)
-            runner.wait(poll.seconds(busy=bool(runner.unrecorded())), for_room=pick_ups.full)
+            runner.wait(poll.seconds(busy=seats.waits or bool(runner.unrecorded())), for_room=pick_ups.full)
 
 
 class PickUp:
@@ -74,6 +77,9 @@ class PickUp:
             return 0
         self._looked_at = time.monotonic()
         if not self.full and not run_transaction(Request.objects.has_due, seconds=self._seconds):
+            return 0
+        if not self._runner.may_take():
+            self.full = True
             return 0
         limit, claim = room or BATCH, self._runner.direct_claim()
         picked_up = pick_up(self._run, limit, seconds=self._seconds, claim=claim)

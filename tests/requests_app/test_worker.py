@@ -1,6 +1,7 @@
 """How much run_worker takes on: it starts requests as it has room for their jobs, and fills its slots."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -11,11 +12,13 @@ from jobs_app.pace import Pace
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import JobRunner
 from jobs_app.registry import job, unregister
+from jobs_app.seats import Seats
 from jobs_app.stopping import Stop
 from requests_app import worker
 from requests_app.models import Request
-from requests_app.worker import PickUp
+from requests_app.worker import PickUp, run_worker
 from tests.factories import insert_raw, make_job, make_request
+from tests.lifecycle.statements import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,3 +83,29 @@ def test_slots_do_not_stay_free_for_the_sake_of_a_larger_batch(let_end: Event) -
         make_job(make_request("Inprogress", ["noop"]), "noop")
         assert runner.turn() == 1
         let_end.set()
+
+
+def test_a_worker_that_has_no_seat_takes_nothing_and_hardly_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "Seats", lambda: Seats(tmp_path, 1, lambda: False))
+    insert_raw(steps='[{"name": "only", "jobs": ["noop"]}]')
+    make_job(make_request("Inprogress"), "noop")
+    with Seats(tmp_path, 1, lambda: False) as other:
+        assert other.may_take()
+        with listening() as heard:
+            run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
+    assert set(Request.objects.values_list("status", flat=True)) == {"Queuing", "Inprogress"}
+    assert len(heard) < 20  # of 50 turns
+    run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
+    assert set(Request.objects.values_list("status", flat=True)) == {"Completed"}
+
+
+def test_what_has_begun_goes_on_without_a_seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    idles = iter([True])  # once, then the processors are short
+    monkeypatch.setattr(worker, "Seats", lambda: Seats(tmp_path, 1, lambda: next(idles, False)))
+    insert_raw(steps=[{"name": f"step {number}", "jobs": ["noop", "noop_1"]} for number in range(4)])
+    with Seats(tmp_path, 1, lambda: False) as other:
+        assert other.may_take()
+        run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
+    assert list(Request.objects.values_list("status", flat=True)) == ["Completed"]
