@@ -7,6 +7,7 @@ their services, everybody takes on work. Nothing but speed rests on this; what h
 
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Self
 _SEAT_SECONDS = 4.0  # then it is another one's turn, if one waits: its release may know other jobs
 _REST_SECONDS = 0.1  # for which whoever gave up a seat leaves it to the others
 _WITHOUT_WORK_SECONDS = 0.1  # after which a seat is of no use
+_PATIENCE_SECONDS = 20.0  # then who waits takes on work all the same: those who sit may be frozen
 _SAMPLE_SECONDS = 0.1
 _IDLE_SHARE = 0.3  # of all processors, from which on they are not short
 
@@ -57,9 +59,9 @@ class Seats:
         self._files: list[int] = []
         self._seat: int | None = None
         self._waits_at: int | None = None
-        self._asked_at = self._gives_up_at = self._rests_until = 0.0
+        self._asked_at = self._gives_up_at = self._rests_until = self._waits_since = 0.0
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._make_folder()
             for name in ("waiting", *(f"seat-{number}" for number in range(count or os.cpu_count() or 1))):
                 self._files.append(self._open(name))
         except OSError:  # a read-only file system, or somebody else's folder: then everybody has a seat
@@ -79,7 +81,9 @@ class Seats:
     def may_take(self) -> bool:
         """Whether this process may take on more now. To be asked when there is more."""
         self._asked_at = time.monotonic()
-        return not self._files or self._sits() or self._has_idle_time()
+        if not self._files or self._sits() or self._has_idle_time():
+            return True
+        return self.waits and self._asked_at - self._waits_since > _PATIENCE_SECONDS
 
     def leave_if_idle(self) -> None:
         """To be called again and again: who has had nothing to take neither keeps a seat nor waits for one."""
@@ -99,7 +103,7 @@ class Seats:
                 self._leave()
                 self._seat, self._gives_up_at = seat, now + _SEAT_SECONDS
         if self._seat is None and self._waits_at is None and _locks(self._files[0], fcntl.LOCK_SH):
-            self._waits_at = self._files[0]
+            self._waits_at, self._waits_since = self._files[0], now
         return self._seat is not None
 
     def _somebody_waits(self) -> bool:
@@ -113,6 +117,13 @@ class Seats:
             if file is not None:
                 fcntl.flock(file, fcntl.LOCK_UN)
         self._seat = self._waits_at = None
+
+    def _make_folder(self) -> None:
+        """Raises OSError unless it is ours: in a temporary folder anybody may have put something of that name."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        there = self._folder.lstat()
+        if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid():
+            raise PermissionError(f"{self._folder} is somebody else's")
 
     def _open(self, name: str) -> int:
         return os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,5 +1,6 @@
 """Which processes of one machine take on new work while its processors are short."""
 
+import os
 import subprocess
 import sys
 import time
@@ -103,6 +104,28 @@ def test_a_seat_is_free_again_after_the_run_that_had_it(come: Callable[..., Seat
 def test_where_no_seats_can_be_made_everybody_takes_on_work(tmp_path: Path) -> None:
     (tmp_path / "seats").write_text("not a folder")
     assert [Seats(tmp_path / "seats", 1, lambda: False).may_take() for _ in range(2)] == [True, True]
+
+
+def test_a_folder_that_is_not_ours_holds_no_seats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    another = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: another)
+    assert [Seats(tmp_path, 1, lambda: False).may_take() for _ in range(2)] == [True, True]
+    monkeypatch.undo()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert [Seats(tmp_path / "link", 1, lambda: False).may_take() for _ in range(2)] == [True, True]
+
+
+def test_who_is_turned_away_for_long_takes_on_work_all_the_same(come: Callable[..., Seats], clock: list[float]) -> None:
+    """The one that sits is frozen: it neither works nor leaves."""
+    frozen, other = come(1), come(1)
+    assert frozen.may_take()
+    turned_away = 0
+    while not other.may_take():
+        turned_away += 1
+        other.leave_if_idle()
+        clock[0] += 0.09
+    assert turned_away == pytest.approx(20 / 0.09, abs=2)
+    assert other.may_take()
 
 
 def test_a_link_that_somebody_put_in_the_place_of_a_seat_is_not_followed(tmp_path: Path) -> None:
