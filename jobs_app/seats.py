@@ -56,6 +56,7 @@ class Seats:
     ) -> None:
         self._folder = folder or Path(tempfile.gettempdir()) / f"tasker-worker-{os.getuid()}"
         self._has_idle_time = has_idle_time or IdleTime()
+        self.turned_away = False  # when it asked last
         self._files: list[int] = []
         self._seat: int | None = None
         self._waits_at: int | None = None
@@ -73,21 +74,16 @@ class Seats:
     def __exit__(self, *exception: object) -> None:
         self._close()
 
-    @property
-    def waits(self) -> bool:
-        """Whether it was turned away and still wants a seat."""
-        return self._waits_at is not None
-
     def may_take(self) -> bool:
         """Whether this process may take on more now. To be asked when there is more."""
         self._asked_at = time.monotonic()
-        if not self._files or self._sits() or self._has_idle_time():
-            return True
-        return self.waits and self._asked_at - self._waits_since > _PATIENCE_SECONDS
+        self.turned_away = bool(self._files) and not (self._sits() or self._has_idle_time() or self._waited_long())
+        return not self.turned_away
 
     def leave_if_idle(self) -> None:
         """To be called again and again: who has had nothing to take neither keeps a seat nor waits for one."""
         if time.monotonic() - self._asked_at > _WITHOUT_WORK_SECONDS:
+            self.turned_away = False
             self._leave()
 
     def _sits(self) -> bool:
@@ -105,6 +101,9 @@ class Seats:
         if self._seat is None and self._waits_at is None and _locks(self._files[0], fcntl.LOCK_SH):
             self._waits_at, self._waits_since = self._files[0], now
         return self._seat is not None
+
+    def _waited_long(self) -> bool:
+        return self._waits_at is not None and self._asked_at - self._waits_since > _PATIENCE_SECONDS
 
     def _somebody_waits(self) -> bool:
         if _locks(self._files[0], fcntl.LOCK_EX):

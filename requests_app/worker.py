@@ -52,10 +52,10 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
             sweep.if_due()
             began = time.monotonic()
             picked_up = pick_ups.turn()
-            claimed = 0 if seats.waits else runner.turn()
+            claimed = 0 if seats.turned_away else runner.turn()
             seats.leave_if_idle()
             poll.looked(found_work=picked_up + claimed > 0, spent=time.monotonic() - began)
-            runner.wait(poll.seconds(busy=seats.waits or bool(runner.unrecorded())), for_room=pick_ups.full)
+            runner.wait(poll.seconds(busy=seats.turned_away or bool(runner.unrecorded())), for_room=pick_ups.full)
 
 
 class PickUp:

@@ -64,7 +64,7 @@ def test_who_waits_gets_a_seat_that_another_had_for_four_seconds(
     assert (first.may_take(), second.may_take()) == (False, True)
     clock[0] += 0.2  # and the first waits now
     assert (first.may_take(), second.may_take()) == (False, True)
-    assert (first.waits, second.waits) == (True, False)
+    assert (first.turned_away, second.turned_away) == (True, False)
     clock[0] += 4
     assert (second.may_take(), first.may_take()) == (False, True)
 

@@ -109,3 +109,17 @@ def test_what_has_begun_goes_on_without_a_seat(tmp_path: Path, monkeypatch: pyte
         assert other.may_take()
         run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
     assert list(Request.objects.values_list("status", flat=True)) == ["Completed"]
+
+
+def test_a_worker_without_a_seat_claims_one_batch_after_the_other_while_a_processor_idles(
+    let_end: Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "Seats", lambda: Seats(tmp_path, 1, lambda: True))
+    let_end.set()
+    request = make_request("Inprogress", ["waits"])
+    for attempt in range(1, 61):
+        make_job(request, "waits", attempt=attempt)
+    with Seats(tmp_path, 1, lambda: False) as other:
+        assert other.may_take()
+        run_worker(Stop(max_seconds=0.4), RunRecord("run_worker"), concurrency=2)
+    assert Job.objects.filter(status="completed").count() == 60
