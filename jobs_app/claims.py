@@ -75,11 +75,14 @@ class ClaimMoves(EndMoves[Row]):
 
         Sorted here: a server would first copy every request's params and extras into a table of its own.
         """
-        waited = dialect(self.db).microseconds.format("j.due_at", "j.started_at")
+        sql = dialect(self.db)
+        waited = sql.microseconds.format("j.due_at", "j.started_at")
+        index = sql.by_id if by == "id" else sql.force("jobs_attempt")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-                "r.token, r.action, r.params, r.extras FROM jobs j JOIN requests r ON r.id = j.request_id "
+                f"r.token, r.action, r.params, r.extras FROM jobs j {index} "
+                f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
                 [claim],
             )

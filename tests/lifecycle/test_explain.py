@@ -28,6 +28,10 @@ def looks() -> None:
     Request.objects.look(500, 500, Position("2026-01-01 00:00:00", 1))
 
 
+def read_directly_claimed() -> None:
+    Job.objects.with_requests("a claim", range(1, 300), by="request_id")
+
+
 def old_pages() -> None:
     Request.objects.old("Completed", 60, 200)
     Request.objects.old("Cancelled", 60, 200, ("2026-01-01 00:00:00", 1), unscrubbed=True)
@@ -60,6 +64,8 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
     "old": (old_pages, {"requests_status_due"}),
     "look": (looks, {"requests_status_due", "jobs_attempt"}),
+    "read what was claimed": (lambda: Job.objects.with_requests("a claim", range(1, 300)), set()),
+    "read what was claimed directly": (read_directly_claimed, {"jobs_attempt"}),
 }
 
 
