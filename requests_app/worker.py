@@ -49,7 +49,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
             if runner.hangs():
                 raise CallbacksHang
             runner.watch()
-            sweep.if_due()
+            if not seats.turned_away:  # those who sit sweep as well
+                sweep.if_due()
             began = time.monotonic()
             picked_up = pick_ups.turn()
             claimed = 0 if seats.turned_away else runner.turn()
