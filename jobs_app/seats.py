@@ -1,7 +1,7 @@
 """Which processes of this machine take on new work while its processors are short: no more than it has processors.
 
 More of them would part the same work into smaller batches, and get less done: eight workers on two processors end a
-quarter fewer jobs than two, and record each later. As soon as a processor idles, as it does while callbacks wait for
+quarter fewer jobs than two, and record each later. As soon as enough of them idle, as they do while callbacks wait for
 their services, everybody takes on work. Nothing but speed rests on this; what has begun goes on without a seat.
 """
 
@@ -19,7 +19,7 @@ _REST_SECONDS = 0.1  # for which whoever gave up a seat leaves it to the others
 _WITHOUT_WORK_SECONDS = 0.1  # after which a seat is of no use
 _PATIENCE_SECONDS = 20.0  # then who waits takes on work all the same: those who sit may be frozen
 _SAMPLE_SECONDS = 0.1
-_IDLE_SHARE = 0.3  # of all processors, from which on they are not short
+_IDLE_SHARE = 0.4  # of all processors, from which on they are not short
 
 
 class IdleTime:

@@ -56,7 +56,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
             claimed = 0 if seats.turned_away else runner.turn()
             seats.leave_if_idle()
             poll.looked(found_work=picked_up + claimed > 0, spent=time.monotonic() - began)
-            runner.wait(poll.seconds(busy=seats.turned_away or bool(runner.unrecorded())), for_room=pick_ups.full)
+            pause = _MOST_POLL_SECONDS if seats.turned_away else poll.seconds(busy=bool(runner.unrecorded()))
+            runner.wait(pause, for_room=pick_ups.full)
 
 
 class PickUp:

@@ -139,8 +139,8 @@ def test_a_link_that_somebody_put_in_the_place_of_a_seat_is_not_followed(tmp_pat
 @pytest.mark.parametrize(
     ("then", "had_idle_time"),
     [
-        ("cpu 1070 0 100 129 1 0 0 0 0 0", True),  # of 100 ticks 29 idle and 1 waiting for the disk
-        ("cpu 1071 0 100 128 1 0 0 0 0 0", False),
+        ("cpu 1060 0 100 139 1 0 0 0 0 0", True),  # of 100 ticks 39 idle and 1 waiting for the disk
+        ("cpu 1061 0 100 138 1 0 0 0 0 0", False),
         ("cpu 1000 0 100 100 0 0 0 90 0 0", False),  # stolen by another guest of the same host
         ("cpu 1000 0 100 100 0 0 0 0 0 0", True),  # no time has passed
         ("nonsense", True),
