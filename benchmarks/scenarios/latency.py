@@ -56,14 +56,17 @@ def _one(of_steps: str, pause: float) -> float:
 def record_delay(scale: Scale) -> Measures:
     """From a callback's return until its end is seen in the table, by a reader that looks every millisecond or two.
 
-    Of every 40th request, while the others keep the worker as busy as it gets.
+    Of every 40th request, while the others keep the worker as busy as it gets; also of eight workers at once.
     """
     figures: Measures = {}
-    for load, requests, of_steps, params in (
-        ("no-op", scale.rows(8000), steps(*ONE_THEN_THREE), "{}"),
-        ("20 ms", scale.rows(3000), steps(("sleeps",), ("sleeps",)), SLEEPS_20_MS),
-    ):
-        with workers():
+    loads = [
+        ("no-op", 1, scale.rows(8000), steps(*ONE_THEN_THREE), "{}"),
+        ("20 ms", 1, scale.rows(3000), steps(("sleeps",), ("sleeps",)), SLEEPS_20_MS),
+    ]
+    if connection.vendor == "mysql":
+        loads.append(("no-op, 8 processes", 8, scale.rows(24_000), steps(*ONE_THEN_THREE), "{}"))
+    for load, count, requests, of_steps, params in loads:
+        with workers(count):
             for _ in range(40):
                 place(requests // 40, of_steps, params)
                 place(requests // 40 // 40 or 1, steps(*STAMPS), params)
