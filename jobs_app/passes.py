@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Self
 from uuid import uuid4
@@ -14,20 +14,15 @@ from jobs_app.attempts import ClaimedJob, DirectClaim, Outlook, RequestRow
 from jobs_app.faults import run_transaction
 from jobs_app.models import Job
 from jobs_app.outcomes import Failed, JobContext, Retried, json_object
-from jobs_app.pace import Pace
 from jobs_app.pass_run import RunRecord
 from jobs_app.pausing import tend_pauses
 from jobs_app.pool import Pool
 from jobs_app.recorder import BATCH, RECORDERS, FollowUp, Recorder, record_ends
 from jobs_app.retry_policy import end_of
+from jobs_app.room import Room
+from jobs_app.seats import Seats
 from jobs_app.stopping import Stop
 
-_CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere, and its end is recorded late
-_FOLLOW_AHEAD_SECONDS = 0.1  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
-_BEGIN_SHARE = 0.6  # of the room, for requests to begin: their next steps' jobs are to find some as well
-_MOST_HELD = 8 * BATCH
-_SOON_SECONDS = 0.02
-_SECOND_RECORDER_FROM = 9_000  # jobs a second; at a lower pace it only makes the batches smaller
 _JOBS_POLL_SECONDS = 0.01
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 _LOOK_SECONDS = 1.0  # a pause is noticed within this time
@@ -81,7 +76,7 @@ class JobRunner:
 
     `due_by`: a moment of `Job.objects.outlook`; None: whatever is due by now, again and again. `paused`: the names to
     leave alone, as an outlook of just now says. `follow_up`: what the recorder is to do with each batch of ends.
-    `may_take`: whether this process should take on more now; what it begins is claimed all the same.
+    `seats`: by which it takes on more, or leaves that to others; what it begins is claimed all the same.
     """
 
     def __init__(
@@ -94,20 +89,19 @@ class JobRunner:
         limit: int | None = None,
         concurrency: int | None = None,
         follow_up: FollowUp | None = None,
-        may_take: Callable[[], bool] = lambda: True,
+        seats: Seats | None = None,
     ) -> None:
         self._stop, self._run = stop, run
-        self.may_take = may_take
         self._due_by, self._left = due_by, limit
         # What callbacks did is lost with this process: it waits longer for the database than one that holds no jobs.
         self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
         recorders = 1 if connection.vendor == "sqlite" else RECORDERS  # one writer at a time: a second would wait
         self._pool = Pool(concurrency or settings.WRK_JOB_CONCURRENCY, recorders)
+        self.room = Room(self._pool, seats)
         self._recorder = Recorder(self._pool, run, seconds=self._seconds, follow_up=follow_up)
         # Whether more is due than there was room for. A run with `due_by` has seen that something is.
         self.full = due_by is not None
-        self._pace = Pace()
         self._renewed_at = time.monotonic()
         self._looked_at = -math.inf if due_by is None else self._renewed_at  # with `due_by`, the pass has just looked
         self._paused = paused
@@ -127,13 +121,13 @@ class JobRunner:
     def turn(self) -> int:
         """One turn: watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
         self.watch()
-        room = self.room()
+        room = self.room.to_claim(self._left)
         # A run with `due_by` has had what was due then once a claim got less than it asked for.
         polls = room > 0 and self._due_by is None and not self.full
         is_due = self.full
         if time.monotonic() - self._looked_at >= (_JOBS_POLL_SECONDS if polls else _LOOK_SECONDS):
             is_due |= self._look().has_due and polls
-        if not is_due or not room or not self.may_take():
+        if not is_due or not room or not self.room.may_take():
             return 0
         claimed = self._claim(room)
         self.full = claimed == room
@@ -149,7 +143,7 @@ class JobRunner:
 
     def hangs(self) -> bool:
         """Whether as many threads as may run are lost to callbacks that ignore their timeout: no more is claimed."""
-        return self._pool.lost_threads >= self._pool.concurrency
+        return self._pool.hangs()
 
     def wait(self, seconds: float = _TURN_SECONDS, *, for_room: bool = True) -> None:
         """Until the time is over, or the recorder took up or finished a batch. Not `for_room`: the time alone.
@@ -177,8 +171,7 @@ class JobRunner:
 
         Where older jobs are due as well, half of the room is left to them. `replacing`: how many ends it records.
         """
-        seconds = _FOLLOW_AHEAD_SECONDS if replacing else _CLAIM_AHEAD_SECONDS
-        room = 0 if self._stop else self._ahead(seconds, replacing)
+        room = 0 if self._stop else self.room.to_insert(replacing)
         room = room // 2 if self.full else room
         return DirectClaim(str(uuid4()), room, self._lease, time.monotonic(), self._paused)
 
@@ -187,32 +180,6 @@ class JobRunner:
         if claim.request_ids:
             read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
-
-    def _ahead(self, seconds: float, replacing: int = 0) -> int:
-        """How many more jobs this process should hold: as many as end within this time, at the pace of late."""
-        if self.hangs():
-            return 0
-        most = min(_MOST_HELD, self._pool.concurrency + self._ends_within(seconds))
-        return max(0, most - len(self._pool.unrecorded) + replacing)
-
-    def room(self) -> int:
-        """How many jobs to claim now; none while the room for a batch worth its commit will be there soon."""
-        room = min(self._ahead(_CLAIM_AHEAD_SECONDS), BATCH)
-        if self._left is not None:
-            room = min(room, self._left)
-        worthwhile = min(len(self._pool.unrecorded) // 2, BATCH // 2, self._ends_within(_SOON_SECONDS))
-        return room if room >= worthwhile else 0
-
-    def room_to_begin(self) -> int:
-        """How many requests to begin now: what has begun comes first, and brings more jobs along."""
-        room = self.room()
-        return max(min(room, self._pool.concurrency), int(room * _BEGIN_SHARE))
-
-    def _ends_within(self, seconds: float) -> int:
-        """How many jobs end here in this time, at the pace of late; by which it also chooses the recorders."""
-        pace = self._pace.per_second(self._pool.recorded_count)
-        self._pool.recorders = len(self._pool.ended) if pace > _SECOND_RECORDER_FROM else 1
-        return int(pace * seconds)
 
     def _claim(self, limit: int) -> int:
         claim, sent_at, tried = str(uuid4()), time.monotonic(), False

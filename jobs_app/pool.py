@@ -15,47 +15,14 @@ from asgiref.sync import sync_to_async
 
 from jobs_app.attempts import ClaimedJob, End
 from jobs_app.execution import run_async_callback, run_callback
+from jobs_app.held import Held
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
-from jobs_app.registry import JobDefinition, definition
+from jobs_app.registry import definition
 from jobs_app.retry_policy import end_of
 from jobs_app.thread_connections import close_connections, has_opened
 
 _CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
-
-
-class Held:
-    """One job that this process holds. Times are on the process's own monotonic clock, in seconds."""
-
-    __slots__ = ("context", "definition", "held_since", "job", "lease_ends", "lock", "task", "timeout", "times_out")
-
-    def __init__(
-        self,
-        job: ClaimedJob,
-        context: JobContext,
-        known: JobDefinition,
-        timeout: float,
-        claimed_at: float,
-        lease: float,
-    ) -> None:
-        self.job, self.context, self.definition = job, context, known
-        # A callback that begins and a hand-back of the same job must not both succeed. One lock for all jobs would be
-        # what the threads of short callbacks queue for.
-        self.lock = Lock()
-        self.held_since = claimed_at
-        self.lease_ends = claimed_at + lease
-        self.timeout = timeout
-        self.times_out: float | None = None  # set when the callback begins
-        self.task: asyncio.Task[None] | None = None
-
-    def may_begin(self, now: float) -> bool:
-        """A lease with less left than the timeout may be over before the callback is: then somebody else may run it."""
-        return self.lease_ends - now >= self.timeout
-
-    def ran_microseconds(self) -> int | None:
-        if self.times_out is None:
-            return None
-        return int((time.monotonic() - self.times_out + self.timeout) * 1_000_000)
 
 
 class Pool:
@@ -100,6 +67,10 @@ class Pool:
             with self._lock:
                 self._loop = self._loop or _Loop(self)
             self._loop.submit(coroutines)
+
+    def hangs(self) -> bool:
+        """Whether every thread that may run is lost to a callback that ignores its timeout."""
+        return self.lost_threads >= self.concurrency
 
     def recorded(self, ids: Collection[int]) -> None:
         """To be told of every end once it stands in the table."""

@@ -2,7 +2,8 @@
 
 More of them would part the same work into smaller batches, and get less done: eight workers on two processors end a
 quarter fewer jobs than two, and record each later. As soon as enough of them idle, as they do while callbacks wait for
-their services, everybody takes on work. Nothing but speed rests on this; what has begun goes on without a seat.
+their services, everybody takes on work. Who shares short processors with another one records with one thread, not two.
+Nothing but speed rests on this; what has begun goes on without a seat.
 """
 
 import fcntl
@@ -56,7 +57,9 @@ class Seats:
     ) -> None:
         self._folder = folder or Path(tempfile.gettempdir()) / f"tasker-worker-{os.getuid()}"
         self._has_idle_time = has_idle_time or IdleTime()
-        self.turned_away = False  # when it asked last
+        # Both as of when it asked last.
+        self.turned_away = False
+        self.shares = False  # the processors are short, and another one sits too
         self._files: list[int] = []
         self._seat: int | None = None
         self._waits_at: int | None = None
@@ -77,7 +80,9 @@ class Seats:
     def may_take(self) -> bool:
         """Whether this process may take on more now. To be asked when there is more."""
         self._asked_at = time.monotonic()
-        self.turned_away = bool(self._files) and not (self._sits() or self._has_idle_time() or self._waited_long())
+        sits, is_short = not self._files or self._sits(), not self._has_idle_time()
+        self.turned_away = is_short and not (sits or self._waited_long())
+        self.shares = is_short and any(_held_elsewhere(file) for file in self._files[1:] if file != self._seat)
         return not self.turned_away
 
     def leave_if_idle(self) -> None:
@@ -90,7 +95,7 @@ class Seats:
         now = self._asked_at
         if self._seat is not None and now >= self._gives_up_at:
             self._gives_up_at = now + _SEAT_SECONDS
-            if self._somebody_waits():
+            if _held_elsewhere(self._files[0]):  # somebody waits
                 self._leave()
                 self._rests_until = now + _REST_SECONDS
         if self._seat is None and now >= self._rests_until:
@@ -104,12 +109,6 @@ class Seats:
 
     def _waited_long(self) -> bool:
         return self._waits_at is not None and self._asked_at - self._waits_since > _PATIENCE_SECONDS
-
-    def _somebody_waits(self) -> bool:
-        if _locks(self._files[0], fcntl.LOCK_EX):
-            fcntl.flock(self._files[0], fcntl.LOCK_UN)
-            return False
-        return True
 
     def _leave(self) -> None:
         for file in (self._seat, self._waits_at):
@@ -139,3 +138,11 @@ def _locks(file: int, how: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _held_elsewhere(file: int) -> bool:
+    """Of a file that is not locked here."""
+    if not _locks(file, fcntl.LOCK_EX):
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False

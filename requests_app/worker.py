@@ -42,7 +42,7 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
 
     paused = run_transaction(Job.objects.outlook, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
     seats = Seats()
-    runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on, may_take=seats.may_take)
+    runner = JobRunner(stop, run, paused=paused, concurrency=concurrency, follow_up=move_on, seats=seats)
     poll, pick_ups, sweep = Poll(), PickUp(run, runner), Sweep(stop, run, runner)
     with seats, runner:
         while not stop:
@@ -74,13 +74,13 @@ class PickUp:
 
     def turn(self) -> int:
         """Answers how many it started or refused."""
-        room = self._runner.room_to_begin()
+        room = self._runner.room.to_begin()
         if not room and time.monotonic() - self._looked_at < _PICK_UP_SECONDS:
             return 0
         self._looked_at = time.monotonic()
         if not self.full and not run_transaction(Request.objects.has_due, seconds=self._seconds):
             return 0
-        if not self._runner.may_take():
+        if not self._runner.room.may_take():
             self.full = True
             return 0
         limit, claim = room or BATCH, self._runner.direct_claim()

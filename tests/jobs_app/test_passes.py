@@ -584,7 +584,7 @@ def test_when_stopped_what_runs_finishes_and_what_did_not_begin_is_new_again_the
     others = [make_job(make_request("Inprogress"), "noop", due_in=-50) for _ in range(3)]
     before = rows()
     with pytest.MonkeyPatch.context() as patch:  # as when it was fast: more are claimed than run
-        patch.setattr("jobs_app.passes.JobRunner._ahead", lambda *_: 4)
+        patch.setattr("jobs_app.room.Room._ahead", lambda *_: 4)
         counts = pass_jobs(stop=stop, concurrency=1)
     assert counts == {"claimed": 4, "completed": 1, "handed_back": 3}
     first.refresh_from_db()

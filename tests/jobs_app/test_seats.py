@@ -45,6 +45,22 @@ def test_everybody_does_while_a_processor_idles(come: Callable[..., Seats]) -> N
     assert [one.may_take() for one in processes] == [True] * 4
 
 
+def test_who_sits_beside_another_shares_the_processors_while_they_are_short(come: Callable[..., Seats]) -> None:
+    first, second = come(), come()
+    first.may_take()
+    assert first.shares is False
+    second.may_take()
+    first.may_take()
+    assert (first.shares, second.shares) == (True, True)
+    idle = come(has_idle_time=lambda: True)
+    idle.may_take()
+    assert idle.shares is False
+    with second:
+        pass
+    first.may_take()
+    assert first.shares is False
+
+
 def test_a_seat_is_kept_while_nobody_waits_for_it(come: Callable[..., Seats], clock: list[float]) -> None:
     only = come(1)
     for _ in range(5):

@@ -67,7 +67,7 @@ def test_requests_that_begin_leave_room_for_the_next_steps_of_others(
     queue(50)
     monkeypatch.setattr(Pace, "per_second", lambda *_: 1000.0)  # 40 jobs in 40 ms
     with start_runner(4) as runner:
-        assert (runner.room(), runner.room_to_begin()) == (44, 26)
+        assert (runner.room.to_claim(), runner.room.to_begin()) == (44, 26)
         assert PickUp(RunRecord("run_worker"), runner).turn() == 26
         let_end.set()
 
