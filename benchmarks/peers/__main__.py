@@ -2,7 +2,8 @@
 
 `make bench-peers`, or `python -m benchmarks.peers [--only NAME ...] [--jobs N] [--quick] [--json FILE]`. Needs PyPI,
 and Debian's redis-server, postgresql and mariadb-server, which it installs when it is root; one engine needs a newer
-Python on PATH. Environments are kept in var/bench-peers/. An engine that cannot be run says why in its row.
+Python on PATH. With DB_* set to an empty database of a MySQL, some are run on that too. Environments are kept in
+var/bench-peers/. An engine that cannot be run says why in its row.
 """
 
 import argparse
@@ -117,9 +118,9 @@ def measure(names: list[str], jobs: int, latencies: int) -> dict[str, dict[str, 
 
 
 def rows(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
-    ours = results.get("tasker", {}).get("no-op", {}).get("jobs/s")
+    ours = {name: results.get(name, {}).get("no-op", {}).get("jobs/s") for name in ("tasker", "tasker-mysql")}
     return [
-        _row(" ".join((ENGINES[name].name, result.get("version", ""))).strip(), result, ours)
+        _row(" ".join((ENGINES[name].name, result.get("version", ""))).strip(), result, ours[ENGINES[name].beside])
         for name, result in results.items()
     ]
 

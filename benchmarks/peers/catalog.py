@@ -10,7 +10,7 @@ from benchmarks.peers import servers
 class Engine:
     """`module`: in benchmarks/peers/. `package`: whose version is told; empty: this project's own environment.
 
-    `variant`: what the module is told, where it knows more than one way.
+    `variant`: what the module is told, where it knows more than one way. `beside`: the row of ours to compare it with.
     """
 
     name: str
@@ -25,9 +25,11 @@ class Engine:
     apps: str = ""  # of those that are Django apps
     python: tuple[int, int] = (3, 11)  # the oldest that it runs on
     variant: str = ""
+    beside: str = "tasker"
 
 
 _MARIADB = "MariaDB, every commit synced"
+_MYSQL = "MySQL, every commit synced, and its binlog"
 _POSTGRESQL = "PostgreSQL, every commit synced"
 _REDIS_SYNCED = "Redis, append-only file, synced at each write"
 _REDIS = "Redis, append-only file, not synced: a power cut loses what came last"
@@ -57,30 +59,29 @@ _huey_plain = partial(
     variant="no chord",
 )
 _SINGLE = "none: single tasks, four a request"
+_tasker = partial(
+    Engine,
+    module="tasker",
+    package="",
+    order="steps, written in the request",
+    retries="10 attempts with backoff, each kept",
+    killed="nothing is lost; what ran is repeated after its lease, 300 s",
+    settings="defaults, one process, 32 threads",
+)
 _django_ox = partial(
     Engine,
     module="django_ox",
     package="django-ox",
-    server=servers.mariadb,
-    keeps=_MARIADB,
     retries="3 attempts with backoff",
     killed="nothing is lost; what ran is repeated after its lease, 300 s",
     settings="2 processes; 20 ms: 32 threads; polls after 5 ms (default: 1 s)",
     python=(3, 12),
 )
+_ox_tasks = partial(_django_ox, order=_SINGLE, apps="django_ox")
+_ox_workflows = partial(_django_ox, order="steps, by the dependencies of a workflow's tasks", apps="django_ox oxpull")
 
 ENGINES = {
-    "tasker": Engine(
-        "Tasker Worker",
-        "tasker",
-        "",
-        servers.mariadb,
-        keeps=_MARIADB,
-        order="steps, written in the request",
-        retries="10 attempts with backoff, each kept",
-        killed="nothing is lost; what ran is repeated after its lease, 300 s",
-        settings="defaults, one process, 32 threads",
-    ),
+    "tasker": _tasker("Tasker Worker", server=servers.mariadb, keeps=_MARIADB),
     "celery": _celery("Celery, Redis without sync", server=partial(servers.redis, fsync="no"), keeps=_REDIS),
     "celery-fsync": _celery(
         "Celery, Redis with sync", server=partial(servers.redis, fsync="always"), keeps=_REDIS_SYNCED
@@ -140,10 +141,8 @@ ENGINES = {
         killed="seen by missing heartbeats; a task that you write and schedule puts it back",
         settings="2 processes of 8; 20 ms: one of 32; wakes by LISTEN/NOTIFY",
     ),
-    "django-ox": _django_ox("django-ox, single tasks", order=_SINGLE, apps="django_ox"),
-    "django-ox-workflows": _django_ox(
-        "django-ox, workflows", order="steps, by the dependencies of a workflow's tasks", apps="django_ox oxpull"
-    ),
+    "django-ox": _ox_tasks("django-ox, single tasks", server=servers.mariadb, keeps=_MARIADB),
+    "django-ox-workflows": _ox_workflows("django-ox, workflows", server=servers.mariadb, keeps=_MARIADB),
     "dbos": Engine(
         "DBOS",
         "dbos",
@@ -154,5 +153,12 @@ ENGINES = {
         retries="of a step, where its code asks for them",
         killed="the workflow goes on after its last recorded step, when a process of the same name starts again",
         settings="one process, 32 workflows at once, `async` steps; polls after 10 ms (default: 1 s)",
+    ),
+    "tasker-mysql": _tasker("Tasker Worker, MySQL", server=servers.mysql, keeps=_MYSQL, beside="tasker-mysql"),
+    "django-ox-mysql": _ox_tasks(
+        "django-ox, single tasks, MySQL", server=servers.mysql, keeps=_MYSQL, beside="tasker-mysql"
+    ),
+    "django-ox-workflows-mysql": _ox_workflows(
+        "django-ox, workflows, MySQL", server=servers.mysql, keeps=_MYSQL, beside="tasker-mysql"
     ),
 }

@@ -1,4 +1,4 @@
-"""django-ox on MariaDB: single tasks or, where its app `oxpull` is installed, workflows. Needs Python 3.12 or newer."""
+"""django-ox: single tasks or, where its app `oxpull` is installed, workflows. Needs Python 3.12 or newer."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""One private server for each engine: data in a temporary folder, on a socket, gone at the end."""
+"""One private server for each engine: data in a temporary folder, on a socket, gone at the end. But MySQL is given."""
 
 import os
 import pwd
@@ -7,10 +7,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.database_server import MariaDBServer
+import MySQLdb
+
+from tests.database_server import DB_NAMES, MariaDBServer
 
 Environment = dict[str, str]
 Server = Callable[[], AbstractContextManager[Environment]]
@@ -48,6 +51,33 @@ def mariadb() -> Iterator[Environment]:
     options = ("--innodb-buffer-pool-size=1G", "--innodb-lock-wait-timeout=3")  # a wait: see drive.freeze
     with MariaDBServer(durable=True, options=options) as server:
         yield server.environment()
+
+
+@contextmanager
+def mysql() -> Iterator[Environment]:
+    """The one that DB_* name, with an empty database: Debian has no MySQL. What an engine makes there is dropped."""
+    if not all(name in os.environ for name in DB_NAMES):
+        raise MissingError(f"it needs a MySQL with an empty database: name it by {', '.join(DB_NAMES)}")
+    environment = {name: os.environ[name] for name in DB_NAMES}
+    with closing(_connect(environment)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        if "MariaDB" in (version := cursor.fetchone()[0]):
+            raise MissingError(f"DB_* name a MariaDB ({version}), not a MySQL")
+        if cursor.execute("SHOW TABLES"):
+            raise MissingError(f"the database {environment['DB_NAME']} of DB_* is not empty")
+    try:
+        yield environment
+    finally:
+        with closing(_connect(environment)) as connection, connection.cursor() as cursor:
+            cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
+            cursor.execute("SHOW TABLES")
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"DROP TABLE `{table}`")
+
+
+def _connect(environment: Environment) -> Any:
+    user, password, host, port, database = (environment[name] for name in DB_NAMES)
+    return MySQLdb.connect(user=user, password=password, host=host, port=int(port), database=database)
 
 
 @contextmanager
