@@ -88,7 +88,7 @@ class Seats:
     def leave_if_idle(self) -> None:
         """To be called again and again: who has had nothing to take neither keeps a seat nor waits for one."""
         if time.monotonic() - self._asked_at > _WITHOUT_WORK_SECONDS:
-            self.turned_away = False
+            self.turned_away = self.shares = False
             self._leave()
 
     def _sits(self) -> bool:

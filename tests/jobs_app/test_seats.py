@@ -45,7 +45,9 @@ def test_everybody_does_while_a_processor_idles(come: Callable[..., Seats]) -> N
     assert [one.may_take() for one in processes] == [True] * 4
 
 
-def test_who_sits_beside_another_shares_the_processors_while_they_are_short(come: Callable[..., Seats]) -> None:
+def test_who_sits_beside_another_shares_the_processors_while_they_are_short(
+    come: Callable[..., Seats], clock: list[float]
+) -> None:
     first, second = come(), come()
     first.may_take()
     assert first.shares is False
@@ -55,8 +57,9 @@ def test_who_sits_beside_another_shares_the_processors_while_they_are_short(come
     idle = come(has_idle_time=lambda: True)
     idle.may_take()
     assert idle.shares is False
-    with second:
-        pass
+    clock[0] += 0.2
+    second.leave_if_idle()
+    assert second.shares is False
     first.may_take()
     assert first.shares is False
 
