@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import figures_table, goals_table
+from benchmarks.goals import MARIADB, MYSQL, SQLITE, figures_table, goals_table
 from benchmarks.plots import draw
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+ENGINES = (MARIADB, MYSQL, SQLITE)
 Run = dict[str, Any]
 
 
@@ -77,7 +78,8 @@ def main() -> None:
     runs, peers = read(files)
     document = DOCUMENT.read_text()
     if runs:
-        document = put(document, "figures", "\n\n".join(of_engine(*run) for run in runs.items()))
+        figures = [of_engine(name, runs[name]) for name in ENGINES if name in runs]
+        document = put(document, "figures", "\n\n".join(figures))
         plots = draw(next(iter(runs.values()))["figures"] if len(runs) == 1 else runs["MariaDB"]["figures"])
         images = [f"![{path.stem.removeprefix('bench-')}](images/{path.name})" for path in plots]
         document = put(document, "plots", "\n\n".join(images))

@@ -77,7 +77,11 @@ def mysql() -> Iterator[Environment]:
 
 def _connect(environment: Environment) -> Any:
     user, password, host, port, database = (environment[name] for name in DB_NAMES)
-    return MySQLdb.connect(user=user, password=password, host=host, port=int(port), database=database)
+    where = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": int(port)}
+    try:
+        return MySQLdb.connect(user=user, password=password, database=database, **where)
+    except MySQLdb.Error as error:
+        raise MissingError(f"the MySQL that DB_* name does not let us in: {error.args[-1]}") from error
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def _watch_stamped() -> list[float]:
     """Milliseconds, of all jobs that say when they returned.
 
     It looks at the oldest that have not ended, several times as many as are in progress at once: a look at all of them
-    takes a quarter of two cores from what is being measured.
+    takes a fifth of two cores (MySQL) from what is being measured.
     """
     with connection.cursor() as cursor:
         cursor.execute(
