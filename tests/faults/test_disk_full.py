@@ -143,15 +143,21 @@ def small_server(request: pytest.FixtureRequest, transactional_db: None, tmp_pat
 def _this_process_on(server: MariaDBServer) -> Iterator[None]:
     settings = connections["default"].settings_dict  # one dictionary for all threads
     kept = dict(settings)
-    connections["default"].close()
+    _forget_connection()
     environment = server.environment()
     settings.update({name: environment[f"DB_{name}"] for name in ("HOST", "PORT", "USER", "NAME")})
     settings["PASSWORD"] = environment["DB_PASS"]
     try:
         yield
     finally:
-        connections["default"].close()
+        _forget_connection()
         settings.update(kept)
+
+
+def _forget_connection() -> None:
+    """Not only closed: it keeps whether its server was a MariaDB, and the next one may be another."""
+    connections["default"].close()
+    del connections["default"]
 
 
 def finds_much(context: JobContext) -> Json:
