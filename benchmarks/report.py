@@ -1,7 +1,8 @@
 """Writes the tables of docs/benchmarks.md, between its markers, and draws the plots, from what was measured.
 
 `make bench-report`, or `python -m benchmarks.report [FILE ...]`: the files of `benchmarks.run --json` and of
-`benchmarks.peers --json`, without any all of var/bench/. Of two files of one engine, the later one's figures count.
+`benchmarks.peers --json`, without any all of var/bench/. Of two files of one engine, the later one's figures count;
+a MySQL that is set to `innodb_log_writer_threads=ON` is another engine than one that is not.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import MARIADB, MYSQL, SQLITE, figures_table, goals_table
+from benchmarks.goals import GOALS_HEADER, MARIADB, MYSQL, SQLITE, figures_table, goals_table
 from benchmarks.plots import draw
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ Run = dict[str, Any]
 
 
 def read(files: list[Path]) -> tuple[dict[str, Run], Run | None]:
-    """The runs by engine, and that of the peers. Exits for a quick one: its figures mean nothing."""
+    """The runs by heading, and that of the peers. Exits for a quick one: its figures mean nothing."""
     runs: dict[str, Run] = {}
     peers: Run | None = None
     for run in sorted((json.loads(file.read_text()) for file in files), key=lambda run: str(run["at"])):
@@ -30,9 +31,14 @@ def read(files: list[Path]) -> tuple[dict[str, Run], Run | None]:
         if "peers" in run:
             peers = run
         else:
-            before = runs.get(run["where"]["engine"], {"figures": {}})
-            runs[run["where"]["engine"]] = run | {"figures": before["figures"] | run["figures"]}
+            of = heading(run["where"])
+            runs[of] = run | {"figures": runs.get(of, {"figures": {}})["figures"] | run["figures"]}
     return runs, peers
+
+
+def heading(where: dict[str, str]) -> str:
+    threads = "innodb_log_writer_threads"
+    return f"{where['engine']}, {threads}=ON" if where.get(threads) == "ON" else where["engine"]
 
 
 def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -40,14 +46,14 @@ def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def of_engine(engine: str, run: Run) -> str:
+def of_engine(run: Run) -> str:
     where = run["where"]
     settings = "".join(f", {name} {where[name]}" for name in where if name.startswith(("innodb", "log_bin", "sync")))
     return "\n\n".join(
         (
-            f"### {engine}",
+            f"### {heading(where)}",
             f"{where['version']}{settings}; {where['machine']}; {run['at']}.",
-            as_markdown(("goal", "limit", "measured", "met"), goals_table(run["figures"], engine)),
+            as_markdown(GOALS_HEADER, goals_table(run["figures"], where["engine"])),
             "<details><summary>All figures</summary>",
             as_markdown(("figure", "median", "least", "most"), figures_table(run["figures"])),
             "</details>",
@@ -78,7 +84,8 @@ def main() -> None:
     runs, peers = read(files)
     document = DOCUMENT.read_text()
     if runs:
-        figures = [of_engine(name, runs[name]) for name in ENGINES if name in runs]
+        ordered = sorted(runs, key=lambda of: (ENGINES.index(runs[of]["where"]["engine"]), of))
+        figures = [of_engine(runs[of]) for of in ordered]
         document = put(document, "figures", "\n\n".join(figures))
         plots = draw(next(iter(runs.values()))["figures"] if len(runs) == 1 else runs["MariaDB"]["figures"])
         images = [f"![{path.stem.removeprefix('bench-')}](images/{path.name})" for path in plots]

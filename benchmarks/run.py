@@ -19,13 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import MARIADB, MYSQL, SQLITE, as_text, figures_table, goals_table
+from benchmarks.goals import GOALS_HEADER, MARIADB, MYSQL, SQLITE, as_text, figures_table, goals_table
 from benchmarks.machine import machine
 from tests.database_server import DB_NAMES, MariaDBServer
 
 ROOT = Path(__file__).resolve().parent.parent
 # What makes a commit durable, and what of the table fits into memory.
-VARIABLES = ("innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "innodb_buffer_pool_size")
+VARIABLES = (
+    "innodb_flush_log_at_trx_commit",
+    "log_bin",
+    "sync_binlog",
+    "innodb_buffer_pool_size",
+    "innodb_log_writer_threads",
+)
 
 ON_SQLITE = ["noop", "extras", "sleeping", "latency", "record_delay", "idle_passes"]  # one writer at a time: no more
 
@@ -104,7 +110,7 @@ def main() -> None:
         where = describe()
         figures = measure_all(arguments.only, 1 if arguments.quick else arguments.repeat, arguments.quick)
     print(as_text(("figure", "median", "least", "most"), figures_table(figures)), end="\n\n")
-    print(as_text(("goal", "limit", "measured", "met"), goals_table(figures, where["engine"])))
+    print(as_text(GOALS_HEADER, goals_table(figures, where["engine"])))
     if not arguments.quick and not arguments.only:
         arguments.json = arguments.json or ROOT / "var" / "bench" / f"{where['engine'].lower()}.json"
     if arguments.json:

@@ -6,7 +6,7 @@ from jobs_app.recorder import BATCH
 from jobs_app.seats import Seats
 
 _CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere, and its end is recorded late
-_FOLLOW_AHEAD_SECONDS = 0.08  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
+_FOLLOW_AHEAD_SECONDS = 0.07  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
 _BEGIN_SHARE = 0.6  # of the room, for requests to begin: their next steps' jobs are to find some as well
 _MOST_HELD = 8 * BATCH
 _SOON_SECONDS = 0.02

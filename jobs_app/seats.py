@@ -59,7 +59,7 @@ class Seats:
         self._has_idle_time = has_idle_time or IdleTime()
         # Both as of when it asked last.
         self.turned_away = False
-        self.shares = False  # the processors are short, and another one sits too
+        self.shares = False  # the processors are short, and others sit or wait
         self._files: list[int] = []
         self._seat: int | None = None
         self._waits_at: int | None = None
@@ -82,13 +82,15 @@ class Seats:
         self._asked_at = time.monotonic()
         sits, is_short = not self._files or self._sits(), not self._has_idle_time()
         self.turned_away = is_short and not (sits or self._waited_long())
-        self.shares = is_short and any(_held_elsewhere(file) for file in self._files[1:] if file != self._seat)
+        # Who waits counts as well: between one that leaves its seat and the next, it is nobody's for a moment.
+        ours = (self._seat, self._waits_at)
+        self.shares = is_short and any(_held_elsewhere(file) for file in self._files if file not in ours)
         return not self.turned_away
 
     def leave_if_idle(self) -> None:
         """To be called again and again: who has had nothing to take neither keeps a seat nor waits for one."""
         if time.monotonic() - self._asked_at > _WITHOUT_WORK_SECONDS:
-            self.turned_away = self.shares = False
+            self.turned_away = False
             self._leave()
 
     def _sits(self) -> bool:

@@ -58,10 +58,24 @@ def test_who_sits_beside_another_shares_the_processors_while_they_are_short(
     idle.may_take()
     assert idle.shares is False
     clock[0] += 0.2
-    second.leave_if_idle()
-    assert second.shares is False
+    for one in (second, idle):
+        one.leave_if_idle()
     first.may_take()
     assert first.shares is False
+
+
+def test_who_has_the_only_seat_shares_the_processors_with_those_that_wait(
+    come: Callable[..., Seats], clock: list[float]
+) -> None:
+    """Else it would record with two threads in the moments between one that leaves its seat and the next."""
+    only, waits = come(1), come(1)
+    said = []
+    for turn in (lambda: None, waits.may_take, waits.leave_if_idle):
+        turn()
+        only.may_take()
+        said.append(only.shares)
+        clock[0] += 0.2
+    assert said == [False, True, False]
 
 
 def test_a_seat_is_kept_while_nobody_waits_for_it(come: Callable[..., Seats], clock: list[float]) -> None:
