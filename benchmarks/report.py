@@ -31,8 +31,9 @@ def read(files: list[Path]) -> tuple[dict[str, Run], Run | None]:
         if "peers" in run:
             peers = run
         else:
-            of = heading(run["where"])
-            runs[of] = run | {"figures": runs.get(of, {"figures": {}})["figures"] | run["figures"]}
+            name = heading(run["where"])
+            before = runs.get(name, {"figures": {}})
+            runs[name] = run | {"figures": before["figures"] | run["figures"]}
     return runs, peers
 
 
@@ -84,8 +85,8 @@ def main() -> None:
     runs, peers = read(files)
     document = DOCUMENT.read_text()
     if runs:
-        ordered = sorted(runs, key=lambda of: (ENGINES.index(runs[of]["where"]["engine"]), of))
-        figures = [of_engine(runs[of]) for of in ordered]
+        ordered = sorted(runs, key=lambda name: (ENGINES.index(runs[name]["where"]["engine"]), name))
+        figures = [of_engine(runs[name]) for name in ordered]
         document = put(document, "figures", "\n\n".join(figures))
         plots = draw(next(iter(runs.values()))["figures"] if len(runs) == 1 else runs["MariaDB"]["figures"])
         images = [f"![{path.stem.removeprefix('bench-')}](images/{path.name})" for path in plots]

@@ -82,9 +82,9 @@ class Seats:
         self._asked_at = time.monotonic()
         sits, is_short = not self._files or self._sits(), not self._has_idle_time()
         self.turned_away = is_short and not (sits or self._waited_long())
-        # Who waits counts as well: between one that leaves its seat and the next, it is nobody's for a moment.
+        # Who waits counts as well: a seat that changes hands is nobody's for a moment. Seats first, since a look locks.
         ours = (self._seat, self._waits_at)
-        self.shares = is_short and any(_held_elsewhere(file) for file in self._files if file not in ours)
+        self.shares = is_short and any(_held_elsewhere(file) for file in reversed(self._files) if file not in ours)
         return not self.turned_away
 
     def leave_if_idle(self) -> None:
