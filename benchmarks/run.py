@@ -79,6 +79,8 @@ def measure_all(names: list[str], repeat: int, quick: bool) -> dict[str, list[fl
     from benchmarks.scenarios.scale import Scale
     from benchmarks.workload import clear
 
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        sys.exit(f"no scenario {', '.join(unknown)}; there are: {', '.join(SCENARIOS)}")
     figures: dict[str, list[float]] = {}
     began = time.monotonic()
     chosen = names or (list(SCENARIOS) if connection.vendor == "mysql" else ON_SQLITE)

@@ -39,6 +39,10 @@ _SQLITE_LOST = (
 # Those that Django does not raise as DataError or IntegrityError: bad JSON, wrong value, packet too large.
 _DATA = {1062, 1406, 3140, 4025, 1366, 3819, 1264, 1048, 1452, 1292, 1153, 2020}
 
+_TABLES_MISSING = {1146, 1054}  # no such table, unknown column
+_SQLITE_TABLES_MISSING = ("no such table", "no such column")
+MIGRATE = "the database's tables are missing or old: run `python manage.py migrate`"
+
 CONTENTION_TRIES = 20
 _CONTENTION_SECONDS = 0.01  # first wait; doubles, with full jitter, up to a second
 _RECONNECT_SECONDS = 0.2
@@ -145,8 +149,12 @@ class _Tries:
 
 
 def fault_line(error: BaseException) -> str:
-    """One line for people. Of a data error only the number: its text may quote the row."""
+    """One line for people, which is `MIGRATE` if that helps. Of a data error the number: its text may quote the row."""
     if sort_fault(error) is Fault.DATA:
         return f"error {error.args[0]}"
+    if isinstance(error, DatabaseError) and (
+        (error.args and error.args[0] in _TABLES_MISSING) or _says(error, _SQLITE_TABLES_MISSING)
+    ):
+        return MIGRATE
     number, *rest = error.args or ("no message",)
     return " ".join(f"{rest[0]} (error {number})".split()) if rest else " ".join(str(number).split())

@@ -12,14 +12,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.checks import TASKER
-from jobs_app.faults import DatabaseAway, fault_line, run_transaction
+from jobs_app.faults import MIGRATE, DatabaseAway, fault_line, run_transaction
 from jobs_app.pass_run import RunRecord
 from jobs_app.passes import RECONNECT_SECONDS, CallbacksHang
 from jobs_app.stopping import Stop, ignore_signals
 
 log = structlog.stdlib.get_logger(__name__)
-
-TABLES_MISSING = {1146, 1054}  # no such table, unknown column
 
 
 def positive(text: str) -> int:
@@ -88,6 +86,5 @@ def _try_to_save(run: RunRecord, error: str) -> None:
 
 
 def _remedy(error: DatabaseError) -> str:
-    if error.args and (error.args[0] in TABLES_MISSING or "no such table" in str(error)):
-        return "the database's tables are missing or old: run `python manage.py migrate`"
-    return f"the database refused a statement: {fault_line(error)}"
+    line = fault_line(error)
+    return line if line == MIGRATE else f"the database refused a statement: {line}"

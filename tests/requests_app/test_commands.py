@@ -106,9 +106,7 @@ def test_without_the_tables_every_command_says_so_in_one_line_and_exit_1(
     for command, (code, stdout, stderr) in zip(commands, outcomes, strict=True):
         assert (code, stdout) == (1, ""), command
         assert len(stderr.strip().splitlines()) == 1, (command, stderr)
-        assert "requests" in stderr or "tables" in stderr, command
-    remedy = "run_jobs: the database's tables are missing or old: run `python manage.py migrate`"
-    assert outcomes[0][2].strip().endswith(remedy)
+        assert "the database's tables are missing or old: run `python manage.py migrate`" in stderr, command
 
 
 @pytest.mark.parametrize(
