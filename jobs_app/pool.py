@@ -7,7 +7,7 @@ it out of `held` first says how it ended; everybody else's word for it is droppe
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -32,12 +32,16 @@ class Pool:
         self.concurrency = concurrency
         self.held: set[Held] = set()
         self.unrecorded: set[int] = set()  # ids of all that is held, or has ended and is not recorded yet
+        # So many ends may wait to be recorded before callbacks have to wait: more would be recorded late, and repeated
+        # after a crash. Callbacks that take their time never come near it.
+        self.most_ended = concurrency
         self.recorded_count = 0
         self.recorders = recorders  # that are in use: a second one earns its place where ends come by thousands
         # One queue for each recorder. A request's ends are all in one of them, but for the moment in which a second
         # recorder comes into use: so two seldom meet at its lock.
         self.ended: list[SimpleQueue[End | None]] = [SimpleQueue() for _ in range(recorders)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
+        self._held_back: tuple[deque[Held], deque[Held]] = deque(), deque()  # plain and async, by `most_ended`
         self._waiting: SimpleQueue[Held | None] = SimpleQueue()
         self._threads = 0
         self._loop: _Loop | None = None
@@ -55,18 +59,18 @@ class Pool:
             if (timeout := timeouts.get(job.name)) is None:
                 timeout = timeouts[job.name] = known.timeout_seconds
             held.append(Held(job, context, known, timeout, claimed_at, lease_seconds))
-        # All of them before the first one runs: while any is held, a recorder waits for more ends.
-        self.unrecorded.update(one.job.id for one in held)
+        # All of them before the first one runs: while any is to end, a recorder waits for it. In this order: what is
+        # not held, but unrecorded, has ended.
         self.held.update(held)
+        self.unrecorded.update(one.job.id for one in held)
         for one in held:
-            if not one.definition.is_async:
-                self._waiting.put(one)
-        coroutines = [one for one in held if one.definition.is_async]
+            self._held_back[one.definition.is_async].append(one)
         self._start_threads()
-        if coroutines:
-            with self._lock:
-                self._loop = self._loop or _Loop(self)
-            self._loop.submit(coroutines)
+        self._let_begin()
+
+    def ends_will_come(self) -> bool:
+        """Whether anything runs, or may begin."""
+        return len(self.held) > sum(map(len, self._held_back))
 
     def hangs(self) -> bool:
         """Whether every thread that may run is lost to a callback that ignores its timeout."""
@@ -77,6 +81,7 @@ class Pool:
         with self._lock:
             self.recorded_count += len(ids)
             self.unrecorded.difference_update(ids)
+        self._let_begin()
 
     def begin(self, held: Held) -> bool:
         """To be asked right before the callback is called; False: not this job, not any more."""
@@ -147,6 +152,24 @@ class Pool:
                 self._threads -= 1
             self._start_threads()
 
+    def _let_begin(self) -> None:
+        """As many as may end before more is recorded. Each kind for itself: async callbacks wait for no thread."""
+        plain, coroutines = self._held_back
+        with self._lock:
+            room = self.most_ended - (len(self.unrecorded) - len(self.held))
+            for one in self._first_of(plain, room - self._waiting.qsize()):
+                self._waiting.put(one)
+            if coroutines:
+                self._loop = self._loop or _Loop(self)
+                self._loop.submit(self._first_of(coroutines, room - self._loop.waiting()))
+
+    def _first_of(self, held_back: deque[Held], count: int) -> Iterator[Held]:
+        """Without those that were handed back meanwhile: nobody would record an end of theirs, and look here again."""
+        while held_back and count > 0:
+            if (held := held_back.popleft()) in self.held:
+                count -= 1
+                yield held
+
     def _start_threads(self) -> None:
         """Threads are started when there is work for them, up to `concurrency`."""
         if self._threads >= self.concurrency:
@@ -182,8 +205,12 @@ class _Loop:
         self._thread = Thread(target=self._run_until_stopped, name="async-callbacks", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: list[Held]) -> None:
-        self._loop.call_soon_threadsafe(self._begin, batch)
+    def submit(self, batch: Iterable[Held]) -> None:
+        self._waiting.extend(batch)
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         self._loop.call_soon_threadsafe(task.cancel)
@@ -197,8 +224,7 @@ class _Loop:
         self._loop.run_forever()
         self._loop.close()
 
-    def _begin(self, batch: Iterable[Held] = ()) -> None:
-        self._waiting.extend(batch)
+    def _begin(self) -> None:
         while self._waiting and self._running < self._pool.concurrency:
             held = self._waiting.popleft()
             if self._pool.begin(held):

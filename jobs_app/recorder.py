@@ -197,7 +197,7 @@ class Recorder:
         batch: list[End] = []
         characters, closes_at = 0, math.inf
         while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
-            linger = max(0.0, closes_at - time.monotonic()) if self._pool.held else 0.0
+            linger = max(0.0, closes_at - time.monotonic()) if self._pool.ends_will_come() else 0.0
             crowded = len(batch) >= _CROWD
             try:
                 end = ended.get(timeout=0.0 if crowded else linger) if batch else ended.get()

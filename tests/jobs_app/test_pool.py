@@ -28,6 +28,11 @@ def pool() -> Iterator[Pool]:
     pool.close()
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "async"])
+def is_async(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 def submit(pool: Pool, *names: str, lease: float = LEASE, claimed_ago: float = 0) -> None:
     claimed = [
         (ClaimedJob(number, 1, 0, name, 1, 10, "claim"), JobContext("tok", "act", 0, name, 1, {}, {}))
@@ -37,11 +42,12 @@ def submit(pool: Pool, *names: str, lease: float = LEASE, claimed_ago: float = 0
 
 
 def ends(pool: Pool, count: int) -> dict[int, tuple[JobStatus, str, float]]:
-    """The next ends: job id -> status, error, seconds until it is due again (not of a retry: that is drawn)."""
+    """The next ends, as if recorded: id -> status, error, seconds until it is due again (of a retry: drawn, so 0)."""
     found = {}
     for _ in range(count):
         end = pool.ended[0].get(timeout=PATIENCE)
         assert end is not None
+        pool.recorded([end.job.id])
         found[end.job.id] = (end.status, end.error, 0.0 if end.status == JobStatus.RETRY else end.delay_seconds)
     return found
 
@@ -266,7 +272,7 @@ def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
 
 
 def test_all_of_a_batch_are_held_before_the_first_of_them_runs(pool: Pool, register: Register) -> None:
-    """While any is held a recorder waits for more; or the first to end would be a batch of its own."""
+    """While any is to end a recorder waits for more; or the first to end would be a batch of its own."""
     began = Event()
     register("begins", lambda _: began.set())
 
@@ -277,6 +283,63 @@ def test_all_of_a_batch_are_held_before_the_first_of_them_runs(pool: Pool, regis
 
     pool.submit(slowly(), time.monotonic(), LEASE)
     assert set(ends(pool, 3).values()) == {DONE}
+
+
+def as_a_coroutine(callback: Callable[[JobContext], None]) -> Callable[[JobContext], Any]:
+    async def called(context: JobContext) -> None:
+        callback(context)
+
+    return called
+
+
+def test_no_callback_begins_while_too_many_ends_wait_to_be_recorded(
+    pool: Pool, register: Register, is_async: bool
+) -> None:
+    began: list[object] = []
+    register("begins", as_a_coroutine(began.append) if is_async else began.append)
+    pool.most_ended = 3
+    submit(pool, *["begins"] * 9)
+    wait_until(lambda: pool.ended[0].qsize() == 3)
+    time.sleep(0.05)
+    assert len(began) == 3
+    assert not pool.ends_will_come()
+    pool.recorded([0, 1])
+    wait_until(lambda: pool.ended[0].qsize() == 5)
+    time.sleep(0.05)
+    assert len(began) == 5
+    pool.most_ended = 100
+    pool.recorded([2])
+    wait_until(lambda: len(began) == 9)
+
+
+def test_a_callback_that_runs_holds_back_no_other(
+    pool: Pool, register: Register, let_go: Event, is_async: bool
+) -> None:
+    def hangs(_: JobContext) -> None:
+        let_go.wait(PATIENCE)
+
+    done = Event()
+    register("hangs", hangs)
+    register("sets", as_a_coroutine(lambda _: done.set()) if is_async else lambda _: done.set())
+    pool.most_ended = 1
+    submit(pool, "hangs")
+    wait_until(lambda: all(held.times_out for held in pool.held))
+    submit(pool, "sets")
+    assert done.wait(PATIENCE)
+    assert pool.ends_will_come()
+
+
+def test_what_is_held_back_can_be_handed_back(pool: Pool, register: Register, is_async: bool) -> None:
+    began: list[object] = []
+    register("begins", as_a_coroutine(began.append) if is_async else began.append)
+    pool.most_ended = 1
+    submit(pool, *["begins"] * 3)
+    wait_until(lambda: not pool.ended[0].empty())
+    pool.hand_back_waiting()
+    assert ends(pool, 3) == {0: DONE, 1: HANDED_BACK, 2: HANDED_BACK}
+    submit(pool, "begins")
+    assert ends(pool, 1) == {0: DONE}
+    assert len(began) == 2
 
 
 def test_a_second_recorder_is_used_where_the_runner_says_so(register: Register) -> None:

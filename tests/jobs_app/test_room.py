@@ -28,12 +28,12 @@ def pool() -> Pool:
     [
         (0.0, 0, 1, 32, 33),  # the slots
         (0.0, 32, 32, 0, 32),
-        (1_000.0, 0, 1, 72, 103),  # and what ends in 40 ms; in 70
-        (1_000.0, 60, 60, 0, 102),  # 12 more are not worth a commit: in 20 ms there are 20
-        (1_000.0, 50, 10, 22, 62),
-        (20_000.0, 500, 500, 332, 1432),
-        (20_000.0, 1800, 500, 0, 132),
-        (20_000.0, 3000, 500, 0, 0),
+        (1_000.0, 0, 1, 72, 173),  # and what ends in 40 ms; in 140
+        (1_000.0, 60, 60, 0, 172),  # 12 more are not worth a commit: in 20 ms there are 20
+        (1_000.0, 50, 10, 22, 132),
+        (20_000.0, 500, 500, 332, 2832),
+        (20_000.0, 3200, 500, 0, 132),
+        (20_000.0, 4000, 500, 0, 0),
         (1_000_000.0, 500, 500, 500, 4000),  # a batch, and eight
     ],
 )
@@ -44,6 +44,15 @@ def test_there_is_room_for_what_ends_soon(
     pool.unrecorded.update(range(held))
     room = Room(pool, None)
     assert (room.to_claim(), room.to_insert(replacing=recorded_now)) == (to_claim, to_insert)
+
+
+@pytest.mark.parametrize(("pace", "most_ended"), [(0.0, 32), (1_000.0, 82), (20_000.0, 1032)])
+def test_ends_may_wait_up_to_what_is_recorded_in_50_ms(
+    set_pace: SetPace, pool: Pool, pace: float, most_ended: int
+) -> None:
+    set_pace(pace)
+    Room(pool, None).to_claim()
+    assert pool.most_ended == most_ended
 
 
 def test_a_pool_whose_threads_are_all_lost_has_no_room(pool: Pool) -> None:
