@@ -8,6 +8,7 @@ from jobs_app.seats import Seats
 _CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere, and its end is recorded late
 _FOLLOW_AHEAD_SECONDS = 0.14  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
 _ENDED_SECONDS = 0.05  # of work that has ended and is not recorded: what ends now is twice that late at most
+_FEW_ENDED = BATCH // 2  # take hardly longer than one: where the pace is low, it is for the statements, not their rows
 _BEGIN_SHARE = 0.6  # of the room, for requests to begin: their next steps' jobs are to find some as well
 _MOST_HELD = 8 * BATCH
 _SOON_SECONDS = 0.02
@@ -55,6 +56,6 @@ class Room:
     def _ends_within(self, seconds: float) -> int:
         pace = self._pace.per_second(self._pool.recorded_count)
         shares = self._seats is not None and self._seats.shares
-        self._pool.most_ended = self._pool.concurrency + int(pace * _ENDED_SECONDS)
+        self._pool.most_ended = self._pool.concurrency + max(_FEW_ENDED, int(pace * _ENDED_SECONDS))
         self._pool.recorders = 1 if shares or pace <= _SECOND_RECORDER_FROM else len(self._pool.ended)
         return int(pace * seconds)
