@@ -30,21 +30,39 @@ WAITING = (1_000, 100_000)
 
 
 def big(scale: Scale) -> Iterator[Measures]:
-    """The table grows by finished jobs; what is measured on each size is deleted again. Filling takes minutes."""
+    """The table grows by finished jobs; what is measured on each size is deleted again. Filling takes minutes.
+
+    So a machine may have become slower or faster meanwhile: the empty table is measured before and after.
+    """
     clear()
     sizes = [scale.rows(size) if size else 0 for size in SIZES]
-    medians, filled = [], 0
-    for size in sizes:
+    turns = empty = _turns(0, scale)
+    yield from empty
+    filled = 0
+    for size in sizes[1:]:
         say(f"fills the table up to {size:,} finished jobs")
         fill.fill(filled, size // JOBS_PER_REQUEST, sizes[-1] // JOBS_PER_REQUEST, JOBS_PER_REQUEST)
         filled = size // JOBS_PER_REQUEST
-        turns = [_on_grown_table(size, scale) for _ in range(scale.repeat)]
+        turns = _turns(size, scale)
         yield from turns
-        medians.append({name.partition(": ")[2]: statistics.median(turn[name] for turn in turns) for name in turns[0]})
-    yield {f"largest / empty table: {name}": medians[-1][name] / medians[0][name] for name in medians[0]}
+    largest = _medians(turns)
     for _ in range(scale.repeat):
         yield _pages()
     clear()
+    again = _turns(0, scale)
+    yield from again
+    yield {
+        f"largest / empty table: {name}": largest[name] / of_empty for name, of_empty in _medians(empty + again).items()
+    }
+
+
+def _turns(size: int, scale: Scale) -> list[Measures]:
+    return [_on_grown_table(size, scale) for _ in range(scale.repeat)]
+
+
+def _medians(turns: list[Measures]) -> dict[str, float]:
+    """By name, without the size."""
+    return {name.partition(": ")[2]: statistics.median(turn[name] for turn in turns) for name in turns[0]}
 
 
 def _on_grown_table(size: int, scale: Scale) -> Measures:
