@@ -1,13 +1,13 @@
-"""How many more jobs a process takes on: enough to keep busy, and no more than is recorded within 100 ms of its end."""
+"""How many more jobs a process takes on, and how many ends may wait: enough to keep busy, none for over 100 ms."""
 
 from jobs_app.pace import Pace
 from jobs_app.pool import Pool
 from jobs_app.recorder import BATCH
 from jobs_app.seats import Seats
 
-_CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere, and its end is recorded late
+_CLAIM_AHEAD_SECONDS = 0.04  # of work: what waits here could run elsewhere
 _FOLLOW_AHEAD_SECONDS = 0.14  # for jobs that follow those just recorded: claimed as they are inserted, they cost least
-_ENDED_SECONDS = 0.05  # of work that has ended and is not recorded: what ends now is twice that late at most
+_ENDED_SECONDS = 0.05  # of ends that wait: the other half of the 100 ms is for the transaction that records them
 _FEW_ENDED = BATCH // 2  # take hardly longer than one: where the pace is low, it is for the statements, not their rows
 _BEGIN_SHARE = 0.6  # of the room, for requests to begin: their next steps' jobs are to find some as well
 _MOST_HELD = 8 * BATCH
