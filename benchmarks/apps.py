@@ -19,10 +19,10 @@ class BenchmarksConfig(AppConfig):
 
 def _set_batch(batch: int) -> None:
     """It is a constant of the project, not a setting: nobody should have to tune it."""
-    from jobs_app import passes, recorder, room
+    from jobs_app.worker import completer, room, runner
     from requests_app import passes as requests_passes
     from requests_app import worker
 
-    for module in (recorder, passes, room, requests_passes, worker):
+    for module in (completer, runner, room, requests_passes, worker):
         setattr(module, "BATCH", batch)  # noqa: B010 - an assignment would be an error to mypy
     room._MOST_HELD = 8 * batch

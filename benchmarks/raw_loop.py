@@ -17,7 +17,7 @@ django.setup()
 
 from django.db import connection  # noqa: E402 - needs the settings
 
-from jobs_app.dialect import case, dialect, marks  # noqa: E402
+from jobs_app.db.dialect import case, dialect, marks  # noqa: E402
 
 Row = tuple[int, int, int, str]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connection
 
-from jobs_app.dialect import dialect
+from jobs_app.db.dialect import dialect
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THEN_THREE = ("noop_1",), ("noop_2", "noop_3", "noop_4")

@@ -30,7 +30,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 
 from demo.chromium import NoChromium, start_chromium  # noqa: E402
 from demo.history import fill  # noqa: E402
-from jobs_app.dialect import database_now  # noqa: E402
+from jobs_app.db.dialect import database_now  # noqa: E402
 
 IMAGES = BASE_DIR / "docs" / "images"
 WIDTH = 1280

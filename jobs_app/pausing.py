@@ -6,10 +6,10 @@ never has to read past them. Each keeps its own due time (dialect.py says how) a
 
 from functools import partial
 
-from jobs_app.attempts import Outlook
-from jobs_app.faults import run_transaction
+from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
-from jobs_app.paused import PausedJob
+from jobs_app.models.attempts import Outlook
+from jobs_app.models.pause import PausedJob
 from jobs_app.registry import definition, names
 
 

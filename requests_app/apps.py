@@ -9,8 +9,8 @@ class RequestsAppConfig(AppConfig):
 
     def ready(self) -> None:
         # Imported here, not above: these use models, which exist only once all apps are loaded.
-        from jobs_app import job_events
         from jobs_app.registry import import_submodules
+        from jobs_app.telemetry import events as job_events
         from requests_app import actions, checks  # noqa: F401
         from requests_app.recipes import recipes, register_all
 

@@ -7,19 +7,22 @@ from functools import partial
 import structlog
 from django.db import IntegrityError, transaction
 
-from jobs_app import tallies
-from jobs_app.attempts import DirectClaim, End, JobStatus, LockedRequest, NewJob
-from jobs_app.faults import fault_line, run_transaction
+from jobs_app.db.transactions import fault_line, run_transaction
 from jobs_app.models import Job, UnseenEnd
+from jobs_app.models import tally as tallies
+from jobs_app.models.attempts import DirectClaim, End, JobStatus, LockedRequest, NewJob
+from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import storable_error
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import RECONNECT_SECONDS
-from jobs_app.recorder import Counts
 from jobs_app.registry import max_attempts, names
-from jobs_app.stopping import Stop
-from requests_app import progress, request_events, request_tallies
-from requests_app.looks import looks
-from requests_app.models import QueuedRow, Request, RequestStatus
+from jobs_app.worker.completer import Counts
+from jobs_app.worker.runner import RECONNECT_SECONDS
+from jobs_app.worker.shutdown import Stop
+from requests_app import progress
+from requests_app.models import Request, RequestStatus
+from requests_app.models.looks import looks
+from requests_app.models.request import QueuedRow
+from requests_app.monitoring import events as request_events
+from requests_app.monitoring import tallies as request_tallies
 from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json

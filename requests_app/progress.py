@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jobs_app.attempts import OPEN, JobStatus
-from jobs_app.attempts import Attempt as Attempt
+from jobs_app.models.attempts import OPEN, JobStatus
+from jobs_app.models.attempts import Attempt as Attempt
 from jobs_app.outcomes import storable_error
 from requests_app.steps import Step
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
-from jobs_app.attempts import MAX_STEPS_BYTES as MAX_STEPS_BYTES
+from jobs_app.models.attempts import MAX_STEPS_BYTES as MAX_STEPS_BYTES
 from jobs_app.outcomes import storable_error, storable_text
 from jobs_app.registry import MAX_NAME_CHARACTERS
 

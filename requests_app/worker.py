@@ -7,16 +7,16 @@ from functools import partial
 
 from django.conf import settings
 
-from jobs_app.attempts import End, LockedRequest
-from jobs_app.faults import run_transaction
+from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import CallbacksHang, JobRunner, end_lost_leases
-from jobs_app.recorder import Counts
-from jobs_app.seats import Seats
-from jobs_app.stopping import Stop
-from requests_app.looks import LOOK_AT_ALL_SECONDS
+from jobs_app.models.attempts import End, LockedRequest
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.completer import Counts
+from jobs_app.worker.runner import CallbacksHang, JobRunner, end_lost_leases
+from jobs_app.worker.seats import Seats
+from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
+from requests_app.models.looks import LOOK_AT_ALL_SECONDS
 from requests_app.passes import BATCH, move_on_locked, pick_up, run_inprogress_requests
 
 _LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLL_GROWTH = 0.001, 0.05, 1.1

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from jobs_app.terminal import harmless
+from jobs_app.telemetry.printable import harmless
 
 _SHARED = (
     structlog.stdlib.add_log_level,

@@ -117,7 +117,7 @@ env.stop_on_faults(ENV)
 
 # Django --------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "requests_app.admin_config.TaskerAdminConfig",
+    "tasker_site.apps.TaskerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -129,7 +129,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
-    "requests_app.views.ProbeMiddleware",
+    "requests_app.monitoring.probes.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

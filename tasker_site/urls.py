@@ -1,4 +1,4 @@
-"""Which path leads where. /heartbeat, /ready and /metrics are answered before these, by requests_app.views."""
+"""Which path leads where. /heartbeat, /ready and /metrics are answered before these, by monitoring/probes.py."""
 
 from django.contrib import admin
 from django.templatetags.static import static

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 from django.db import connection, transaction
 
-from jobs_app.attempts import ENDED, ClaimedJob, JobStatus
-from jobs_app.dialect import database_now
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import run_jobs
-from jobs_app.stopping import Stop
-from requests_app.models import FINAL, Request, RequestStatus
+from jobs_app.models.attempts import ENDED, ClaimedJob, JobStatus
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.runner import run_jobs
+from jobs_app.worker.shutdown import Stop
+from requests_app.models import Request, RequestStatus
+from requests_app.models.request import FINAL
 from requests_app.passes import run_inprogress_requests, run_new_requests
 
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ from django.db import connection
 from benchmarks.scenarios.scale import Measures, Scale, repeated
 from benchmarks.scenarios.throughput import SLEEPS_20_MS
 from benchmarks.workload import ONE_THEN_THREE, any_open, cpu_seconds, drain, place, run_command, steps, workers
-from jobs_app.dialect import marks, numbers
+from jobs_app.db.dialect import marks, numbers
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")

@@ -19,8 +19,8 @@ from benchmarks.workload import (
     steps,
     workers,
 )
-from jobs_app.pass_run import RunRecord
-from jobs_app.stopping import Stop
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.shutdown import Stop
 from requests_app.passes import run_inprogress_requests
 
 SIZES = (0, 10_000, 100_000, 1_000_000, 5_000_000)  # finished jobs

@@ -12,10 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.checks import TASKER
-from jobs_app.faults import MIGRATE, DatabaseAway, fault_line, run_transaction
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import RECONNECT_SECONDS, CallbacksHang
-from jobs_app.stopping import Stop, ignore_signals
+from jobs_app.db.transactions import MIGRATE, DatabaseAway, fault_line, run_transaction
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.runner import RECONNECT_SECONDS, CallbacksHang
+from jobs_app.worker.shutdown import Stop, ignore_signals
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from jobs_app.faults import DatabaseAway, fault_line
+from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.pausing import UnknownJob
 
 

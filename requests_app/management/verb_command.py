@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from jobs_app.faults import DatabaseAway, fault_line
-from requests_app.interventions import Refused
+from jobs_app.db.transactions import DatabaseAway, fault_line
 from requests_app.models import Request
+from requests_app.operations.interventions import Refused
 
 STANDARD_INPUT = "-"
 

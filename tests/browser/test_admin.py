@@ -4,7 +4,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from demo.history import fill
-from jobs_app.dialect import database_now
+from jobs_app.db.dialect import database_now
 from requests_app.models import Request
 from tests.browser.contrast import too_faint
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from demo.service import Call
 
-_LEASE_LOST = "the lease ran out"  # as jobs_app/passes.py says it; nothing here loads Django
+_LEASE_LOST = "the lease ran out"  # as jobs_app/worker/runner.py says it; nothing here loads Django
 
 
 @dataclass(frozen=True, slots=True)

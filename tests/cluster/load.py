@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, connection
 
-from jobs_app.faults import run_transaction
+from jobs_app.db.transactions import run_transaction
 from tests.chaos import judge
 from tests.chaos.jobs import NAMES
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db import connection
 
-from jobs_app.attempts import ClaimedJob
-from jobs_app.dialect import dialect
+from jobs_app.db.dialect import dialect
 from jobs_app.models import Job
+from jobs_app.models.attempts import ClaimedJob
 from requests_app.models import Request
 
 

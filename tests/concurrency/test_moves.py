@@ -13,21 +13,21 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from jobs_app.attempts import DirectClaim, End, JobStatus, LockedRequest
-from jobs_app.job_tallies import JOBS_ENDED
 from jobs_app.models import Job
+from jobs_app.models.attempts import DirectClaim, End, JobStatus, LockedRequest
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.models.tally import Key
 from jobs_app.outcomes import Failed, Retried
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import JobRunner, end_lost_leases
-from jobs_app.recorder import record_ends
-from jobs_app.retry_policy import end_of
-from jobs_app.stopping import Stop
-from jobs_app.tallies import Key
+from jobs_app.telemetry.counters import JOBS_ENDED
+from jobs_app.worker.completer import record_ends
+from jobs_app.worker.retry_policy import end_of
+from jobs_app.worker.runner import JobRunner, end_lost_leases
+from jobs_app.worker.shutdown import Stop
 from requests_app import passes
 from requests_app.models import Request
+from requests_app.monitoring.counters import read_sums
+from requests_app.operations.verify import Tally, findings
 from requests_app.passes import move_on, move_on_locked, pick_up, run_inprogress_requests
-from requests_app.tally_metrics import read_sums
-from requests_app.verify import Tally, findings
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
 from tests.sample.jobs import RECORD_VARIABLE

@@ -12,11 +12,12 @@ import pytest
 from django.db import connection
 
 from jobs_app.models import Job
-from jobs_app.pass_run import RunRecord
-from jobs_app.recorder import Counts
-from jobs_app.stopping import Stop
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.completer import Counts
+from jobs_app.worker.shutdown import Stop
 from requests_app import worker
-from requests_app.models import FINAL, Request
+from requests_app.models import Request
+from requests_app.models.request import FINAL
 from requests_app.passes import move_on_locked
 from tests.conftest import Manage
 from tests.sample.jobs import RECORD_VARIABLE

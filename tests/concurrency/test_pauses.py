@@ -6,7 +6,7 @@ import pytest
 
 from jobs_app.models import Job, PausedJob
 from jobs_app.pausing import pause_job, resume_job
-from requests_app.verify import Tally, findings
+from requests_app.operations.verify import Tally, findings
 from tests.concurrency.interleaving import Actor
 from tests.concurrency.rows import add_job, add_request, statuses
 

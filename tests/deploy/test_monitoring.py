@@ -15,10 +15,10 @@ import requests
 from django.conf import settings
 from ruamel.yaml import YAML
 
-from jobs_app.attempts import End, JobStatus
-from jobs_app.pass_run import RunRecord
-from jobs_app.recorder import record_ends
-from requests_app.interventions import retry_request
+from jobs_app.models.attempts import End, JobStatus
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.completer import record_ends
+from requests_app.operations.interventions import retry_request
 from tests.conftest import Manage
 from tests.deploy.prometheus import of_prometheus
 from tests.factories import held, make_job, make_request

@@ -7,8 +7,8 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 
-from jobs_app.models import JobQuerySet
-from requests_app.models import RequestQuerySet
+from jobs_app.models.job import JobQuerySet
+from requests_app.models.request import RequestQuerySet
 from tests.docs.blocks import document
 
 BASE_DIR = Path(settings.BASE_DIR)

@@ -1,4 +1,4 @@
-"""A clock for jobs_app.faults that lets budgets pass without waiting."""
+"""A clock for jobs_app.db.transactions that lets budgets pass without waiting."""
 
 import time
 

@@ -18,12 +18,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from demo.services import Services
-from jobs_app.job_tallies import JOBS_ENDED
 from jobs_app.outcomes import Failure, JobContext, Json, Retry
-from jobs_app.passes import LEASE_LOST
 from jobs_app.registry import job
-from requests_app.request_tallies import REQUESTS_ENDED, REQUESTS_STARTED
-from requests_app.tally_metrics import read_sums
+from jobs_app.telemetry.counters import JOBS_ENDED
+from jobs_app.worker.runner import LEASE_LOST
+from requests_app.monitoring.counters import read_sums
+from requests_app.monitoring.tallies import REQUESTS_ENDED, REQUESTS_STARTED
 
 Row = dict[str, Any]
 TABLES = ("requests", "jobs", "passes", "tallies")

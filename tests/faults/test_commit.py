@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from jobs_app import faults, pass_run
+from jobs_app.db import transactions as faults
+from jobs_app.models import pass_run
 from tests.faults.clock import HastyClock
 from tests.faults.life import Ends, Life, Ran, steps
 from tests.proxy import Cut, Proxy

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
 from django.db.backends.signals import connection_created
 
-from jobs_app import faults
+from jobs_app.db import transactions as faults
 from jobs_app.outcomes import JobContext, Json
 from jobs_app.registry import job, unregister
 from tests.database_server import MariaDBServer

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection, connections
 
 from demo.services import Services
-from jobs_app import faults
+from jobs_app.db import transactions as faults
 from tests.conftest import Manage
 from tests.faults.clock import HastyClock
 from tests.faults.life import PASSES, Life, Ran, steps

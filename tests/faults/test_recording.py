@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from jobs_app import faults
-from jobs_app.attempts import NewJob
-from jobs_app.models import JobQuerySet
+from jobs_app.db import transactions as faults
+from jobs_app.models.attempts import NewJob
+from jobs_app.models.job import JobQuerySet
 from tests.faults.clock import HastyClock
 from tests.faults.life import Life, Ran, steps
 

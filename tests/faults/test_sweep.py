@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from jobs_app import faults
+from jobs_app.db import transactions as faults
 from requests_app import worker
 from tests.faults.clock import HastyClock
 from tests.faults.injector import CLOSED, TEXTS, Injector, When, every_connection_counts, injected

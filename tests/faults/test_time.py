@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection, connections
 
-from jobs_app.dialect import database_now
+from jobs_app.db.dialect import database_now
 from tests.conftest import Manage
 from tests.faults.life import Life, steps
 from tests.faults.wrong_clock import WrongClock

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from jobs_app.management.commands.run_jobs import Command
 from jobs_app.models import Job
-from jobs_app.pass_run import PassRun
+from jobs_app.models.pass_run import PassRun
 from tests.conftest import Manage
 from tests.factories import make_job, make_request, seconds_from_now, statuses
 

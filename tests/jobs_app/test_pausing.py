@@ -6,18 +6,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, transaction
 
-from jobs_app import claims
-from jobs_app.attempts import DirectClaim, NewJob
-from jobs_app.dialect import database_now
-from jobs_app.models import Job, JobIntervention, PausedJob
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import JobRunner
+from jobs_app.db.dialect import database_now
+from jobs_app.models import Job, JobIntervention, PausedJob, claims
+from jobs_app.models.attempts import DirectClaim, NewJob
+from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import UnknownJob, pause_job, resume_job, tend_pauses
-from jobs_app.stopping import Stop
-from requests_app.metrics import DatabaseCollector
+from jobs_app.worker.runner import JobRunner
+from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
-from requests_app.verify import Tally, findings
-from requests_app.why import explain
+from requests_app.monitoring.gauges import DatabaseCollector
+from requests_app.operations.explain import explain
+from requests_app.operations.verify import Tally, findings
 from requests_app.worker import run_worker
 from tests.factories import make_job, make_request, pass_jobs
 from tests.lifecycle.statements import listening

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from jobs_app.attempts import End, JobStatus
-from jobs_app.dialect import dialect
+from jobs_app.db.dialect import dialect
 from jobs_app.models import Job, PausedJob
-from requests_app.looks import Position
+from jobs_app.models.attempts import End, JobStatus
 from requests_app.models import Request
+from requests_app.models.looks import Position
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
 

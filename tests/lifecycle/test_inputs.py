@@ -20,8 +20,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from jobs_app.attempts import End, JobStatus
 from jobs_app.models import Job
+from jobs_app.models.attempts import End, JobStatus
 from jobs_app.outcomes import JobContext, Retry, storable_error
 from jobs_app.registry import job, unregister
 from requests_app.models import Request

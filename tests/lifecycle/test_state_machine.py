@@ -19,19 +19,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs_app.attempts import ClaimedJob, End, JobStatus
-from jobs_app.dialect import PARKED_FROM, dialect
+from jobs_app.db.dialect import PARKED_FROM, dialect
 from jobs_app.models import Job, PausedJob
+from jobs_app.models.attempts import ClaimedJob, End, JobStatus
+from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import JobContext
-from jobs_app.pass_run import PassRun, RunRecord
-from jobs_app.passes import run_jobs
 from jobs_app.pausing import pause_job, resume_job
-from jobs_app.recorder import record_ends
 from jobs_app.registry import job, unregister
-from jobs_app.stopping import Stop
+from jobs_app.worker.completer import record_ends
+from jobs_app.worker.runner import run_jobs
+from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
+from requests_app.operations.verify import Tally, findings
 from requests_app.passes import run_inprogress_requests, run_new_requests
-from requests_app.verify import Tally, findings
 from tests.lifecycle.model import BY_HAND, JOBS, MAX_ATTEMPTS, SLOW, SUCCEEDS_AT, Model, ModelRequest, canonical
 
 MOST_REQUESTS = 5

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from jobs_app.attempts import End, JobStatus, LockedRequest
-from jobs_app.dialect import dialect
+from jobs_app.db.dialect import dialect
 from jobs_app.models import Job
+from jobs_app.models.attempts import End, JobStatus, LockedRequest
+from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import Failure, JobContext, Retry
-from jobs_app.pass_run import PassRun, RunRecord
-from jobs_app.recorder import Counts, record_ends
 from jobs_app.registry import job, unregister
-from jobs_app.stopping import Stop
+from jobs_app.worker.completer import Counts, record_ends
+from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.passes import move_on_locked
 from requests_app.worker import run_worker

@@ -14,7 +14,7 @@ from django.db import connection
 
 from demo.services import Services
 from jobs_app.models import Job
-from jobs_app.pass_run import PassRun
+from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
 from tests.conftest import Manage
 from tests.factories import insert_raw, make_job, make_request, seconds_from_now, statuses

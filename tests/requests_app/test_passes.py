@@ -8,9 +8,9 @@ import pytest
 from django.db import DatabaseError, connection
 
 from jobs_app.models import Job
-from jobs_app.pass_run import PassRun
+from jobs_app.models.pass_run import PassRun
 from jobs_app.registry import job, unregister
-from jobs_app.stopping import Stop
+from jobs_app.worker.shutdown import Stop
 from requests_app import passes, recipes
 from requests_app.models import Request
 from requests_app.recipes import Recipe

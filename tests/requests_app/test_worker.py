@@ -7,13 +7,13 @@ from threading import Event
 import pytest
 
 from jobs_app.models import Job
+from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import JobContext
-from jobs_app.pace import Pace
-from jobs_app.pass_run import RunRecord
-from jobs_app.passes import JobRunner
 from jobs_app.registry import job, unregister
-from jobs_app.seats import Seats
-from jobs_app.stopping import Stop
+from jobs_app.worker.pace import Pace
+from jobs_app.worker.runner import JobRunner
+from jobs_app.worker.seats import Seats
+from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
 from requests_app.worker import PickUp, run_worker

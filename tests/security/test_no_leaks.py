@@ -180,7 +180,7 @@ def test_a_page_that_breaks_shows_no_more_than_that(
         raise ValueError("the page is broken")
 
     browser.login(username="operator", password=f"{PLANTED}-password")
-    monkeypatch.setattr("requests_app.admin.explain", broken)
+    monkeypatch.setattr("requests_app.admin.requests.explain", broken)
     response = browser.get(f"/admin/requests_app/request/{Request.objects.earliest('id').id}/change/")
     assert response.status_code == 500
     nothing_leaks(response.content.decode())

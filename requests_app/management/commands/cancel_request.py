@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from requests_app.interventions import cancel_request
 from requests_app.management.verb_command import VerbCommand
+from requests_app.operations.interventions import cancel_request
 
 
 class Command(VerbCommand):

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
 
-from requests_app.interventions import complete_job, read_extras
 from requests_app.management.verb_command import VerbCommand
+from requests_app.operations.interventions import complete_job, read_extras
 
 
 class Command(VerbCommand):

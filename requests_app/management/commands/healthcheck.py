@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
-from jobs_app.faults import fault_line
-from requests_app.dead_man import look_at_passes
-from requests_app.probe_connection import probe_connection
+from jobs_app.db.transactions import fault_line
+from requests_app.monitoring.dead_man import look_at_passes
+from requests_app.monitoring.probe_connection import probe_connection
 
 _ANSWER_SECONDS = 5
 

@@ -7,11 +7,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from jobs_app.faults import DatabaseAway, fault_line
+from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.pass_command import positive
 from requests_app.management.durations import duration
 from requests_app.models import RequestStatus
-from requests_app.retention import CLOSED, Retention
+from requests_app.operations.retention import CLOSED, Retention
 
 _PROGRESS_SECONDS = 2.0
 _PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")

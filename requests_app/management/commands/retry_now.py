@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from requests_app.interventions import retry_now
 from requests_app.management.verb_command import VerbCommand
+from requests_app.operations.interventions import retry_now
 
 
 class Command(VerbCommand):

@@ -3,8 +3,8 @@
 from typing import Any, ClassVar
 
 from jobs_app.management.pass_command import PassCommand
-from jobs_app.pass_run import RunRecord
-from jobs_app.stopping import Stop
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.shutdown import Stop
 from requests_app.passes import run_inprogress_requests
 
 

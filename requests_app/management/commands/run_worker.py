@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandParser
 
 from jobs_app.management.pass_command import PassCommand, positive
-from jobs_app.pass_run import RunRecord
-from jobs_app.stopping import Stop
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.shutdown import Stop
 from requests_app.worker import run_worker
 
 

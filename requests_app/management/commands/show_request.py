@@ -7,13 +7,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from jobs_app.faults import fault_line
+from jobs_app.db.transactions import fault_line
 from jobs_app.models import Job
-from jobs_app.terminal import harmless
+from jobs_app.telemetry.printable import harmless
 from jobs_app.tracing import traceparent
 from requests_app.models import Intervention, Request
+from requests_app.operations.explain import explain
 from requests_app.progress import first_line
-from requests_app.why import explain
 
 
 class Command(BaseCommand):

@@ -9,12 +9,13 @@ from uuid import uuid4
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
-from jobs_app.faults import DatabaseAway, fault_line, run_transaction
-from jobs_app.passes import RECONNECT_SECONDS
-from requests_app.models import UNFINISHED, Request, RequestStatus
+from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.worker.runner import RECONNECT_SECONDS
+from requests_app.models import Request, RequestStatus
+from requests_app.models.request import UNFINISHED
+from requests_app.operations.explain import explain
 from requests_app.progress import first_line
 from requests_app.recipes import recipe_of, recipes
-from requests_app.why import explain
 
 _POLL_SECONDS = 0.2
 NOT_COMPLETED = 3

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from jobs_app.faults import DatabaseAway, fault_line
-from requests_app.verify import Tally, findings
+from jobs_app.db.transactions import DatabaseAway, fault_line
+from requests_app.operations.verify import Tally, findings
 
 _PROGRESS_SECONDS = 2.0
 

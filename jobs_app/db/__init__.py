@@ -1,0 +1,1 @@
+"""What differs between the engines, and how a transaction survives their faults. Knows no table."""

@@ -1,0 +1,175 @@
+"""The moves by which a process gets jobs and keeps them: look, claim, renew, park what is paused.
+
+Part of JobQuerySet (models.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Literal
+
+from django.db import connections, transaction
+
+from jobs_app.db.dialect import PARKED_FROM, dialect, marks, numbers
+from jobs_app.models.attempts import ClaimedJob, JobStatus, Outlook, RequestRow
+from jobs_app.models.completions import EndMoves, Row
+from jobs_app.models.pause import PausedJob
+
+_ROWS_PER_PARKING = 500  # in one transaction
+_MOST_PARKED = 5000  # at one look; so many of the oldest due rows are looked through
+
+
+class ClaimMoves(EndMoves[Row]):
+    def outlook(self) -> Outlook:
+        """Whether anything is due or has lost its lease, and what is paused, in one statement that locks nothing."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
+                f"WHERE status = 'new' AND due_at <= {sql.now}), "
+                f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
+                f"WHERE status = 'inprogress' AND lease_until < {sql.now}), p.name, p.resumed_at IS NULL "
+                "FROM (SELECT 1 AS looked) AS look LEFT JOIN paused_jobs p ON 1 = 1",
+                [],
+            )
+            rows = cursor.fetchall()
+        now, has_due, has_expired, *_ = rows[0]
+        paused, resumed = (
+            tuple(name for *_, name, is_paused in rows if name is not None and bool(is_paused) is wanted)
+            for wanted in (True, False)
+        )
+        return Outlook(now, bool(has_due), bool(has_expired), paused, resumed)
+
+    def claim(
+        self, claim: str, limit: int, lease_seconds: float, due_by: Any = None, paused: Collection[str] = ()
+    ) -> list[int]:
+        """`new` -> `inprogress`, oldest due first; rows that another claim has locked are skipped, never waited for.
+
+        `claim`: a new UUID for this transaction. `due_by`: a moment of `outlook`; None: the database's now. `paused`:
+        the names to leave alone. A list of constants: claims stay one range of the index, in its order.
+        """
+        sql = dialect(self.db)
+        others = f"AND name NOT IN ({marks(paused)}) " if paused else ""
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' AND due_at <= "
+                f"{sql.now if due_by is None else '%s'} {others}ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
+                [*([] if due_by is None else [due_by]), *paused, limit],
+            )
+            ids = [row[0] for row in cursor.fetchall()]
+            if ids:
+                cursor.execute(
+                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
+                    f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
+                    [claim, lease_seconds],
+                )
+        return ids
+
+    def held_by(self, claim: str) -> list[int]:
+        """What carries this claim: so a claim whose COMMIT was lost learns what it won."""
+        held = self.filter(status=JobStatus.INPROGRESS, claimed_by=claim)
+        return list(held.order_by("due_at", "id").values_list("id", flat=True))
+
+    def with_requests(
+        self, claim: str, ids: Collection[int], *, by: Literal["id", "request_id"] = "id"
+    ) -> list[tuple[ClaimedJob, RequestRow]]:
+        """Claimed jobs in the order of `ids`, with what their requests say; read after the claim is committed.
+
+        Sorted here: a server would first copy every request's params and extras into a table of its own.
+        """
+        sql = dialect(self.db)
+        waited = sql.microseconds.format("j.due_at", "j.started_at")
+        index = sql.by_id if by == "id" else sql.force("jobs_attempt")
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
+                f"r.token, r.action, r.params, r.extras FROM jobs j {index} "
+                f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
+                f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
+                [claim],
+            )
+            rows = cursor.fetchall()
+        places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
+        ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
+        return [(ClaimedJob(*row[:10]), RequestRow(*row[8:])) for row in ordered]  # token and action are in both
+
+    def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
+        """Leases again what this process holds in memory: by id and claim, never by the process's name."""
+        sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) "
+                f"AND status = 'inprogress' AND claimed_by IN ({marks(claims)})",
+                [lease_seconds, *claims],
+            )
+            return int(cursor.rowcount)
+
+    def lease_expired(self, limit: int) -> list[ClaimedJob]:
+        """Jobs whose holder fell silent, whatever their request's status. Read without locks: `record` guards again."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
+                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action "
+                f"FROM jobs j {sql.force('jobs_status_lease')} LEFT JOIN requests r ON r.id = j.request_id "
+                f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
+                [limit],
+            )
+            return [ClaimedJob(*row) for row in cursor.fetchall()]
+
+    # What is paused --------------------------------------------------------------------------------------------------
+    def park(self, names: Collection[str]) -> int:
+        """Moves due `new` jobs of paused names out of the claims' way; answers how many, at most 5,000.
+
+        Looks at the oldest 5,000 due rows, however many there are: the head of the index is what claims read.
+        """
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM (SELECT id, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
+                f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {_MOST_PARKED}) AS oldest "
+                f"WHERE name IN ({marks(names)})",
+                [*names],
+            )
+            ids = sorted(row[0] for row in cursor.fetchall())
+        return sum(self._park(names, part) for part in _sliced(ids, _ROWS_PER_PARKING))
+
+    def _park(self, names: Collection[str], ids: Sequence[int]) -> int:
+        """Under the lock of the names' rows: what is resumed in between is not parked, and so not forgotten."""
+        sql = dialect(self.db)
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+            if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
+                return 0
+            cursor.execute(
+                f"UPDATE jobs {sql.by_id} SET due_at = {sql.parked} WHERE id IN ({numbers(ids)}) "
+                f"AND status = 'new' AND due_at <= {sql.now} AND name IN ({marks(paused)})",
+                paused,
+            )
+            return int(cursor.rowcount)
+
+    def bring_back(self, names: Collection[str]) -> int:
+        """Parked jobs of resumed names get their own due time again, the oldest first; answers how many, at most 500.
+
+        When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
+        """
+        sql = dialect(self.db)
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+            if not (resumed := PausedJob.objects.using(self.db).lock_resumed(names)):
+                return 0
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.force('jobs_status_due')} "
+                f"WHERE status = 'new' AND due_at >= '{PARKED_FROM}' "
+                f"AND name IN ({marks(resumed)}) ORDER BY due_at, id LIMIT {_ROWS_PER_PARKING}",
+                resumed,
+            )
+            if not (ids := sorted(row[0] for row in cursor.fetchall())):
+                PausedJob.objects.using(self.db).forget(resumed)
+                return 0
+            cursor.execute(
+                f"UPDATE jobs {sql.by_id} SET due_at = {sql.unparked} WHERE id IN ({numbers(ids)}) "
+                f"AND status = 'new' AND due_at >= '{PARKED_FROM}'",
+                [],
+            )
+            return len(ids)
+
+
+def _sliced(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -1,0 +1,112 @@
+"""The table `passes`: what each run of a pass did. Passes run in processes that die, so metrics are made from here."""
+
+import json
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from threading import Lock
+from typing import Any, ClassVar, Self
+
+from django.db import connections, models
+
+from jobs_app.db.dialect import ByteCharField, EmptyObject, UtcNow, dialect
+
+_SEEN_SECONDS = 10.0
+_WORKING_SECONDS = 1.0
+
+
+class PassRunQuerySet(models.QuerySet["PassRun"]):
+    def pass_names(self) -> list[str]:
+        return list(self.order_by("name").values_list("name", flat=True).distinct())
+
+    def ended_well_lately(self, name: str, seconds: float) -> bool:
+        return self.filter(name=name, error="", ended_at__gt=UtcNow() - timedelta(seconds=seconds)).exists()
+
+    def old(self, name: str, seconds: float, limit: int) -> list[int]:
+        """Runs that gave their last sign of life so long ago; not the pass's newest, and not its newest success."""
+        return list(self._old(name, seconds).order_by("ended_at").values_list("id", flat=True)[:limit])
+
+    def old_count(self, name: str, seconds: float) -> int:
+        return self._old(name, seconds).count()
+
+    def purge(self, ids: Collection[int]) -> int:
+        """What has ended or was killed says nothing any more, so that no guard is needed."""
+        return self.filter(id__in=ids).delete()[0]
+
+    def _old(self, name: str, seconds: float) -> Self:
+        runs = self.filter(name=name)
+        newest = runs.order_by("-id").values_list("id", flat=True)[:1]
+        success = runs.filter(error="", ended_at__isnull=False).order_by("-ended_at").values_list("id", flat=True)[:1]
+        cutoff = UtcNow() - timedelta(seconds=seconds)
+        return runs.filter(seen_at__lt=cutoff).exclude(id__in=[*newest, *success])
+
+
+class PassRun(models.Model):
+    """One run of a pass (or of run_worker), from its start to its end; `ended_at` stays NULL when it was killed."""
+
+    id = models.BigAutoField(primary_key=True)
+    name = ByteCharField(max_length=40)
+    process = models.CharField(max_length=200)
+    started_at = models.DateTimeField(db_default=UtcNow())
+    seen_at = models.DateTimeField(db_default=UtcNow())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    counts = models.JSONField(db_default=EmptyObject())
+    error = models.TextField(blank=True, db_default="")
+
+    objects: ClassVar[PassRunQuerySet] = PassRunQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "passes"
+        verbose_name = "pass"
+        verbose_name_plural = "passes"
+        indexes: ClassVar = [models.Index(fields=["name", "ended_at"], name="passes_name_ended")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+
+class RunRecord:
+    """The row of a run in progress, and what the run did so far. Safe to use from several threads.
+
+    Its counts are written with each sign of life and at its end: of one that is killed the last second may be missing.
+    What must be exact whatever is killed is tallied (tallies.py), in the transactions that do what is counted.
+    """
+
+    def __init__(self, name: str, using: str = "default") -> None:
+        self.name, self._using = name, using
+        self._totals: Counter[str] = Counter()
+        self._lock = Lock()
+        self._seen_at, self._written = time.monotonic(), self.totals()
+        process = f"{socket.gethostname()}:{os.getpid()}"[:200]
+        with connections[using].cursor() as cursor:
+            cursor.execute("INSERT INTO passes (name, process) VALUES (%s, %s)", [name, process])
+            self.id = cursor.lastrowid
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """What was done, once the transaction that did it is committed."""
+        with self._lock:
+            self._totals.update(counts)
+
+    def totals(self) -> dict[str, int]:
+        with self._lock:
+            return dict(+self._totals)
+
+    def seen(self) -> None:
+        """A sign of life: a second after something was done, and ten seconds after the last one."""
+        totals, silent = self.totals(), time.monotonic() - self._seen_at
+        if silent >= _SEEN_SECONDS or (silent >= _WORKING_SECONDS and totals != self._written):
+            self._write("", [], totals)
+
+    def end(self, error: str = "") -> None:
+        self._write(f"error = %s, ended_at = {dialect(self._using).now}, ", [error], self.totals())
+
+    def _write(self, assignments: str, values: list[Any], totals: dict[str, int]) -> None:
+        with connections[self._using].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE passes SET {assignments}counts = %s, seen_at = {dialect(self._using).now} WHERE id = %s",
+                [*values, json.dumps(totals), self.id],
+            )
+        self._seen_at, self._written = time.monotonic(), totals

@@ -1,0 +1,59 @@
+"""What the log says of jobs. Ordinary ends are told at DEBUG only: thousands of lines a second would cost the most."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from jobs_app.db.transactions import fault_line
+from jobs_app.models.attempts import ClaimedJob, End, JobStatus
+from jobs_app.models.tally import OTHER
+from jobs_app.registry import definition
+from jobs_app.tracing import traceparent
+
+log = structlog.stdlib.get_logger(__name__)
+_stdlib_log = logging.getLogger(__name__)
+
+_LEVELS = {JobStatus.RETRY: logging.INFO, JobStatus.FAILURE: logging.INFO}
+_known_actions: set[str] = set()
+
+
+def know_actions(actions: Iterable[str]) -> None:
+    """Of these the log says the name. Rows may bring any other, which may hold anything."""
+    _known_actions.update(actions)
+
+
+def ended(ends: Iterable[End], *, lease_expired: bool = False) -> None:
+    """`lease_expired`: whoever ran them fell silent."""
+    event = "job_lease_lost" if lease_expired else "job_ended"
+    lowest = _stdlib_log.getEffectiveLevel()
+    for end in ends:
+        level = _LEVELS.get(end.status, logging.DEBUG)
+        if level >= lowest:
+            log.log(level, event, **_of(end.job), outcome=end.status.value, **_took(end))
+
+
+def too_late(ends: Iterable[End]) -> None:
+    """Their lease was lost meanwhile: the result changes nothing."""
+    for end in ends:
+        log.warning("job_result_too_late", **_of(end.job), outcome=end.status.value, **_took(end))
+
+
+def not_storable(end: End, error: BaseException) -> None:
+    log.error("job_end_not_storable", **_of(end.job), fault=fault_line(error))
+
+
+def _of(job: ClaimedJob) -> dict[str, Any]:
+    return {
+        "token": job.token,
+        "action": job.action if job.action in _known_actions else OTHER,
+        "step": job.step,
+        "job": job.name if definition(job.name) else OTHER,
+        "attempt": job.attempt,
+        "traceparent": traceparent(job.token, job.step, job.name, job.attempt),
+    }
+
+
+def _took(end: End) -> dict[str, float]:
+    return {} if end.ran_microseconds is None else {"seconds": round(end.ran_microseconds / 1_000_000, 3)}

@@ -1,0 +1,32 @@
+"""Hides values and keeps their shape: what a page shows to people who may not, or need not, see personal data. Pure."""
+
+import re
+from typing import Any
+
+from requests_app.formatting import TOO_DEEP, pretty
+
+_MARKED = re.compile(r'"(<(?:text of \d+|number of \d+|true or false)>)"')
+
+
+def mask(value: object) -> Any:
+    """The same structure and keys, for `pretty`; of a value only what kind it is and how long. null stays null."""
+    match value:
+        case dict():
+            return {key: mask(inner) for key, inner in value.items()}
+        case list():
+            return [mask(inner) for inner in value]
+        case str():
+            return f"<text of {len(value)}>"
+        case bool():
+            return "<true or false>"
+        case int() | float():
+            return f"<number of {len(str(value))}>"
+    return None
+
+
+def masked(value: object) -> str:
+    """As text, without the quotes around what stands for a value: nobody is to take it for one."""
+    try:
+        return _MARKED.sub(r"\1", pretty(mask(value)))
+    except RecursionError:
+        return TOO_DEEP

@@ -1,0 +1,22 @@
+"""The admin's site: Django's, with an overview as its first page for those who may see requests."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+
+from requests_app.admin.overview import OverviewPage
+
+
+class TaskerSite(AdminSite):
+    site_header = site_title = "Tasker Worker"
+    index_title = "Overview"
+    index_template = "admin/overview.html"
+    site_url = None  # the site is the admin
+    enable_nav_sidebar = False  # tables are wide, models are few
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        may_see = request.user.is_active and request.user.has_perm("requests_app.view_request")
+        page = OverviewPage() if may_see else None
+        return super().index(request, {"page": page, **(extra_context or {})})

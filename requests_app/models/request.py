@@ -1,0 +1,244 @@
+"""The table `requests`. Every move of a request stands in RequestQuerySet, its guard in sight, and nowhere else.
+
+Which moves there are, their guards and their lock order: docs/moves.md.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from django.db import connections, models, transaction
+from django.db.models import Q
+
+from jobs_app.db.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, dialect, numbers, one_of
+from jobs_app.models import Job, UnseenEnd
+from requests_app.models.looks import LookQuerySet
+from requests_app.steps import MAX_STEPS_BYTES
+
+
+class RequestStatus(models.TextChoices):
+    QUEUING = "Queuing", "Queuing"
+    INPROGRESS = "Inprogress", "In progress"
+    COMPLETED = "Completed", "Completed"
+    FAILED = "Failed", "Failed"
+    CANCELLED = "Cancelled", "Cancelled"
+
+
+UNFINISHED = (RequestStatus.QUEUING, RequestStatus.INPROGRESS)
+FINAL = (RequestStatus.COMPLETED, RequestStatus.FAILED, RequestStatus.CANCELLED)
+
+
+class QueuedRow(NamedTuple):
+    """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read."""
+
+    id: int
+    token: str
+    action: str
+    params_are_object: bool
+    steps: str | None
+    steps_bytes: int | None
+
+
+class RequestQuerySet(LookQuerySet["Request"]):
+    # Filters ---------------------------------------------------------------------------------------------------------
+    def has_due(self) -> bool:
+        """Whether a pick-up would find anything, in one statement that locks nothing."""
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT EXISTS(SELECT 1 FROM requests {sql.force('requests_status_due')} "
+                f"WHERE status = 'Queuing' AND due_at <= {sql.now})",
+                [],
+            )
+            return bool(cursor.fetchone()[0])
+
+    # Locks, inside the caller's transaction --------------------------------------------------------------------------
+    def lock_due(self, limit: int) -> list[QueuedRow]:
+        """Due `Queuing` requests, oldest first, locked; those that another pass has locked are skipped.
+
+        What may be huge stays in the database: of params only whether they are an object, of steps what is readable.
+        """
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
+                "CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps) "
+                f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
+                f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
+                [MAX_STEPS_BYTES, limit],
+            )
+            return [QueuedRow(*row) for row in cursor.fetchall()]
+
+    # Moves -----------------------------------------------------------------------------------------------------------
+    def start(self, ids: Collection[int], recipes: Mapping[str, str]) -> int:
+        """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL."""
+        whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
+        chosen = f"steps = COALESCE(steps, CASE action {whens} END), " if recipes else ""
+        return self._update(
+            f"{chosen}status = 'Inprogress', step = 0, started_at = {dialect(self.db).now}",
+            [part for recipe in recipes.items() for part in recipe],
+            ids,
+            "Queuing",
+        )
+
+    def refuse(self, errors: Mapping[int, str]) -> int:
+        """`Queuing` -> `Failed`, each with its reason."""
+        return self._end_failed(errors, "Queuing")
+
+    def advance(self, ids: Collection[int]) -> int:
+        """To the next step. The caller holds the requests' locks and inserts the step's jobs."""
+        return self._update("step = step + 1", [], ids, "Inprogress")
+
+    def complete(self, ids: Collection[int]) -> int:
+        """`Inprogress` -> `Completed`, under their locks."""
+        return self._update(f"status = 'Completed', completed_at = {dialect(self.db).now}", [], ids, "Inprogress")
+
+    def fail(self, errors: Mapping[int, str]) -> int:
+        """`Inprogress` -> `Failed`, each with its reason, under their locks."""
+        return self._end_failed(errors, "Inprogress")
+
+    # An operator's moves: one request by its token; False when it is not in a state for it.
+    def cancel(self, token: str) -> bool:
+        """`Queuing` or `Inprogress` -> `Cancelled`, and its `new` jobs; what runs ends and is recorded."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            if (request := self._lock(token, UNFINISHED)) is None:
+                return False
+            self.filter(id=request.id, status__in=UNFINISHED).update(
+                status=RequestStatus.CANCELLED, completed_at=UtcNow()
+            )
+            Job.objects.cancel_new([request.id])
+        return True
+
+    def retry_failed(self, token: str) -> bool:
+        """`Failed` -> `Inprogress`, or `Queuing` when it was refused. Completed jobs of its step are kept.
+
+        Every other job of the step gets a new attempt with a fresh budget: its cancelled siblings would have no
+        successor otherwise, and the request would never move again.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            if (request := self._lock(token, (RequestStatus.FAILED,))) is None:
+                return False
+            self._reopen(request)
+            Job.objects.insert_again(request.id, request.step)
+            UnseenEnd.objects.tell_of([request.id])  # should all of its step's jobs be done
+        return True
+
+    def retry_now(self, token: str) -> int:
+        """Makes its waiting jobs due at once; answers how many."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            request = self._lock(token, (RequestStatus.INPROGRESS,))
+            return Job.objects.make_due(request.id) if request else 0
+
+    def complete_job(self, token: str, name: str, extras: dict[str, Any] | None, step: int | None = None) -> bool:
+        """A job of the current step was done by hand: its new attempt is born `completed`, with what it found out.
+
+        Of a `Failed` request, which goes on as by `retry_failed`; or of one `Inprogress` in which the job does not run.
+        `step`: the one that the operator meant; the next may have a job of the same name.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
+            if request is None or (step is not None and request.step != step):
+                return False
+            if not Job.objects.complete_by_hand(request.id, request.step, name, extras):
+                return False
+            if request.status == RequestStatus.FAILED:
+                self._reopen(request)
+            # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
+            Job.objects.insert_again(request.id, request.step)
+            UnseenEnd.objects.tell_of([request.id])
+            if extras:
+                self.filter(id=request.id).update(extras={**request.extras, **extras})
+        return True
+
+    def _lock(self, token: str, statuses: Collection[RequestStatus]) -> "Request | None":
+        """Not one that was scrubbed: its jobs would run without what the caller gave."""
+        return self.select_for_update().filter(token=token, status__in=statuses, scrubbed_at=None).first()
+
+    def _reopen(self, request: "Request") -> None:
+        begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
+        self.filter(id=request.id, status=RequestStatus.FAILED).update(
+            status=RequestStatus.INPROGRESS if begun else RequestStatus.QUEUING, error="", completed_at=None
+        )
+
+    def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
+        return self._update(
+            f"status = 'Failed', error = {case(errors, 'error')}, completed_at = {dialect(self.db).now}",
+            [*errors.values()],
+            [*errors],
+            status,
+        )
+
+    def _update(self, assignments: str, values: list[Any], ids: Collection[int], status: str) -> int:
+        """One guarded UPDATE; answers how many rows it won."""
+        if not ids:
+            return 0
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE requests {dialect(self.db).by_id} SET {assignments} "
+                f"WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
+                [*values, status],
+            )
+            return int(cursor.rowcount)
+
+
+class Request(models.Model):
+    """One operation to be carried out in several services, step by step."""
+
+    id = models.BigAutoField(primary_key=True)
+    token = ByteCharField(max_length=64, unique=True, db_default=NewUuid())
+    action = ByteCharField(max_length=100)
+    params = models.JSONField(db_default=EmptyObject())
+    extras = models.JSONField(db_default=EmptyObject())
+    steps = models.JSONField(null=True, blank=True)
+    step = models.IntegerField(db_default=0)
+    status = ByteCharField(max_length=10, choices=RequestStatus, db_default=RequestStatus.QUEUING.value)
+    error = models.TextField(blank=True, db_default="")
+    due_at = models.DateTimeField(db_default=UtcNow())
+    created_at = models.DateTimeField(db_default=UtcNow())
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    scrubbed_at = models.DateTimeField(null=True, blank=True)  # when purge_requests emptied params, extras and errors
+
+    objects: ClassVar[RequestQuerySet] = RequestQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "requests"
+        permissions: ClassVar = [
+            ("view_personal_data", "Can see the values of params and extras"),
+            ("operate_request", "Can retry, complete and cancel by hand"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["status", "due_at", "id"], name="requests_status_due")]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=one_of("status", RequestStatus.values), name="requests_status_known"),
+            models.CheckConstraint(condition=Q(step__gte=0), name="requests_step"),
+            models.CheckConstraint(
+                condition=(one_of("status", FINAL) & Q(completed_at__isnull=False))
+                | (one_of("status", UNFINISHED) & Q(completed_at__isnull=True)),
+                name="requests_completed_at",
+            ),
+            SqliteTypes(
+                name="requests_types",
+                moments=("due_at", "created_at", "started_at", "completed_at", "scrubbed_at"),
+                integers=("step",),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.token}"
+
+
+class Intervention(models.Model):
+    """What an operator did to a request, by whom and why. Written by the verbs of interventions.py."""
+
+    id = models.BigAutoField(primary_key=True)
+    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="interventions")
+    verb = ByteCharField(max_length=40)
+    job = ByteCharField(max_length=100, blank=True, db_default="")
+    by = models.CharField(max_length=150)
+    reason = models.TextField(blank=True, db_default="")
+    at = models.DateTimeField(db_default=UtcNow())
+
+    class Meta:
+        db_table = "interventions"
+
+    def __str__(self) -> str:
+        return f"{self.verb} by {self.by}"

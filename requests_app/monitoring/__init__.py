@@ -1,0 +1,1 @@
+"""What machines ask: metrics, probes, whether the passes run; and what the log says of requests."""

@@ -1,0 +1,28 @@
+"""What is tallied of requests and of the verbs done to them. The table and what is said of jobs are jobs_app's."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from jobs_app.models.tally import OTHER, Key
+from requests_app.recipes import recipe_of
+
+REQUESTS_STARTED = "requests_started"
+REQUESTS_ENDED = "requests_ended"
+INTERVENTIONS = "interventions"
+
+
+def started(actions: Iterable[str]) -> Counter[Key]:
+    return Counter(Key(REQUESTS_STARTED, subject(action)) for action in actions)
+
+
+def ended(actions: Iterable[str], status: str) -> Counter[Key]:
+    return Counter(Key(REQUESTS_ENDED, subject(action), status) for action in actions)
+
+
+def intervention(verb: str) -> Counter[Key]:
+    return Counter([Key(INTERVENTIONS, verb)])
+
+
+def subject(action: str) -> str:
+    """A row may bring any action with steps of its own: only those with a recipe are told apart."""
+    return action if recipe_of(action) else OTHER

@@ -1,0 +1,1 @@
+"""What operators do to requests, and what they ask of them."""

@@ -1,0 +1,125 @@
+"""Says in one sentence what a request is doing, or why it does not move. The admin and show_request say the same."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from jobs_app.db.dialect import database_now
+from jobs_app.models import Job, PausedJob
+from jobs_app.models.attempts import JobStatus
+from jobs_app.registry import definition
+from requests_app import progress
+from requests_app.models import Request, RequestStatus
+from requests_app.monitoring.pass_states import pass_states
+from requests_app.progress import Attempt, Wait, first_line
+from requests_app.steps import StepsError, parse_steps
+
+
+def explain(request: Request) -> str:
+    """One sentence, times in UTC. Reads the request's current jobs, the passes' last runs and the database's clock."""
+    match request.status:
+        case RequestStatus.QUEUING:
+            return _queuing(request)
+        case RequestStatus.INPROGRESS:
+            return _in_progress(request)
+        case RequestStatus.FAILED:
+            return f"It failed: {first_line(request.error)}"
+        case RequestStatus.CANCELLED:
+            return f"It was cancelled at {_clock(request.completed_at)}; nothing more is started."
+    return f"It was completed at {_clock(request.completed_at)}."
+
+
+def _queuing(request: Request) -> str:
+    if request.due_at > database_now():
+        return f"It is not due before {_clock(request.due_at)}."
+    return f"It waits for its pick-up by run_new_requests, which {_last_seen('run_new_requests')}."
+
+
+def _in_progress(request: Request) -> str:
+    jobs = list(Job.objects.filter(request=request, step=request.step).order_by("attempt", "id"))
+    running = [job for job in jobs if job.status == JobStatus.INPROGRESS]
+    waiting = [job for job in jobs if job.status == JobStatus.NEW]
+    if running:
+        return _running(running, len(waiting))
+    if waiting:
+        return _waiting(waiting, jobs)
+    return _settled(request, jobs)
+
+
+def _running(jobs: Sequence[Job], more: int) -> str:
+    now = database_now()
+    lost = [job for job in jobs if job.lease_until and job.lease_until < now]
+    if lost:
+        return (
+            f"The lease of {_named(lost)} ran out at {_clock(lost[0].lease_until)}: its worker is gone. "
+            f"It is tried again by the next run_jobs, which {_last_seen('run_jobs')}."
+        )
+    since, until = _clock(jobs[0].started_at), _clock(jobs[0].lease_until)
+    return f"It runs {_named(jobs)} since {since}, leased until {until}{_more(more)}."
+
+
+def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
+    if unknown := [job for job in waiting if definition(job.name) is None]:
+        return f"No callback is registered as {unknown[0].name} in this release: it waits for one that has it."
+    if paused := PausedJob.objects.paused().filter(name__in={job.name for job in waiting}).order_by("at").first():
+        return f"{_pause(paused)}{_more(len(waiting) - 1)}."
+    now = database_now()
+    soonest = min(waiting, key=lambda job: job.own_due_at)
+    before = [job for job in jobs if job.name == soonest.name and job.attempt < soonest.attempt]
+    because = f" (attempt {before[-1].attempt}: {first_line(before[-1].error)})" if before else ""
+    if soonest.own_due_at > now:
+        return f"It waits until {_clock(soonest.own_due_at)} to try {_named([soonest])} again{because}."
+    return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_seen('run_jobs')}."
+
+
+def _pause(paused: PausedJob) -> str:
+    because = f": {first_line(paused.reason)}" if paused.reason.strip() else ""
+    return f"{paused.name} is paused since {_clock(paused.at)} by {paused.by}{because}"
+
+
+def _more(count: int) -> str:
+    return f"; {count} more of its step wait" if count else ""
+
+
+def _settled(request: Request, jobs: Sequence[Job]) -> str:
+    attempts = [Attempt(job.name, job.attempt, job.status, job.error) for job in jobs]
+    try:
+        decision = progress.decide(parse_steps(request.steps), request.step, attempts)
+    except StepsError as error:
+        return f"Its steps cannot be read any more ({error}); run_inprogress_requests will fail it."
+    if isinstance(decision, Wait):
+        return f"It does not add up: {decision.reason}. Nothing will move it; look with `manage.py verify`."
+    return (
+        f"Step {request.step} has ended; it is moved on by run_inprogress_requests, "
+        f"which {_last_seen('run_inprogress_requests')}."
+    )
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    first, rest = jobs[0], len(jobs) - 1
+    attempt = f" (attempt {first.attempt})" if first.attempt > 1 else ""
+    return f"{first.name}{attempt}{f' and {rest} more' if rest else ''}"
+
+
+def _last_seen(pass_name: str) -> str:
+    """When this pass last ran without an error, by itself or inside run_worker; and whether its cron is silent."""
+    now = database_now()
+    state = pass_states(now)[pass_name]
+    if state.well_at is None:
+        return "has never run (is cron set up, or run_worker started?)"
+    last = f"last ran {_ago(now - state.well_at)} ago"
+    if not state.is_late:
+        return last
+    return f"{last}: cron is silent since {_clock(state.well_at)}, by its line ({state.line}) it is late"
+
+
+def _ago(span: timedelta) -> str:
+    seconds = max(0, int(span.total_seconds()))
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
+
+
+def _clock(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "an unknown time"

@@ -1,0 +1,83 @@
+"""The verbs of an operator: what may be done to a request by hand, with who did it and why.
+
+Each verb is one transaction: the guarded move and its row, or neither.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+
+from jobs_app.db.transactions import run_transaction
+from jobs_app.models import tally as tallies
+from jobs_app.outcomes import Completed, completed
+from requests_app.models import Intervention, Request, RequestStatus
+from requests_app.monitoring import events as request_events
+from requests_app.monitoring import tallies as request_tallies
+from requests_app.operations.explain import explain
+
+
+class Refused(Exception):
+    """The request is not in a state for this verb. Its text is a sentence for the operator."""
+
+
+def cancel_request(token: str, *, by: str, reason: str) -> None:
+    """Raises Refused, Request.DoesNotExist."""
+    _intervene("cancel_request", token, lambda: Request.objects.cancel(token), by=by, reason=reason)
+
+
+def retry_request(token: str, *, by: str, reason: str) -> None:
+    """From its failed step on; what is done stays done. Raises Refused, Request.DoesNotExist."""
+    _intervene("retry_request", token, lambda: Request.objects.retry_failed(token), by=by, reason=reason)
+
+
+def retry_now(token: str, *, by: str, reason: str) -> None:
+    """Does not wait for the backoff. Raises Refused, Request.DoesNotExist."""
+    _intervene("retry_now", token, lambda: Request.objects.retry_now(token) > 0, by=by, reason=reason)
+
+
+def complete_job(
+    token: str, job: str, extras: dict[str, Any] | None, *, by: str, reason: str, step: int | None = None
+) -> None:
+    """`extras`: what the job would have returned. `step`: refused if it is another one by now.
+
+    Raises Refused, Request.DoesNotExist.
+    """
+    move = Request.objects.complete_job
+    _intervene("complete_job", token, lambda: move(token, job, extras, step), by=by, reason=reason, job=job)
+
+
+def read_extras(text: str) -> dict[str, Any]:
+    """Of JSON text, what a job may return. Raises ValueError with a sentence for the operator."""
+    try:
+        returned = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    match completed(returned):
+        case Completed(str() as kept):
+            return dict(json.loads(kept))
+    raise ValueError('not a JSON object of at most 64 KiB, for example {"email": "..."}')
+
+
+_NEEDS = {
+    "cancel_request": "only a request that is Queuing or Inprogress can be cancelled",
+    "retry_request": "only a Failed request can be retried",
+    "retry_now": "only a request that is Inprogress and waits for a later attempt can be hurried",
+    "complete_job": "only a job of the current step can be, that neither runs nor is done, of a request not ended well",
+}
+
+
+def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reason: str, job: str = "") -> None:
+    def work() -> None:
+        with transaction.atomic():
+            request = Request.objects.get(token=token)
+            if not move():
+                request.refresh_from_db()  # it is the move that waited for others
+                raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
+            Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)
+            request_events.intervention(verb, token, request.action, job, by)
+            cancelled = [request.action] if verb == "cancel_request" else []
+            tallies.add(request_tallies.intervention(verb) + request_tallies.ended(cancelled, RequestStatus.CANCELLED))
+
+    run_transaction(work)

@@ -1,0 +1,296 @@
+"""Reads the tables and says what is wrong in them; changes and locks nothing. `manage.py verify` prints it.
+
+Every rule is about one request with its jobs, every move is one transaction, and a window of both tables is read in one
+statement, which sees one moment. So what a healthy system shows in the midst of its work is never a finding.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from jobs_app.db.dialect import PARKED_FROM, dialect
+from jobs_app.db.transactions import run_transaction
+from jobs_app.models.attempts import ENDED, OPEN, JobStatus
+from requests_app.models import RequestStatus
+from requests_app.models.request import FINAL
+from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
+
+_REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
+_RECONNECT_SECONDS = 10.0
+_NO_SUCCESSOR = (JobStatus.RETRY, JobStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, and where: always the request, and the step, the job and the attempt as far as it is about one."""
+
+    token: str
+    what: str
+    step: int | None = None
+    job: str = ""
+    attempt: int | None = None
+
+    def __str__(self) -> str:
+        named = {"request": self.token, "step": self.step, "job": self.job or None, "attempt": self.attempt}
+        return (
+            f"{' '.join(f'{word} {_shown(value)}' for word, value in named.items() if value is not None)}: {self.what}"
+        )
+
+
+class RequestRow(NamedTuple):
+    """`steps`: JSON text; None when it is NULL, or too long to read. Times: as the driver gives them."""
+
+    id: int
+    token: str
+    step: int
+    status: str
+    has_error: bool
+    due_at: Any
+    created_at: Any
+    started_at: Any
+    completed_at: Any
+    steps: str | None
+
+
+class JobRow(NamedTuple):
+    request_id: int
+    name: str
+    step: int
+    status: str
+    attempt: int
+    due_at: Any
+    created_at: Any
+    started_at: Any
+    completed_at: Any
+    claimed_by: str | None
+    lease_until: Any
+    is_astray: bool  # parked, and nothing says that its name is or was paused: nobody would bring it back
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many rows were read so far."""
+
+    requests: int = 0
+    jobs: int = 0
+
+
+def findings(
+    tally: Tally, on_window: Callable[[], None] = lambda: None, using: str = DEFAULT_DB_ALIAS
+) -> Iterator[Finding]:
+    """All that is wrong, by request id ascending. `on_window` is called after each window that was read."""
+    after: int | None = -1
+    while after is not None:
+        requests, jobs, after = run_transaction(partial(_read_window, after, using), seconds=_RECONNECT_SECONDS)
+        tally.requests, tally.jobs = tally.requests + len(requests), tally.jobs + len(jobs)
+        known = {request.id: request for request in requests}
+        of_request = {id_: list(rows) for id_, rows in groupby(sorted(jobs), key=lambda job: job.request_id)}
+        for id_ in sorted(known.keys() | of_request.keys()):
+            rows = of_request.get(id_, [])
+            yield from findings_of(known[id_], rows) if id_ in known else _orphans(rows)
+        on_window()
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+def _read_window(after: int, using: str) -> tuple[list[RequestRow], list[JobRow], int | None]:
+    """The requests with ids above `after`, all jobs of these ids, and the last id read: None when that was the end."""
+    with connections[using].cursor() as cursor:
+        last = _last_of_window(cursor, after, using)
+        ids, bound = ("{} > %s", [after]) if last is None else ("{} > %s AND {} <= %s", [after, last])
+        # One statement sees one moment, on every engine and without a transaction.
+        cursor.execute(
+            "SELECT 0, id, token, step, status, TRIM(error) <> '', due_at, created_at, started_at, completed_at, "
+            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, NULL, NULL "
+            f"FROM requests WHERE {ids.format('id', 'id')} UNION ALL "
+            "SELECT 1, request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, "
+            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM}' AND name NOT IN "
+            f"(SELECT name FROM paused_jobs) FROM jobs WHERE {ids.format('request_id', 'request_id')}",
+            [*bound, *bound],
+        )
+        rows = cursor.fetchall()
+    requests = [RequestRow(*row[1:-2]) for row in rows if row[0] == 0]
+    return requests, [JobRow(*row[1:]) for row in rows if row[0] == 1], last
+
+
+def _last_of_window(cursor: Any, after: int, using: str) -> int | None:
+    """Where a window ends that neither many requests nor many attempts, nor many orphans, make too large."""
+    lasts = []
+    for table, column, index, size in (
+        ("requests", "id", "PRIMARY", _REQUESTS),
+        ("jobs", "request_id", "jobs_attempt", _JOBS),
+    ):
+        cursor.execute(
+            f"SELECT {column} FROM {table} {dialect(using).force(index)} WHERE {column} > %s "
+            f"ORDER BY {column} LIMIT 1 OFFSET {size - 1}",
+            [after],
+        )
+        lasts += cursor.fetchall()
+    return min((row[0] for row in lasts), default=None)
+
+
+def _orphans(jobs: Iterable[JobRow]) -> Iterator[Finding]:
+    for job in jobs:
+        yield Finding(f"(none with id {job.request_id})", "its request is gone", job.step, job.name, job.attempt)
+
+
+# The rules -----------------------------------------------------------------------------------------------------------
+def findings_of(request: RequestRow, jobs: Sequence[JobRow]) -> Iterator[Finding]:
+    """What is wrong with one request and its jobs, as they stood at one moment."""
+    for what in _of_request(request):
+        yield Finding(request.token, what)
+    by_job: dict[tuple[int, str], list[JobRow]] = {}
+    for job in sorted(jobs, key=lambda job: (job.step, job.name, job.attempt)):
+        by_job.setdefault((job.step, job.name), []).append(job)
+        for what in (*_of_job(job), *_of_job_in_request(job, request)):
+            yield Finding(request.token, what, job.step, job.name, job.attempt)
+    for attempts in by_job.values():
+        yield from _of_attempts(request, attempts)
+    if request.started_at is not None and request.status != RequestStatus.QUEUING:
+        yield from _of_steps(request, by_job)
+
+
+def _of_request(request: RequestRow) -> Iterator[str]:
+    if request.status not in RequestStatus.values:
+        yield f"its status {request.status} is unknown"
+    if (request.completed_at is not None) != (request.status in FINAL):
+        yield f"it is {request.status} and its completed_at is {'not ' if request.completed_at is None else ''}set"
+    if request.status == RequestStatus.FAILED and not request.has_error:
+        yield "it is Failed and its error is empty"
+    if request.started_at is None and request.status in (RequestStatus.INPROGRESS, RequestStatus.COMPLETED):
+        yield f"it is {request.status} and was never started"
+    yield from _times(request)
+
+
+def _of_job(job: JobRow) -> Iterator[str]:
+    if job.status not in JobStatus.values:
+        yield f"its status {job.status} is unknown"
+    if (job.completed_at is not None) != (job.status in ENDED):
+        yield f"it is {job.status} and its completed_at is {'not ' if job.completed_at is None else ''}set"
+    leased = [value is not None for value in (job.claimed_by, job.lease_until)]
+    if job.status == JobStatus.INPROGRESS and not all(leased):
+        yield "it is inprogress and without a claim and a lease"
+    if job.status != JobStatus.INPROGRESS and any(leased):
+        yield f"it is {job.status} and with a claim or a lease"
+    if job.status == JobStatus.NEW and job.started_at is not None:
+        yield "it is new and was started"
+    if job.is_astray:
+        yield "it is parked and its name is not paused"
+    if job.started_at is None and job.status in (JobStatus.INPROGRESS, JobStatus.RETRY, JobStatus.FAILURE):
+        yield f"it is {job.status} and was never started"
+    yield from _times(job)
+
+
+def _times(row: RequestRow | JobRow) -> Iterator[str]:
+    """All are the database's clock, which set the later one after it had set, or compared, the earlier one."""
+    moments = [("created", row.created_at), ("started", row.started_at), ("completed", row.completed_at)]
+    for (before, at), (after, later) in pairwise((word, at) for word, at in moments if at is not None):
+        if later < at:
+            yield f"it was {after} before it was {before}"
+    if row.started_at is not None and row.started_at < row.due_at:
+        yield "it was started before it was due"
+
+
+def _of_job_in_request(job: JobRow, request: RequestRow) -> Iterator[str]:
+    # A cancelled request's running jobs end and are recorded; a failed or completed one has none left.
+    allowed = (JobStatus.INPROGRESS,) if request.status == RequestStatus.CANCELLED else ()
+    if request.status in FINAL and job.status in OPEN and job.status not in allowed:
+        yield f"it is {job.status} and its request is {request.status}"
+    if request.started_at is None or request.status == RequestStatus.QUEUING:
+        yield "it was made before its request was picked up"
+    elif job.created_at < request.started_at:
+        yield "it was made before its request was started"
+    if request.status in (RequestStatus.COMPLETED, RequestStatus.FAILED) and _later(job, request.completed_at):
+        yield f"it ended after its request was {request.status}"
+
+
+def _of_attempts(request: RequestRow, attempts: Sequence[JobRow]) -> Iterator[Finding]:
+    """Of one job, oldest first."""
+    for expected, job in enumerate(attempts, start=1):
+        if job.attempt != expected:
+            what = f"{'a hole or a double' if expected > 1 else 'not the first'}: attempt {expected} should stand here"
+            yield Finding(request.token, what, job.step, job.name, job.attempt)
+            break
+    for job, successor in pairwise(attempts):
+        if job.status in (*OPEN, JobStatus.COMPLETED):
+            what = f"it is {job.status} and attempt {successor.attempt} follows it"
+            yield Finding(request.token, what, job.step, job.name, job.attempt)
+        elif job.completed_at is not None and successor.created_at < job.completed_at:
+            what = "it was made before the attempt before it had ended"
+            yield Finding(request.token, what, job.step, job.name, successor.attempt)
+
+
+def _of_steps(request: RequestRow, by_job: dict[tuple[int, str], list[JobRow]]) -> Iterator[Finding]:
+    """Against the steps that a request which was picked up must have."""
+    try:
+        steps = _steps(request.steps or "null")
+    except StepsError as error:
+        if request.status != RequestStatus.FAILED:  # else that is why
+            yield Finding(request.token, f"its steps cannot be read: {error}")
+        return
+    if not 0 <= request.step < len(steps):
+        yield Finding(request.token, f"its step {request.step} is none of its {len(steps)} steps")
+        return
+    for (step, name), attempts in by_job.items():
+        if step >= len(steps) or name not in steps[step].jobs:
+            yield Finding(request.token, "no such job stands in its steps", step, name, attempts[-1].attempt)
+        elif step > request.step:
+            what = f"it was made while its request is at step {request.step}"
+            yield Finding(request.token, what, step, name, attempts[-1].attempt)
+    latest = {place: attempts[-1] for place, attempts in by_job.items()}
+    for step in range(request.step + 1):
+        done = step < request.step or request.status == RequestStatus.COMPLETED
+        yield from _of_step(request, step, [(name, latest.get((step, name))) for name in steps[step].jobs], done=done)
+    yield from _order_of_steps(request, by_job, latest)
+    if request.status == RequestStatus.COMPLETED and request.step != len(steps) - 1:
+        yield Finding(request.token, f"it is Completed at step {request.step} of {len(steps)} steps")
+
+
+def _of_step(
+    request: RequestRow, step: int, latest: Sequence[tuple[str, JobRow | None]], *, done: bool
+) -> Iterator[Finding]:
+    """The latest attempts of the jobs of the current step or an earlier one. `done`: all are to be completed."""
+    failed = any(job is not None and job.status == JobStatus.FAILURE for _, job in latest)
+    if request.status == RequestStatus.FAILED and not done and not failed:
+        yield Finding(request.token, "it is Failed and no job of its step failed", step)
+    for name, job in latest:
+        if job is None:
+            yield Finding(request.token, "it has no row", step, name)
+        elif done and job.status != JobStatus.COMPLETED:
+            what = f"its latest attempt is {job.status} and its request is past it"
+            yield Finding(request.token, what, step, name, job.attempt)
+        elif request.status == RequestStatus.INPROGRESS and not failed and job.status in _NO_SUCCESSOR:
+            yield Finding(request.token, f"it is {job.status} and no attempt follows it", step, name, job.attempt)
+        elif request.status == RequestStatus.INPROGRESS and failed and job.status == JobStatus.NEW:
+            yield Finding(request.token, "it is new and a job of its step has failed", step, name, job.attempt)
+
+
+def _order_of_steps(
+    request: RequestRow, by_job: dict[tuple[int, str], list[JobRow]], latest: dict[tuple[int, str], JobRow]
+) -> Iterator[Finding]:
+    ended: dict[int, Any] = {}
+    for (step, _), job in latest.items():
+        if job.completed_at is not None:
+            ended[step] = max(job.completed_at, ended.get(step, job.completed_at))
+    for (step, name), (first, *_) in by_job.items():
+        if step - 1 in ended and first.created_at < ended[step - 1]:
+            what = f"it was made before step {step - 1} was completed"
+            yield Finding(request.token, what, step, name, first.attempt)
+
+
+def _later(job: JobRow, moment: Any) -> bool:
+    return moment is not None and job.completed_at is not None and bool(job.completed_at > moment)
+
+
+@lru_cache(maxsize=64)  # most requests have their recipe's steps
+def _steps(text: str) -> tuple[Step, ...]:
+    return read_steps(text)
+
+
+def _shown(value: object) -> str:
+    """In one line, whatever characters a token is made of."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)

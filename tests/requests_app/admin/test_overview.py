@@ -1,0 +1,225 @@
+"""The admin's first page: what it says is so, and it costs the same for a million rows as for ten."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+
+from jobs_app.db.dialect import database_now
+from jobs_app.models import Job, PassRun, PausedJob
+from requests_app.monitoring import backlog as overview
+from requests_app.monitoring.backlog import charts, number, read_counts, read_ends, read_waiting
+from requests_app.monitoring.frequent_errors import Ended, alike, frequent_errors, most_frequent
+from requests_app.monitoring.pass_states import pass_states
+from tests.factories import make_job, make_request, pass_inprogress
+from tests.requests_app.admin.test_requests import assert_served_by_an_index, operator, statements, text_of
+
+pytestmark = pytest.mark.django_db
+__all__ = ["operator"]
+
+START = "/admin/"
+
+
+def run(name: str, minutes_ago: float = 0, *, ended: bool = True, error: str = "") -> None:
+    at = database_now() - timedelta(minutes=minutes_ago)
+    PassRun.objects.create(
+        name=name, process="h:1", started_at=at, seen_at=at, ended_at=at if ended else None, error=error
+    )
+
+
+# Counts and what waits -----------------------------------------------------------------------------------------------
+def test_requests_and_jobs_are_counted_by_what_they_wait_for() -> None:
+    request = make_request("Inprogress", ["noop"])
+    for status in ("Queuing", "Failed", "Failed"):
+        make_request(status)
+    make_job(request, due_in=-5)
+    make_job(request, "noop_1", due_in=60)
+    make_job(request, "fails", "inprogress")
+    make_job(request, "raises", "inprogress", lease=-5)
+    make_job(request, "noop_2")
+    PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
+    Job.objects.park(["noop_2"])
+    counts = read_counts()
+    assert [*counts.requests.values()] == [1, 1, 0, 2, 0]
+    assert (counts.due, counts.later, counts.paused, counts.running, counts.lost) == (1, 1, 1, 2, 1)
+
+
+def test_paused_jobs_are_named_with_who_and_why(operator: Client) -> None:
+    PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
+    html = text_of(operator.get(START))
+    assert re.search(r"noop_2 is paused since [\d: -]+ by ann: its service is away<", html)
+
+
+def test_counting_stops_at_its_bound_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "MOST_COUNTED", 2)
+    for _ in range(4):
+        make_request("Failed")
+    assert [number(count) for count in read_counts().requests.values()] == ["0", "0", "0", "2+", "0"]
+
+
+def test_the_longest_waiting_of_each_kind_come_first(operator: Client) -> None:
+    queued = make_request(due_in=-50)
+    make_request(due_in=60)
+    request = make_request("Inprogress", ["noop"], due_in=-100)
+    make_job(request, due_in=-30)
+    make_job(request, "noop_1", due_in=60)
+    make_job(request, "fails", "inprogress", lease=-10)
+    for _ in range(9):
+        make_request(due_in=-1)
+    rows = read_waiting()
+    assert [(row.what, row.job) for row in rows[:4]] == [
+        ("progress", ""),
+        ("queued", ""),
+        ("due", "noop"),
+        ("lost", "fails"),
+    ]
+    assert len(rows) == 3 + 5
+    html = text_of(operator.get(START))
+    assert f'/admin/requests_app/request/{queued.pk}/change/">{queued.token}' in html
+
+
+# Ends ----------------------------------------------------------------------------------------------------------------
+def test_what_ended_is_counted_in_five_minutes_and_in_hours() -> None:
+    request = make_request("Inprogress")
+    for number_, (status, minutes) in enumerate(
+        [("completed", 0), ("completed", 0), ("retry", 0), ("failure", 130), ("completed", 60 * 30), ("cancelled", 0)]
+    ):
+        make_job(request, f"job_{number_}", status, due_in=-60 * minutes)
+    hour, day = charts(read_ends(), database_now())
+    assert hour.totals == {"completed": 2, "retry": 1, "failure": 0}
+    assert day.totals == {"completed": 2, "retry": 1, "failure": 1}
+    assert hour.text == "The last hour: 2 completed, 1 retry, 0 failure."
+    assert [piece.kind for piece in hour.pieces] == ["completed", "retry"]
+
+
+def test_where_too_much_ended_only_the_newest_are_read_and_the_page_says_since_when(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "_MOST_ENDS", 3)
+    request = make_request("Inprogress")
+    for attempt, minutes in enumerate((1, 20, 40, 60, 80), start=1):
+        make_job(request, "noop", "completed", attempt=attempt, due_in=-60 * minutes)
+    ends = read_ends()
+    assert sum(slot["completed"] for slot in ends.slots.values()) == 3
+    assert ends.since is not None
+    assert timedelta(minutes=39) < database_now() - ends.since < timedelta(minutes=46)
+    assert "Only the newest are counted" in text_of(operator.get(START))
+
+
+# Passes --------------------------------------------------------------------------------------------------------------
+def test_a_pass_is_late_when_two_moments_of_its_cron_line_went_by(settings: Any) -> None:
+    settings.WRK_JOB_CRON = "*/15 * * * *"
+    run("run_jobs", minutes_ago=14)
+    run("run_new_requests", minutes_ago=11)
+    states = pass_states(database_now())
+    assert not states["run_jobs"].is_late
+    assert states["run_new_requests"].is_late
+    assert states["run_inprogress_requests"].well_at is None
+
+
+def test_run_worker_counts_as_all_three() -> None:
+    run("run_jobs", minutes_ago=600)
+    run("run_worker", ended=False)
+    states = pass_states(database_now())
+    assert not any(state.is_late for state in states.values())
+    assert all(state.by_worker for state in states.values() if state.line)
+
+
+def test_a_run_that_fails_does_not_count_and_one_that_still_runs_does() -> None:
+    run("run_jobs", minutes_ago=100)
+    run("run_jobs", minutes_ago=1, error="database away")
+    assert pass_states(database_now())["run_jobs"].is_late
+    run("run_jobs", minutes_ago=2, ended=False)
+    state = pass_states(database_now())["run_jobs"]
+    assert not state.is_late
+    assert state.last
+    assert state.last.error == "database away"
+
+
+def test_the_page_begins_with_what_needs_somebody(operator: Client) -> None:
+    for name in ("run_new_requests", "run_jobs"):
+        run(name)
+    run("run_inprogress_requests", minutes_ago=30)
+    html = text_of(operator.get(START))
+    assert "run_inprogress_requests is late: it last ran 30 min 0 s ago, its cron line is */1 * * * *." in html
+    assert "tasker-bad" in html
+    run("run_inprogress_requests")
+    html = text_of(operator.get(START))
+    assert "Every pass is on time. Nothing is due." in html
+    assert "tasker-good" in html
+
+
+# Errors --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            'service2 DELETE /user/{id}: answered 503: {"error": "Ann owes us"}',
+            "service2 DELETE /user/{id}: answered 503",
+        ),
+        ("user 4711 is not known\nTraceback: Ann", "user # is not known"),
+        ("ann.lee+x@mail.example.org isn't 'Ann Lee', nor \"Bob", '<e-mail> isn\'t "…", nor "…"'),
+        ("order 0b9d7a5e-1f6e-4f0b-9a43-2f5d7c1e8a61 of DE89370400440532013000", "order # of #"),
+        ("no answer: refused by 10.0.0.1:8080", "no answer: refused by #"),
+        ("", "no reason given"),
+    ],
+)
+def test_errors_are_made_alike_and_lose_what_may_be_personal(error: str, text: str) -> None:
+    assert alike(error) == text
+
+
+def test_a_place_that_is_no_job_of_ours_is_a_callers_text() -> None:
+    now = database_now()
+    (error,) = most_frequent([Ended("refused", "delete_ann@x.org", "unknown action", 1, now)])
+    assert error.where == "<e-mail>"
+
+
+def test_the_ten_most_frequent_come_first_with_their_latest_request() -> None:
+    request = make_request("Inprogress")
+    for attempt in range(1, 4):
+        make_job(request, "noop", "retry", attempt=attempt, error=f"took {attempt} s", due_in=-attempt)
+    later = make_request("Inprogress")
+    make_job(later, "noop", "retry", error="took 9 s")
+    make_job(later, "fails", "failure", error="no")
+    make_request("Failed", error='unknown action "a"; known: b', started_at=None)
+    for letter in "abcdefghijklmn":
+        make_job(request, letter, "retry", error=letter, due_in=-100)
+    errors = frequent_errors()
+    assert len(errors) == 10
+    assert (errors[0].count, errors[0].where, errors[0].text, errors[0].request_id) == (4, "noop", "took # s", later.pk)
+    assert {(error.kind, error.text) for error in errors} >= {
+        ("failure", "no"),
+        ("refused", 'unknown action "…"; known: b'),
+    }
+
+
+# Cost, and who may -----------------------------------------------------------------------------------------------
+def test_the_page_takes_as_many_statements_for_many_rows_as_for_few(operator: Client) -> None:
+    few = statements(operator, START)
+    for index in range(30):
+        request = make_request("Failed" if index % 2 else "Inprogress", started_at=None)
+        make_job(request, "noop", ("failure", "retry", "completed")[index % 3], error=f"{index}")
+        make_job(request, "fails", "new")
+        run("run_jobs")
+    pass_inprogress(limit=1)
+    assert len(statements(operator, START)) == len(few) <= 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_statement_of_the_page_reads_or_sorts_a_whole_table(operator: Client) -> None:
+    for sql in statements(operator, START):
+        if re.search(r"FROM (jobs|requests|passes)", sql) and connection.vendor == "mysql":
+            assert "FORCE INDEX" in sql
+            assert sql.count("ORDER BY") <= sql.count("LIMIT")
+        if "longest" in sql:
+            assert_served_by_an_index(sql)
+
+
+def test_only_those_who_may_see_requests_see_it() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("visitor", is_staff=True))
+    assert "Passes</h2>" not in text_of(client.get(START))

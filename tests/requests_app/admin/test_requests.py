@@ -1,0 +1,282 @@
+"""The admin: shows what is there, changes nothing, and does as much work for a million rows as for fifty."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from jobs_app.models import Job, PassRun
+from requests_app.admin import request_page
+from requests_app.admin import requests as module
+from requests_app.models import Request
+
+pytestmark = pytest.mark.django_db
+
+REQUESTS, PASSES = "/admin/requests_app/request/", "/admin/jobs_app/passrun/"
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+def make_request(number: int = 0, status: str = "Completed", **values: Any) -> Request:
+    final = status in {"Completed", "Failed", "Cancelled"}
+    values.setdefault("token", f"token-{number}")
+    values.setdefault("due_at", MOMENT + timedelta(seconds=number))
+    values.setdefault("steps", [{"name": "first", "jobs": ["a", "b"]}, {"name": "second", "jobs": ["c"]}])
+    return Request.objects.create(
+        action="delete_user", status=status, completed_at=MOMENT if final else None, started_at=MOMENT, **values
+    )
+
+
+def make_job(request: Request, name: str, step: int = 0, attempt: int = 1, status: str = "completed", **values: Any):
+    return Job.objects.create(
+        request=request,
+        name=name,
+        step=step,
+        attempt=attempt,
+        status=status,
+        started_at=MOMENT,
+        completed_at=MOMENT + timedelta(seconds=1.5) if status not in {"new", "inprogress"} else None,
+        **values,
+    )
+
+
+def tokens(html: str) -> list[str]:
+    return re.findall(r'field-token"><a[^>]*>([^<]*)<', html)
+
+
+def text_of(response: Any) -> str:
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+# The list ------------------------------------------------------------------------------------------------------------
+def test_the_list_shows_the_newest_first(operator):
+    for number in range(3):
+        make_request(number)
+    assert tokens(text_of(operator.get(REQUESTS))) == ["token-2", "token-1", "token-0"]
+
+
+def test_of_one_status_the_latest_due_comes_first(operator):
+    for number, due in enumerate((50, 70, 60)):
+        make_request(number, "Failed", due_at=MOMENT + timedelta(seconds=due))
+    make_request(9)
+    html = text_of(operator.get(REQUESTS, {"status__exact": "Failed"}))
+    assert tokens(html) == ["token-1", "token-2", "token-0"]
+
+
+def test_search_finds_the_whole_token_and_nothing_like_it(operator):
+    for token in ("abc", "ABC", "abcd", "two words"):
+        make_request(token=token)
+    for sought, found in (("abc", ["abc"]), (" abc ", ["abc"]), ("ab", []), ("two words", ["two words"]), ("two", [])):
+        assert tokens(text_of(operator.get(REQUESTS, {"q": sought}))) == found
+
+
+def test_search_and_status_filter_go_together(operator):
+    make_request(token="abc")
+    assert tokens(text_of(operator.get(REQUESTS, {"q": "abc", "status__exact": "Completed"}))) == ["abc"]
+    assert tokens(text_of(operator.get(REQUESTS, {"q": "abc", "status__exact": "Failed"}))) == []
+
+
+@pytest.mark.parametrize("query", ["error__contains=x", "params__contains=x", "jobs__name=a", "action=a"])
+def test_a_lookup_that_no_index_serves_is_refused(query, operator):
+    assert operator.get(f"{REQUESTS}?{query}").status_code == 400
+
+
+def test_a_column_to_sort_by_is_not_obeyed(operator):
+    for number in range(3):
+        make_request(number)
+    assert tokens(text_of(operator.get(REQUESTS, {"o": "1"}))) == ["token-2", "token-1", "token-0"]
+
+
+def test_the_list_takes_as_many_statements_for_many_rows_as_for_few(operator):
+    make_request(0)
+    few = statements(operator, REQUESTS)
+    for number in range(1, 80):
+        make_request(number)
+    assert len(statements(operator, REQUESTS)) == len(few) <= 4
+
+
+def statements(client: Client, path: str) -> list[str]:
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return [query["sql"] for query in captured]
+
+
+def test_counting_stops_at_its_bound_and_the_page_says_more_than(operator, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_ROWS", 60)
+    for number in range(70):
+        make_request(number)
+    html = text_of(operator.get(REQUESTS))
+    assert "more than 60 requests" in " ".join(html.split())
+    assert len(tokens(text_of(operator.get(REQUESTS, {"p": "2"})))) == 10
+    counts = [sql for sql in statements(operator, REQUESTS) if "COUNT(" in sql]
+    assert len(counts) == 1
+    assert "LIMIT 61" in counts[0]
+
+
+def test_up_to_the_bound_the_count_is_plain(operator):
+    make_request()
+    assert "more than" not in text_of(operator.get(REQUESTS))
+
+
+def test_the_large_columns_stay_in_the_database(operator):
+    make_request()
+    rows = [sql for sql in statements(operator, REQUESTS) if "requests" in sql and "COUNT(" not in sql]
+    assert len(rows) == 1
+    for column in ("params", "extras", "steps", "error"):
+        assert not re.search(rf"[`\"]{column}[`\"]", rows[0])
+
+
+@pytest.mark.django_db(transaction=True)  # ANALYZE commits
+def test_no_list_is_sorted_or_read_as_a_whole(operator):
+    # Up to some thousand rows MySQL would rather read and sort them all, which does no harm.
+    rows = [
+        Request(action="a", token=f"token-{n}", status="Completed" if n % 50 else "Failed", completed_at=MOMENT)
+        for n in range(8000)
+    ]
+    Request.objects.bulk_create(rows, batch_size=1000)
+    analyze()
+    for query in ("", "?p=2", "?status__exact=Completed", "?status__exact=Failed", "?q=token-7"):
+        for sql in statements(operator, REQUESTS + query):
+            if "requests" in sql:
+                assert_served_by_an_index(sql)
+
+
+def analyze() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE requests" if connection.vendor == "mysql" else "ANALYZE")
+
+
+def assert_served_by_an_index(sql: str) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {sql}")
+            names = [column[0] for column in cursor.description]
+            plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            assert all("filesort" not in (row["Extra"] or "") for row in plan), sql
+            assert all(row["key"] for row in plan if row["table"] == "requests"), sql
+        else:
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+            details = [row[3] for row in cursor.fetchall()]
+            assert not any("TEMP B-TREE" in detail for detail in details), (sql, details)
+
+
+# A request -----------------------------------------------------------------------------------------------------------
+def page(client: Client, request: Request) -> str:
+    return text_of(client.get(f"{REQUESTS}{request.pk}/change/"))
+
+
+def test_the_page_shows_every_attempt_in_the_order_of_step_name_and_attempt(operator):
+    request = make_request()
+    made = [("c", 1, 1), ("b", 0, 2), ("a", 0, 1), ("b", 0, 1)]
+    for name, step, attempt in made:
+        make_job(request, name, step, attempt)
+    rows = re.findall(r"<td[^>]*>(\d \w+)</td>\s*<td>(\w)</td>\s*<td[^>]*>(\d)</td>", page(operator, request))
+    assert rows == [("0 first", "a", "1"), ("0 first", "b", "1"), ("0 first", "b", "2"), ("1 second", "c", "1")]
+
+
+def test_the_page_begins_with_the_sentence_of_what_it_waits_for(operator):
+    request = make_request(status="Failed", error="b failed: answered 409\nTraceback...")
+    assert "It failed: b failed: answered 409" in page(operator, request)
+
+
+def test_times_and_errors_of_attempts_are_shown(operator):
+    request = make_request(status="Inprogress")
+    make_job(request, "a", status="retry", error="answered 503\nTraceback <here>")
+    html = page(operator, request)
+    assert "<summary>answered 503</summary>" in html
+    assert "Traceback &lt;here&gt;" in html
+    assert "2026-01-02 03:04:05" in html
+    assert "1.5 s" in html
+
+
+@pytest.mark.parametrize("steps", [None, "nonsense", [], [{"name": 1}]])
+def test_steps_of_any_shape_are_shown(steps, operator):
+    request = make_request(status="Queuing", steps=steps)
+    assert request.token in page(operator, request)
+
+
+def test_of_very_many_attempts_some_are_shown(operator, monkeypatch):
+    monkeypatch.setattr(request_page, "_MOST_ATTEMPTS", 3)
+    request = make_request()
+    for attempt in range(1, 6):
+        make_job(request, "a", attempt=attempt, status="retry")
+    assert "more attempts than the 3 shown" in page(operator, request)
+
+
+def test_the_page_takes_as_many_statements_for_many_attempts_as_for_few(operator):
+    request = make_request()
+    make_job(request, "a")
+    path = f"{REQUESTS}{request.pk}/change/"
+    few = statements(operator, path)
+    for attempt in range(2, 40):
+        make_job(request, "a", attempt=attempt, error="x", extras={"a": 1})
+    assert len(statements(operator, path)) == len(few) <= 8
+
+
+def test_nothing_can_be_edited_added_or_deleted(operator):
+    request = make_request()
+    html = page(operator, request)
+    form = html[html.index('id="request_form"') :]
+    assert not re.findall(r'<(?:input|select|textarea)(?![^>]*type="hidden")', form)
+    assert operator.post(f"{REQUESTS}{request.pk}/change/", {"status": "Queuing"}).status_code == 403
+    assert operator.post(f"{REQUESTS}{request.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert operator.get(f"{REQUESTS}add/").status_code == 403
+    assert operator.post(REQUESTS, {"action": "delete_selected", "_selected_action": request.pk}).status_code == 302
+    assert Request.objects.get(pk=request.pk).status == "Completed"
+
+
+def test_only_those_who_may_see_requests_do(operator):
+    client = Client()
+    client.force_login(User.objects.create_user("visitor", is_staff=True))
+    request = make_request()
+    assert client.get(REQUESTS).status_code == 403
+    assert client.get(f"{REQUESTS}{request.pk}/change/").status_code == 403
+
+
+def test_a_request_that_is_not_there_leads_back_to_the_start(operator):
+    assert operator.get(f"{REQUESTS}12345/change/").status_code == 302
+
+
+# Passes --------------------------------------------------------------------------------------------------------------
+def test_passes_are_listed_newest_first_with_what_they_did(operator):
+    PassRun.objects.create(name="run_jobs", process="h:1", counts={"claimed": 3}, started_at=MOMENT, ended_at=MOMENT)
+    PassRun.objects.create(name="run_worker", process="h:2", error="database away\nmore", started_at=MOMENT)
+    html = text_of(operator.get(PASSES))
+    assert html.index("run_worker</a>") < html.index("run_jobs</a>")
+    assert "claimed=3" in html
+    assert "runs, or was killed" in html
+    assert "database away" in html
+
+
+def test_passes_are_filtered_by_name(operator):
+    for name in ("run_jobs", "run_worker"):
+        PassRun.objects.create(name=name, process="h:1")
+    html = text_of(operator.get(PASSES, {"name": "run_jobs"}))
+    assert "run_jobs</a></th>" in html
+    assert "run_worker</a></th>" not in html
+
+
+def test_a_pass_is_shown_and_cannot_be_changed(operator):
+    run = PassRun.objects.create(name="run_jobs", process="h:1", error="<oops>")
+    assert "&lt;oops&gt;" in text_of(operator.get(f"{PASSES}{run.pk}/change/"))
+    assert operator.post(f"{PASSES}{run.pk}/change/", {"name": "x"}).status_code == 403
+
+
+def test_the_list_of_passes_takes_as_many_statements_for_many_as_for_few(operator):
+    PassRun.objects.create(name="run_jobs", process="h:1")
+    few = statements(operator, PASSES)
+    for _ in range(60):
+        PassRun.objects.create(name="run_jobs", process="h:1")
+    assert len(statements(operator, PASSES)) == len(few) <= 4
