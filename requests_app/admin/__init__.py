@@ -1,3 +1,1 @@
-"""The admin. Django imports this package to find what is registered."""
-
-from requests_app.admin import requests as requests
+"""The admin. RequestsAppConfig imports what is registered: Django would import this before its site is there."""

@@ -392,7 +392,7 @@ def test_a_bug_is_a_retry_with_its_traceback(register: Register) -> None:
     error = Job.objects.get(request=request, attempt=1).error
     assert error.splitlines()[0] == "KeyError: 'email'"
     assert "Traceback (most recent call last)" in error
-    assert "test_passes.py" in error
+    assert "test_runner.py" in error
 
 
 def test_attempts_are_limited_per_job_and_the_last_one_is_a_failure(register: Register, settings: Any) -> None:
