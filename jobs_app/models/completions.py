@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
 
-from jobs_app.db.dialect import UtcNow, case, dialect, numbers
+from jobs_app.db.columns import UtcNow
+from jobs_app.db.dialect import case, dialect, numbers
 from jobs_app.models.attempts import MAX_STEPS_BYTES, Attempt, DirectClaim, End, JobStatus, LockedRequest, NewJob
 from jobs_app.outcomes import json_object, storable_text
 

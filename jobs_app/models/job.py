@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 from django.db import connections, models
 from django.db.models import Q
 
-from jobs_app.db.dialect import PARKED_FROM, PARKED_YEARS, ByteCharField, SqliteTypes, UtcNow, numbers, one_of
+from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, one_of
+from jobs_app.db.dialect import PARKED_FROM, PARKED_YEARS, numbers
 from jobs_app.models.attempts import ENDED, OPEN, SETTLED, JobStatus, NewJob
 from jobs_app.models.claims import ClaimMoves
 from jobs_app.models.pass_run import PassRun as PassRun

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 
 from django.db import connections, models
 
-from jobs_app.db.dialect import ByteCharField, EmptyObject, UtcNow, dialect
+from jobs_app.db.columns import ByteCharField, EmptyObject, UtcNow
+from jobs_app.db.dialect import dialect
 
 _SEEN_SECONDS = 10.0
 _WORKING_SECONDS = 1.0

@@ -8,7 +8,8 @@ from typing import ClassVar, Self
 
 from django.db import connections, models, transaction
 
-from jobs_app.db.dialect import ByteCharField, UtcNow, dialect, marks
+from jobs_app.db.columns import ByteCharField, UtcNow
+from jobs_app.db.dialect import dialect, marks
 
 
 class PausedJobQuerySet(models.QuerySet["PausedJob"]):

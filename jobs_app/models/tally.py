@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 
-from jobs_app.db.dialect import ByteCharField, dialect
+from jobs_app.db.columns import ByteCharField
+from jobs_app.db.dialect import dialect
 
 SHARDS = 16
 OTHER = "other"  # rows may bring any name; only those of this release become subjects

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.db.dialect import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, case, dialect, numbers, one_of
+from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, one_of
+from jobs_app.db.dialect import case, dialect, numbers
 from jobs_app.models import Job, UnseenEnd
 from requests_app.models.looks import LookQuerySet
 from requests_app.steps import MAX_STEPS_BYTES

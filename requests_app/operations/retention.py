@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-from jobs_app.db.dialect import UtcNow
+from jobs_app.db.columns import UtcNow
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job, PassRun
 from requests_app.models import Intervention, Request, RequestStatus
