@@ -38,7 +38,7 @@ def resume_job(name: str, *, by: str, reason: str) -> bool:
     return won
 
 
-def tend_pauses(outlook: Outlook, *, seconds: float = 0) -> None:
+def apply_pauses(outlook: Outlook, *, seconds: float = 0) -> None:
     """What a look found to do, a bounded part of it. `seconds`: how long a lost connection is tried again."""
     if outlook.paused and outlook.has_due:
         run_transaction(partial(Job.objects.park, outlook.paused), seconds=seconds)

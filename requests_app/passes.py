@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from django.db import IntegrityError, transaction
 
-from jobs_app.db.transactions import fault_line, run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, fault_line, run_transaction
 from jobs_app.models import Job, UnseenEnd
 from jobs_app.models import tally as tallies
 from jobs_app.models.attempts import DirectClaim, End, JobStatus, LockedRequest, NewJob
@@ -15,7 +15,6 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import storable_error
 from jobs_app.registry import max_attempts, names
 from jobs_app.worker.completer import Counts
-from jobs_app.worker.runner import RECONNECT_SECONDS
 from jobs_app.worker.shutdown import Stop
 from requests_app import progress
 from requests_app.models import Request, RequestStatus
@@ -44,7 +43,7 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
     while not stop and left != 0:
         size = BATCH if left is None else min(BATCH, left)
         taken = pick_up(run, size)
-        run_transaction(run.seen, seconds=RECONNECT_SECONDS)
+        run_transaction(run.heartbeat, seconds=RECONNECT_SECONDS)
         left = None if left is None else left - taken
         if taken < size:
             return
@@ -159,7 +158,7 @@ def run_inprogress_requests(
         put_off = set(look.settled[len(settled) :])
         seen = [end for end, request_id in look.ends.items() if request_id not in put_off]
         run_transaction(partial(UnseenEnd.objects.forget, seen), seconds=RECONNECT_SECONDS)
-        run_transaction(run.seen, seconds=RECONNECT_SECONDS)
+        run_transaction(run.heartbeat, seconds=RECONNECT_SECONDS)
 
 
 def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:

@@ -43,9 +43,10 @@ _TABLES_MISSING = {1146, 1054}  # no such table, unknown column
 _SQLITE_TABLES_MISSING = ("no such table", "no such column")
 MIGRATE = "the database's tables are missing or old: run `python manage.py migrate`"
 
+RECONNECT_SECONDS = 10.0  # how long a pass or a command tries a lost connection again, before it gives up
 CONTENTION_TRIES = 20
 _CONTENTION_SECONDS = 0.01  # first wait; doubles, with full jitter, up to a second
-_RECONNECT_SECONDS = 0.2
+_RECONNECT_WAIT_SECONDS = 0.2
 _sqlite_turn = RLock()
 
 
@@ -136,7 +137,7 @@ class _Tries:
                 most = min(1.0, _CONTENTION_SECONDS * 2**self._contended)
                 return random.uniform(0, most)  # noqa: S311 - jitter is no secret
             case Fault.LOST if self._may_reconnect():
-                return _RECONNECT_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
+                return _RECONNECT_WAIT_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
             case Fault.LOST | Fault.CONTENTION:
                 raise DatabaseAway(f"the database cannot be used: {fault_line(error)}") from error
         raise error

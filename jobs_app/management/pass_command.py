@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.checks import TASKER
-from jobs_app.db.transactions import MIGRATE, DatabaseAway, fault_line, run_transaction
+from jobs_app.db.transactions import MIGRATE, RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.runner import RECONNECT_SECONDS, CallbacksHang
+from jobs_app.worker.runner import CallbacksHang
 from jobs_app.worker.shutdown import Stop, ignore_signals
 
 log = structlog.stdlib.get_logger(__name__)

@@ -15,8 +15,8 @@ from django.db import connections, models
 from jobs_app.db.columns import ByteCharField, EmptyObject, UtcNow
 from jobs_app.db.dialect import dialect
 
-_SEEN_SECONDS = 10.0
-_WORKING_SECONDS = 1.0
+_IDLE_HEARTBEAT_SECONDS = 10.0
+_BUSY_HEARTBEAT_SECONDS = 1.0
 
 
 class PassRunQuerySet(models.QuerySet["PassRun"]):
@@ -95,10 +95,10 @@ class RunRecord:
         with self._lock:
             return dict(+self._totals)
 
-    def seen(self) -> None:
+    def heartbeat(self) -> None:
         """A sign of life: a second after something was done, and ten seconds after the last one."""
         totals, silent = self.totals(), time.monotonic() - self._seen_at
-        if silent >= _SEEN_SECONDS or (silent >= _WORKING_SECONDS and totals != self._written):
+        if silent >= _IDLE_HEARTBEAT_SECONDS or (silent >= _BUSY_HEARTBEAT_SECONDS and totals != self._written):
             self._write("", [], totals)
 
     def end(self, error: str = "") -> None:

@@ -10,12 +10,12 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import connection
 
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import ClaimedJob, DirectClaim, Outlook, RequestRow
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Failed, JobContext, Retried, json_object
-from jobs_app.pausing import tend_pauses
+from jobs_app.pausing import apply_pauses
 from jobs_app.worker.completer import BATCH, RECORDERS, FollowUp, Recorder, record_ends
 from jobs_app.worker.executor import Pool
 from jobs_app.worker.retry_policy import end_of
@@ -26,7 +26,6 @@ from jobs_app.worker.shutdown import Stop
 _JOBS_POLL_SECONDS = 0.01
 _TURN_SECONDS = 0.05  # the longest wait of the claiming thread
 _LOOK_SECONDS = 1.0  # a pause is noticed within this time
-RECONNECT_SECONDS = 10.0
 LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
 
 
@@ -40,7 +39,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     outlook = run_transaction(Job.objects.outlook)
     if outlook.has_expired:
         end_lost_leases(stop, run)
-    tend_pauses(outlook)
+    apply_pauses(outlook)
     if outlook.has_due or outlook.resumed:
         with JobRunner(
             stop, run, due_by=outlook.now, paused=outlook.paused, limit=limit, concurrency=concurrency
@@ -163,7 +162,7 @@ class JobRunner:
         self._paused, self._looked_at = outlook.paused, time.monotonic()
         if outlook.paused:
             self._pool.hand_back_waiting(outlook.paused)
-        tend_pauses(outlook, seconds=self._seconds)
+        apply_pauses(outlook, seconds=self._seconds)
         return outlook
 
     def direct_claim(self, replacing: int = 0) -> DirectClaim:
@@ -218,7 +217,7 @@ class JobRunner:
         if self._recorder.fault:
             raise self._recorder.fault
         self._pool.end_overdue(self._lease)
-        run_transaction(self._run.seen, seconds=self._seconds)
+        run_transaction(self._run.heartbeat, seconds=self._seconds)
         if time.monotonic() - self._renewed_at >= self._lease / 3:
             self._renew()
 

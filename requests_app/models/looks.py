@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import connections, models
 
 from jobs_app.db.dialect import dialect
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import PassRun
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.runner import RECONNECT_SECONDS
 from requests_app.models.retention import OldRequestQuerySet
 
 LOOK_AT_ALL_SECONDS = 600.0

@@ -10,13 +10,12 @@ from datetime import timedelta
 from functools import partial
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job, PassRun
 from requests_app.models import Intervention, Request, RequestStatus
 
 BATCH = 200
 PASSES_BATCH = 1000
-RECONNECT_SECONDS = 10.0
 # A failed one waits for somebody who closes it: by retrying it, or by saying that failed ones may go too.
 CLOSED = (RequestStatus.COMPLETED, RequestStatus.CANCELLED)
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from jobs_app.db.dialect import PARKED_FROM, dialect
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models.attempts import ENDED, OPEN, JobStatus
 from requests_app.models import RequestStatus
 from requests_app.models.request import FINAL
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
 
 _REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
-_RECONNECT_SECONDS = 10.0
 _NO_SUCCESSOR = (JobStatus.RETRY, JobStatus.CANCELLED)
 
 
@@ -85,7 +84,7 @@ def findings(
     """All that is wrong, by request id ascending. `on_window` is called after each window that was read."""
     after: int | None = -1
     while after is not None:
-        requests, jobs, after = run_transaction(partial(_read_window, after, using), seconds=_RECONNECT_SECONDS)
+        requests, jobs, after = run_transaction(partial(_read_window, after, using), seconds=RECONNECT_SECONDS)
         tally.requests, tally.jobs = tally.requests + len(requests), tally.jobs + len(jobs)
         known = {request.id: request for request in requests}
         of_request = {id_: list(rows) for id_, rows in groupby(sorted(jobs), key=lambda job: job.request_id)}

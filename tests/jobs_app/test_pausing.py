@@ -10,7 +10,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, JobIntervention, PausedJob, claims
 from jobs_app.models.attempts import DirectClaim, NewJob
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.pausing import UnknownJob, pause_job, resume_job, tend_pauses
+from jobs_app.pausing import UnknownJob, apply_pauses, pause_job, resume_job
 from jobs_app.worker.runner import JobRunner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
@@ -151,7 +151,7 @@ def test_a_resume_that_was_killed_is_finished_by_the_next_pass() -> None:
     PausedJob.objects.resume("noop", **BY)  # and no more
     assert astray() == []
     assert pass_jobs() == {"claimed": 1, "completed": 1}
-    tend_pauses(Job.objects.outlook())
+    apply_pauses(Job.objects.outlook())
     assert list(PausedJob.objects.values_list("name", "resumed_at")) == [("noop_1", None)]
 
 

@@ -9,8 +9,7 @@ from uuid import uuid4
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
-from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
-from jobs_app.worker.runner import RECONNECT_SECONDS
+from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import UNFINISHED
 from requests_app.operations.explain import explain

@@ -32,7 +32,7 @@ def test_a_sign_of_life_is_due_a_second_after_work_and_ten_without(
     run.add(counts)
     pretend(monkeypatch, seconds)
     with listening() as heard:
-        run.seen()
+        run.heartbeat()
     assert len(heard) == writes
     assert PassRun.objects.get().counts == (counts if writes else {})
 
@@ -40,10 +40,10 @@ def test_a_sign_of_life_is_due_a_second_after_work_and_ten_without(
 def test_the_same_is_not_said_twice(run: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     run.add({"claimed": 3})
     pretend(monkeypatch, 1.1)
-    run.seen()
+    run.heartbeat()
     pretend(monkeypatch, 1.1)
     with listening() as heard:
-        run.seen()
+        run.heartbeat()
     assert not heard
 
 
