@@ -8,7 +8,7 @@ from functools import partial
 
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
-from jobs_app.models.attempts import Outlook
+from jobs_app.models.attempts import Poll
 from jobs_app.models.pause import PausedJob
 from jobs_app.registry import definition, names
 
@@ -38,12 +38,12 @@ def resume_job(name: str, *, by: str, reason: str) -> bool:
     return won
 
 
-def apply_pauses(outlook: Outlook, *, seconds: float = 0) -> None:
-    """What a look found to do, a bounded part of it. `seconds`: how long a lost connection is tried again."""
-    if outlook.paused and outlook.has_due:
-        run_transaction(partial(Job.objects.park, outlook.paused), seconds=seconds)
-    if outlook.resumed:
-        run_transaction(partial(Job.objects.bring_back, outlook.resumed), seconds=seconds)
+def apply_pauses(poll: Poll, *, seconds: float = 0) -> None:
+    """Does a bounded part of what a poll found to do. `seconds`: how long a lost connection is tried again."""
+    if poll.paused and poll.has_due:
+        run_transaction(partial(Job.objects.park, poll.paused), seconds=seconds)
+    if poll.resumed:
+        run_transaction(partial(Job.objects.bring_back, poll.resumed), seconds=seconds)
 
 
 def _demand_known(name: str) -> None:

@@ -1,34 +1,33 @@
 """The two passes over the requests: run_new_requests picks up, run_inprogress_requests moves on."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 from django.db import IntegrityError, transaction
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, fault_line, run_transaction
-from jobs_app.models import Job, UnseenEnd
-from jobs_app.models import tally as tallies
-from jobs_app.models.attempts import DirectClaim, End, JobStatus, LockedRequest, NewJob
+from jobs_app.models import Job, tally
+from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, NewJob
+from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pass_run import RunRecord
+from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import storable_error
 from jobs_app.registry import max_attempts, names
-from jobs_app.worker.completer import Counts
 from jobs_app.worker.shutdown import Stop
 from requests_app import progress
 from requests_app.models import Request, RequestStatus
-from requests_app.models.looks import looks
-from requests_app.models.request import QueuedRow
-from requests_app.monitoring import events as request_events
-from requests_app.monitoring import tallies as request_tallies
-from requests_app.progress import Advance, Attempt, Complete, Decision, Fail, Wait
+from requests_app.models.request import Position, QueuedRow
+from requests_app.monitoring import events, tallies
+from requests_app.progress import Advance, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
 
 log = structlog.stdlib.get_logger(__name__)
 
-BATCH = 500
+BATCH = 500  # requests in one transaction
+SCANNED = 5000  # requests in progress that one statement looks at
 
 
 # run_new_requests ----------------------------------------------------------------------------------------------------
@@ -42,14 +41,16 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
     left = limit
     while not stop and left != 0:
         size = BATCH if left is None else min(BATCH, left)
-        taken = pick_up(run, size)
+        taken = start_due(run, size)
         run_transaction(run.heartbeat, seconds=RECONNECT_SECONDS)
         left = None if left is None else left - taken
         if taken < size:
             return
 
 
-def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, claim: DirectClaim | None = None) -> int:
+def start_due(
+    run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, claim: ClaimOnInsert | None = None
+) -> int:
     """Starts or refuses up to `limit` due requests; answers how many. `claim`: for the jobs that it inserts."""
 
     def work(*, may_exist: bool = False) -> dict[str, int]:
@@ -63,12 +64,12 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
             good, bad = [row for row in rows if row.id in first_steps], [row for row in rows if row.id in errors]
-            tallies.add(
-                request_tallies.started(row.action for row in good)
-                + request_tallies.ended((row.action for row in bad), RequestStatus.FAILED)
+            tally.add(
+                tallies.started(row.action for row in good)
+                + tallies.ended((row.action for row in bad), RequestStatus.FAILED)
             )
-            request_events.started(good)
-            request_events.ended(bad, RequestStatus.FAILED)
+            events.started(good)
+            events.ended(bad, RequestStatus.FAILED)
             return counts
 
     counts = _again_if_rows_exist(work, seconds)
@@ -76,7 +77,7 @@ def pick_up(run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, c
     return sum(counts.values())
 
 
-def _again_if_rows_exist(work: Callable[..., dict[str, int]], seconds: float) -> dict[str, int]:
+def _again_if_rows_exist(work: Callable[..., Mapping[str, int]], seconds: float) -> Mapping[str, int]:
     """A duplicate key says that somebody inserted a step's rows already: look which, and insert the others."""
     try:
         return run_transaction(work, seconds=seconds)
@@ -120,7 +121,7 @@ def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
 
 
 def _insert_step(
-    steps: dict[int, tuple[int, tuple[str, ...]]], claim: DirectClaim | None, *, may_exist: bool = False
+    steps: dict[int, tuple[int, tuple[str, ...]]], claim: ClaimOnInsert | None, *, may_exist: bool = False
 ) -> None:
     """`new` jobs: request id -> (step, job names). A name that this release lacks waits for one that has it."""
     there = Job.objects.existing(list(steps)) if may_exist else set()
@@ -131,82 +132,66 @@ def _insert_step(
         for name in job_names
         if (request_id, step, name) not in there
     ]
-    Job.objects.insert_new(jobs, claim)
+    insert_jobs(jobs, claim)
 
 
 # run_inprogress_requests ---------------------------------------------------------------------------------------------
-def run_inprogress_requests(
-    stop: Stop, run: RunRecord, *, limit: int | None = None, at_all: bool | None = None
-) -> None:
-    """One pass over the requests in progress whose current step has no open job, in batches.
+def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) -> None:
+    """One pass over the requests in progress, in batches.
 
-    1. Looks at those of which a job has ended since the last look, and at the oldest 500; beyond these as long as it
-    finds any that no end told of. `at_all`: whether at all of them; None: if it is the first run in ten minutes.
-    2. Locks what is settled; reads its steps and the step's job rows.
+    1. Scans for those whose current step has no open job. 2. Locks them; reads their steps and the step's job rows.
     3. Decides by the latest attempt of every job of the step. 4. All completed: the next step's jobs are inserted, or
     the request is `Completed`. One is `failure`: `Failed`.
     Anything else is left alone; `show_request` says what does not add up.
     """
-    left = limit
-    for look in looks(Request.objects.look, BATCH, run, at_all=at_all):
-        if stop or left == 0:
+    left, after = limit, None
+    while not stop and left != 0:
+        moved, after = progress_page(run, after, left)
+        left = None if left is None else left - moved
+        if after is None:
             return
-        settled = look.settled[:left]
-        for start in range(0, len(settled), BATCH):
-            moved = move_on(run, settled[start : start + BATCH])
-            left = None if left is None else left - moved
-        put_off = set(look.settled[len(settled) :])
-        seen = [end for end, request_id in look.ends.items() if request_id not in put_off]
-        run_transaction(partial(UnseenEnd.objects.forget, seen), seconds=RECONNECT_SECONDS)
-        run_transaction(run.heartbeat, seconds=RECONNECT_SECONDS)
 
 
-def move_on(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:
+def progress_page(
+    run: RunRecord, after: Position | None = None, limit: int | None = None, *, seconds: float = RECONNECT_SECONDS
+) -> tuple[int, Position | None]:
+    """Scans one page of the requests in progress and moves on what is settled, at most `limit` of them.
+
+    Answers how many it moved, and where the next page begins; None after the last one.
+    """
+    page = run_transaction(partial(Request.objects.scan_in_progress, SCANNED, after), seconds=seconds)
+    moved = 0
+    for start in range(0, len(page.settled[:limit]), BATCH):
+        moved += progress_requests(run, page.settled[:limit][start : start + BATCH], seconds=seconds)
+    run_transaction(run.heartbeat, seconds=seconds)
+    return moved, page.last
+
+
+def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:
     """Moves these requests on as far as their current step's jobs allow; answers how many moved."""
 
-    def work(*, may_exist: bool = False) -> dict[str, int]:
+    def work(*, may_exist: bool = False) -> Mapping[str, int]:
         with transaction.atomic():
-            moved = move_on_locked(Job.objects.lock_requests(ids).values(), may_exist=may_exist)
-            tallies.add(moved.tallies)
-            return dict(moved.of_run)
+            return progress_locked(lock_requests(ids).values(), may_exist=may_exist)
 
     counts = _again_if_rows_exist(work, seconds)
     run.add(counts)
     return sum(counts.values())
 
 
-def move_on_locked(
+def progress_locked(
     requests: Iterable[LockedRequest],
-    claim: DirectClaim | None = None,
+    claim: ClaimOnInsert | None = None,
     *,
-    ends: Iterable[End] = (),
     may_exist: bool = False,
-) -> Counts:
-    """As `move_on`, under the caller's locks; answers what was done how often.
+) -> Mapping[str, int]:
+    """As `progress_requests`, in the caller's transaction and under its locks; answers what was done how often.
 
-    `claim`: for the new jobs. `ends`: what the caller's transaction has recorded.
+    `claim`: for the jobs that are inserted.
     """
-    return _apply(_decide_all(requests, ends), claim, may_exist=may_exist)
-
-
-def _decide_all(requests: Iterable[LockedRequest], ends: Iterable[End]) -> list[tuple[LockedRequest, Decision]]:
-    """Under the requests' locks: what each one's current step says.
-
-    Its rows are not read where `ends` complete all its jobs: what was in progress until now was each job's latest
-    attempt, and stays it.
-    """
-    completed: dict[tuple[int, int], list[Attempt]] = {}
-    for job, status, *_ in ends:
-        if status == JobStatus.COMPLETED:
-            completed.setdefault((job.request_id, job.step), []).append(Attempt(job.name, job.attempt, status))
-    decided: dict[int, Decision] = {}
     going = [request for request in requests if request.status == RequestStatus.INPROGRESS]
-    for request in going:
-        how = _decide(request, completed.get((request.id, request.step), ()))
-        if isinstance(how, Advance | Complete):
-            decided[request.id] = how
-    attempts = Job.objects.attempts_at({request.id: request.step for request in going if request.id not in decided})
-    return [(request, decided.get(request.id) or _decide(request, attempts[request.id])) for request in going]
+    attempts = Job.objects.attempts_at({request.id: request.step for request in going})
+    return _apply([(request, _decide(request, attempts[request.id])) for request in going], claim, may_exist=may_exist)
 
 
 def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
@@ -220,8 +205,8 @@ def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
 
 
 def _apply(
-    decisions: Sequence[tuple[LockedRequest, Decision]], claim: DirectClaim | None, *, may_exist: bool
-) -> Counts:
+    decisions: Sequence[tuple[LockedRequest, Decision]], claim: ClaimOnInsert | None, *, may_exist: bool
+) -> Mapping[str, int]:
     """Writes what was decided; answers what was done how often."""
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
     completed = [row for row, how in decisions if isinstance(how, Complete)]
@@ -232,10 +217,10 @@ def _apply(
         requests_failed=Request.objects.fail({row.id: how.error for row, how in decisions if isinstance(how, Fail)}),
     )
     _insert_step(advance, claim, may_exist=may_exist)
-    request_events.ended(completed, RequestStatus.COMPLETED)
-    request_events.ended(failed, RequestStatus.FAILED)
-    return Counts(
-        of_run=dict(+moved),
-        tallies=request_tallies.ended((row.action for row in completed), RequestStatus.COMPLETED)
-        + request_tallies.ended((row.action for row in failed), RequestStatus.FAILED),
+    tally.add(
+        tallies.ended((row.action for row in completed), RequestStatus.COMPLETED)
+        + tallies.ended((row.action for row in failed), RequestStatus.FAILED)
     )
+    events.ended(completed, RequestStatus.COMPLETED)
+    events.ended(failed, RequestStatus.FAILED)
+    return +moved

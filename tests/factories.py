@@ -15,7 +15,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.attempts import ENDED, ClaimedJob, JobStatus
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.runner import run_jobs
+from jobs_app.passes import run_jobs
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import FINAL

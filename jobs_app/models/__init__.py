@@ -5,4 +5,3 @@ from jobs_app.models.pass_run import PassRun as PassRun
 from jobs_app.models.pause import JobIntervention as JobIntervention
 from jobs_app.models.pause import PausedJob as PausedJob
 from jobs_app.models.tally import Tally as Tally
-from jobs_app.models.unseen_ends import UnseenEnd as UnseenEnd

@@ -44,8 +44,8 @@ class ClaimedJob(NamedTuple):
     action: str = ""
 
 
-class RequestRow(NamedTuple):
-    """What a job's callback is to know of its request; `params` and `extras` are JSON texts."""
+class CallbackInput(NamedTuple):
+    """What a job's callback is given of its request; `params` and `extras` are JSON texts."""
 
     token: str
     action: str
@@ -68,8 +68,8 @@ class LockedRequest(NamedTuple):
     extras: str
 
 
-class End(NamedTuple):
-    """How an attempt ended, ready to be recorded. `status` NEW hands it back unstarted.
+class Result(NamedTuple):
+    """How an attempt ended, ready to be recorded. `status` NEW hands the job back: its callback was not called.
 
     Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
     `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
@@ -105,15 +105,15 @@ class Attempt(NamedTuple):
 
 
 @dataclass(slots=True)
-class DirectClaim:
-    """Lets a transaction that inserts jobs claim up to `room` of them for this process, as one would do right after it.
+class ClaimOnInsert:
+    """Lets a transaction that inserts jobs claim up to `limit` of them for this process, which saves a claim's commit.
 
     `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `paused`: names to
-    leave `new`. `request_ids`: whose jobs.
+    leave `new`. `request_ids`: whose jobs were claimed, in any try of the transaction.
     """
 
     id: str
-    room: int
+    limit: int
     lease_seconds: float
     sent_at: float
     paused: Collection[str] = ()
@@ -121,8 +121,8 @@ class DirectClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """One look at the tables. `now` is the database's clock as its driver gives it, to be handed back in a query.
+class Poll:
+    """What a poll of the tables found. `now` is the database's clock as its driver gives it, for use in a query.
 
     `paused`: job names of which nothing may be claimed. `resumed`: those whose parked jobs are to be brought back.
     """

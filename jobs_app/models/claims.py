@@ -1,24 +1,25 @@
-"""The moves by which a process gets jobs and keeps them: look, claim, renew, park what is paused.
+"""The moves by which a process gets jobs and keeps them: poll, claim, renew.
 
-Part of JobQuerySet (models.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
+Part of JobQuerySet (job.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from django.db import connections, transaction
+from django.db import connections, models, transaction
 
 from jobs_app.db.dialect import PARKED_FROM, dialect, marks, numbers
-from jobs_app.models.attempts import ClaimedJob, JobStatus, Outlook, RequestRow
-from jobs_app.models.completions import EndMoves, Row
+from jobs_app.models.attempts import CallbackInput, ClaimedJob, JobStatus, Poll
 from jobs_app.models.pause import PausedJob
+
+Row = TypeVar("Row", bound=models.Model)
 
 _ROWS_PER_PARKING = 500  # in one transaction
 _MOST_PARKED = 5000  # at one look; so many of the oldest due rows are looked through
 
 
-class ClaimMoves(EndMoves[Row]):
-    def outlook(self) -> Outlook:
+class Claims(models.QuerySet[Row]):
+    def poll(self) -> Poll:
         """Whether anything is due or has lost its lease, and what is paused, in one statement that locks nothing."""
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
@@ -27,7 +28,7 @@ class ClaimMoves(EndMoves[Row]):
                 f"WHERE status = 'new' AND due_at <= {sql.now}), "
                 f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
                 f"WHERE status = 'inprogress' AND lease_until < {sql.now}), p.name, p.resumed_at IS NULL "
-                "FROM (SELECT 1 AS looked) AS look LEFT JOIN paused_jobs p ON 1 = 1",
+                "FROM (SELECT 1 AS one) AS one_row LEFT JOIN paused_jobs p ON 1 = 1",
                 [],
             )
             rows = cursor.fetchall()
@@ -36,14 +37,14 @@ class ClaimMoves(EndMoves[Row]):
             tuple(name for *_, name, is_paused in rows if name is not None and bool(is_paused) is wanted)
             for wanted in (True, False)
         )
-        return Outlook(now, bool(has_due), bool(has_expired), paused, resumed)
+        return Poll(now, bool(has_due), bool(has_expired), paused, resumed)
 
     def claim(
         self, claim: str, limit: int, lease_seconds: float, due_by: Any = None, paused: Collection[str] = ()
     ) -> list[int]:
         """`new` -> `inprogress`, oldest due first; rows that another claim has locked are skipped, never waited for.
 
-        `claim`: a new UUID for this transaction. `due_by`: a moment of `outlook`; None: the database's now. `paused`:
+        `claim`: a new UUID for this transaction. `due_by`: a moment of `poll`; None: the database's now. `paused`:
         the names to leave alone. A list of constants: claims stay one range of the index, in its order.
         """
         sql = dialect(self.db)
@@ -63,14 +64,14 @@ class ClaimMoves(EndMoves[Row]):
                 )
         return ids
 
-    def held_by(self, claim: str) -> list[int]:
+    def won_by(self, claim: str) -> list[int]:
         """What carries this claim: so a claim whose COMMIT was lost learns what it won."""
-        held = self.filter(status=JobStatus.INPROGRESS, claimed_by=claim)
-        return list(held.order_by("due_at", "id").values_list("id", flat=True))
+        won = self.filter(status=JobStatus.INPROGRESS, claimed_by=claim)
+        return list(won.order_by("due_at", "id").values_list("id", flat=True))
 
     def with_requests(
         self, claim: str, ids: Collection[int], *, by: Literal["id", "request_id"] = "id"
-    ) -> list[tuple[ClaimedJob, RequestRow]]:
+    ) -> list[tuple[ClaimedJob, CallbackInput]]:
         """Claimed jobs in the order of `ids`, with what their requests say; read after the claim is committed.
 
         Sorted here: a server would first copy every request's params and extras into a table of its own.
@@ -89,7 +90,7 @@ class ClaimMoves(EndMoves[Row]):
             rows = cursor.fetchall()
         places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
-        return [(ClaimedJob(*row[:10]), RequestRow(*row[8:])) for row in ordered]  # token and action are in both
+        return [(ClaimedJob(*row[:10]), CallbackInput(*row[8:])) for row in ordered]  # token and action are in both
 
     def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
         """Leases again what this process holds in memory: by id and claim, never by the process's name."""

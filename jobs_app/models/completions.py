@@ -1,6 +1,6 @@
-"""The moves by which attempts begin and end: insert, record, cancel. Under the locks of their requests.
+"""The moves that record how attempts ended, and what follows: successors, cancelled siblings, merged extras.
 
-Part of JobQuerySet (models.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
+Part of JobQuerySet (job.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
 """
 
 import json
@@ -12,58 +12,63 @@ from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import case, dialect, numbers
-from jobs_app.models.attempts import MAX_STEPS_BYTES, Attempt, DirectClaim, End, JobStatus, LockedRequest, NewJob
+from jobs_app.models.attempts import Attempt, JobStatus, LockedRequest, NewJob, Result
+from jobs_app.models.inserts import insert_jobs
+from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object, storable_text
 
 Row = TypeVar("Row", bound=models.Model)
 
-_ROWS_PER_INSERT = 2000
 _CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
-class LostSome(Exception):
-    """Not all of a batch were still held: to be rolled back and recorded again, with a look at which ones are."""
+class Completions(models.QuerySet[Row]):
+    def record(
+        self,
+        results: Sequence[Result],
+        requests: Mapping[int, LockedRequest] | None = None,
+        *,
+        lease_expired: bool = False,
+    ) -> list[Result]:
+        """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
 
-
-class EndMoves(models.QuerySet[Row]):
-    def insert_new(self, jobs: Sequence[NewJob], claim: DirectClaim | None = None) -> None:
-        """Inserts `new` rows. The caller holds their requests' locks: an INSERT takes a shared lock on its parent.
-
-        With `claim`, as many as it has room for are claimed at once: nobody else ever sees them as `new`.
+        Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
+        that a retry beside a failure sees that its request is doomed. `requests`: those of all results, if the caller
+        has locked them; None: locks those whose extras or siblings change. `lease_expired` adds to the guard that the
+        lease is still over: its holder may have renewed it since it was read.
         """
-        sql, left = dialect(self.db), jobs
-        if claim and jobs:
-            free = [job for job in jobs if job.name not in claim.paused] if claim.paused else jobs
-            claimed, left = free[: claim.room], free[claim.room :]
-            if claim.paused:
-                left = [*left, *(job for job in jobs if job.name in claim.paused)]
-            claim.request_ids |= {job.request_id for job in claimed}  # of a try before, too: its COMMIT may stand
-            columns = "status, claimed_by, started_at, lease_until"
-            values = f"'inprogress', %(claim)s, {sql.now}, {sql.later.format('%(seconds)s')}"
-            self._insert_rows(claimed, columns, values, {"claim": claim.id, "seconds": claim.lease_seconds})
-        self._insert_rows(left, "status", "'new'", {})
+        with transaction.atomic(using=self.db, savepoint=False):
+            if requests is None:
+                requests = self.lock_requests_of([r for r in results if r.status != JobStatus.COMPLETED or r.extras])
+            siblings = self._new_siblings({r.job.request_id for r in results if r.status == JobStatus.FAILURE})
+            held = self._lock_jobs([*(r.job.id for r in results), *siblings], lease_expired=lease_expired)
+            won = [r for r in results if held.get(r.job.id) == r.job.claim]
+            by_status = {status: [r for r in won if r.status == status] for status in JobStatus}
+            self._complete(by_status[JobStatus.COMPLETED], requests)
+            self._fail(by_status[JobStatus.FAILURE], siblings)
+            again = by_status[JobStatus.RETRY] + by_status[JobStatus.NEW]
+            doomed, later = self._doomed({r.job.request_id for r in again}, requests)
+            self._retry(by_status[JobStatus.RETRY], doomed, later)
+            self._hand_back(by_status[JobStatus.NEW], doomed)
+        return won
 
-    def _insert_rows(self, jobs: Sequence[NewJob], columns: str, values: str, bound: Mapping[str, Any]) -> None:
-        """What rows have in common is given once; each name is bound once, however many rows have it."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            for start in range(0, len(jobs), _ROWS_PER_INSERT):
-                part = jobs[start : start + _ROWS_PER_INSERT]
-                marks = {name: f"name_{n}" for n, name in enumerate({job.name for job in part})}
-                delayed = any(job.delay_seconds for job in part)
-                rows = [
-                    f"{sql.row}({job.request_id:d}, {job.step:d}, %({marks[job.name]})s, {job.attempt:d}, "
-                    f"{job.last_attempt:d}{f', {job.delay_seconds:.6f}' if delayed else ''})"
-                    for job in part
-                ]
-                cursor.execute(
-                    f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
-                    f"WITH new (request_id, step, name, attempt, last_attempt{', delay' if delayed else ''}) "
-                    f"AS (VALUES {', '.join(rows)}) SELECT request_id, step, name, attempt, last_attempt, "
-                    f"{sql.later.format('delay') if delayed else sql.now}, {values} FROM new",
-                    {**{mark: name for name, mark in marks.items()}, **bound},
-                )
+    def lock_requests_of(self, results: Collection[Result]) -> dict[int, LockedRequest]:
+        """With extras where a result is to be merged into them."""
+        ids = {result.job.request_id for result in results}
+        return lock_requests(ids, with_extras=any(result.extras for result in results), using=self.db)
 
+    def already_recorded(self, results: Sequence[Result]) -> list[Result]:
+        """Those of these results that stand in the table: what a `record` did whose COMMIT was not answered."""
+        if not results:
+            return []
+        statuses = dict(self.filter(id__in=[result.job.id for result in results]).values_list("id", "status"))
+        return [result for result in results if statuses.get(result.job.id) == result.status]
+
+    def cancel_new(self, request_ids: Collection[int]) -> int:
+        """`new` -> `cancelled`, for requests whose locks the caller holds."""
+        return self._cancel(list(self._new_siblings(request_ids)))
+
+    # What progress is decided by -------------------------------------------------------------------------------------
     def attempts_at(self, steps: Mapping[int, int]) -> dict[int, list[Attempt]]:
         """All rows of one step of each request. `steps`: by request id."""
         found: dict[int, list[Attempt]] = {id_: [] for id_ in steps}
@@ -87,70 +92,6 @@ class EndMoves(models.QuerySet[Row]):
         """(request id, step, name) of the rows that these requests have."""
         return set(self.filter(request_id__in=request_ids).values_list("request_id", "step", "name"))
 
-    def record(
-        self,
-        ends: Sequence[End],
-        requests: Mapping[int, LockedRequest] | None = None,
-        *,
-        lease_expired: bool = False,
-        expect_all: bool = False,
-    ) -> list[End]:
-        """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
-
-        Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
-        that a retry beside a failure sees that its request is doomed. `lease_expired` adds to the guard that the lease
-        is still over: its holder may have renewed it since it was read. `requests`: those of all ends, which the caller
-        has locked to move them on in the same transaction; None: locks those whose extras or siblings change.
-        `expect_all`: jobs that all completed are taken for won without a look. Raises LostSome when one was not.
-        """
-        with transaction.atomic(using=self.db, savepoint=False):
-            if requests is None:
-                changing = [end for end in ends if end.status != JobStatus.COMPLETED or end.extras]
-                requests = self.lock_requests_of(changing)
-            won, siblings = list(ends), dict[int, int]()
-            if lease_expired or not expect_all or any(end.status != JobStatus.COMPLETED for end in ends):
-                siblings = self._new_siblings({e.job.request_id for e in ends if e.status == JobStatus.FAILURE})
-                held = self._lock_jobs([*(e.job.id for e in ends), *siblings], lease_expired=lease_expired)
-                won = [end for end in ends if held.get(end.job.id) == end.job.claim]
-            by_status = {status: [end for end in won if end.status == status] for status in JobStatus}
-            self._complete(by_status[JobStatus.COMPLETED], requests)
-            self._fail(by_status[JobStatus.FAILURE], siblings)
-            again = by_status[JobStatus.RETRY] + by_status[JobStatus.NEW]
-            doomed, later = self._doomed({end.job.request_id for end in again}, requests)
-            self._retry(by_status[JobStatus.RETRY], doomed, later)
-            self._hand_back(by_status[JobStatus.NEW], doomed)
-        return won
-
-    def standing(self, ends: Sequence[End]) -> list[End]:
-        """Those of these ends that stand in the table: what a `record` did whose COMMIT was not answered."""
-        if not ends:
-            return []
-        statuses = dict(self.filter(id__in=[end.job.id for end in ends]).values_list("id", "status"))
-        return [end for end in ends if statuses.get(end.job.id) == end.status]
-
-    def cancel_new(self, request_ids: Collection[int]) -> int:
-        """`new` -> `cancelled`, for requests whose locks the caller holds."""
-        return self._cancel(list(self._new_siblings(request_ids)))
-
-    def lock_requests_of(self, ends: Collection[End]) -> dict[int, LockedRequest]:
-        """As `lock_requests`; with extras where an end is to be merged into them."""
-        return self.lock_requests({end.job.request_id for end in ends}, with_extras=any(end.extras for end in ends))
-
-    def lock_requests(self, ids: Collection[int], *, with_extras: bool = False) -> dict[int, LockedRequest]:
-        """Locks them by id ascending, whatever their status."""
-        if not ids:
-            return {}
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, token, action, status, step, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, "
-                f"{'extras' if with_extras else 'NULL'} "
-                f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
-                f"ORDER BY id {sql.for_update}",
-                [],
-            )
-            return {row[0]: LockedRequest(*row) for row in cursor.fetchall()}
-
     # The parts of `record`, each under its locks ---------------------------------------------------------------------
     def _new_siblings(self, request_ids: Collection[int]) -> dict[int, int]:
         """The `new` jobs of these requests: id -> request id. Under the requests' locks none can be added."""
@@ -171,13 +112,13 @@ class EndMoves(models.QuerySet[Row]):
             )
             return {id_: claim for id_, claim in cursor.fetchall() if claim}
 
-    def _complete(self, ends: Sequence[End], requests: Mapping[int, LockedRequest]) -> None:
+    def _complete(self, results: Sequence[Result], requests: Mapping[int, LockedRequest]) -> None:
         """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
-        self._set_ended(ends, JobStatus.COMPLETED)
+        self._set_ended(results, JobStatus.COMPLETED)
         merged: dict[int, dict[str, Any]] = {}
-        for end in sorted((e for e in ends if e.extras and e.job.request_id in requests), key=lambda e: e.job.id):
-            of_request = merged.setdefault(end.job.request_id, json_object(requests[end.job.request_id].extras))
-            of_request.update(json.loads(end.extras or "{}"))
+        for result in sorted((r for r in results if r.extras and r.job.request_id in requests), key=lambda r: r.job.id):
+            of_request = merged.setdefault(result.job.request_id, json_object(requests[result.job.request_id].extras))
+            of_request.update(json.loads(result.extras or "{}"))
         texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
         with connections[self.db].cursor() as cursor:
             for part in _in_parts(texts):
@@ -186,36 +127,37 @@ class EndMoves(models.QuerySet[Row]):
                     [*part.values()],
                 )
 
-    def _fail(self, ends: Sequence[End], siblings: dict[int, int]) -> None:
+    def _fail(self, results: Sequence[Result], siblings: dict[int, int]) -> None:
         """A failure that won dooms its request: siblings that have not begun never will."""
-        self._set_ended(ends, JobStatus.FAILURE)
-        failed = {end.job.request_id for end in ends}
+        self._set_ended(results, JobStatus.FAILURE)
+        failed = {result.job.request_id for result in results}
         self._cancel([id_ for id_, request_id in siblings.items() if request_id in failed])
 
-    def _retry(self, ends: Sequence[End], doomed: set[int], later: set[tuple[int, int, str, int]]) -> None:
+    def _retry(self, results: Sequence[Result], doomed: set[int], later: set[tuple[int, int, str, int]]) -> None:
         """Ends the attempt and inserts its successor, unless the request is doomed (or it is there already)."""
-        self._set_ended(ends, JobStatus.RETRY)
+        self._set_ended(results, JobStatus.RETRY)
         successors = [
-            NewJob(job.request_id, job.step, job.name, end.last_attempt, job.attempt + 1, end.delay_seconds)
-            for end in ends
-            if (job := end.job).request_id not in doomed
+            NewJob(job.request_id, job.step, job.name, result.last_attempt, job.attempt + 1, result.delay_seconds)
+            for result in results
+            if (job := result.job).request_id not in doomed
             and (job.request_id, job.step, job.name, job.attempt + 1) not in later
         ]
-        self.insert_new(successors)
+        insert_jobs(successors, using=self.db)
 
-    def _hand_back(self, ends: Sequence[End], doomed: set[int]) -> None:
+    def _hand_back(self, results: Sequence[Result], doomed: set[int]) -> None:
         """Not started: the same row becomes `new` again, or `cancelled` when its request is doomed."""
-        if not ends:
+        if not results:
             return
         unclaimed = {"claimed_by": None, "lease_until": None, "started_at": None}
-        for delay in {end.delay_seconds for end in ends}:
-            ids = [end.job.id for end in ends if end.job.request_id not in doomed and end.delay_seconds == delay]
-            due = {"due_at": UtcNow() + timedelta(seconds=delay)} if delay else {}
-            self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **due, **unclaimed)
-        ids = [end.job.id for end in ends if end.job.request_id in doomed]
-        self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(
+        over = [result.job.id for result in results if result.job.request_id in doomed]
+        self.filter(id__in=over, status=JobStatus.INPROGRESS).update(
             status=JobStatus.CANCELLED, completed_at=UtcNow(), **unclaimed
         )
+        going = [result for result in results if result.job.request_id not in doomed]
+        for delay in {result.delay_seconds for result in going}:
+            ids = [result.job.id for result in going if result.delay_seconds == delay]
+            due = {"due_at": UtcNow() + timedelta(seconds=delay)} if delay else {}
+            self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **due, **unclaimed)
 
     def _doomed(
         self, request_ids: Collection[int], requests: Mapping[int, LockedRequest]
@@ -241,28 +183,22 @@ class EndMoves(models.QuerySet[Row]):
         }
         return failed | (set(request_ids) - alive), attempts
 
-    def _set_ended(self, ends: Sequence[End], status: JobStatus) -> None:
-        """Locks by id ascending what is not locked yet. Raises LostSome unless all are held by their claims."""
-        if not ends:
+    def _set_ended(self, results: Sequence[Result], status: JobStatus) -> None:
+        if not results:
             return
         texts: dict[str, dict[int, str]] = {  # a column that stays as it is would be written and checked all the same
-            "error": {end.job.id: end.error for end in ends if end.error},
-            "extras": {end.job.id: end.extras for end in ends if end.extras},
+            "error": {result.job.id: result.error for result in results if result.error},
+            "extras": {result.job.id: result.extras for result in results if result.extras},
         }
-        said = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
-        held: dict[str, list[int]] = {}
-        for end in ends:
-            held.setdefault(end.job.claim, []).append(end.job.id)
-        is_held = " OR ".join(f"claimed_by = %s AND id IN ({numbers(ids)})" for ids in held.values())
+        changed = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "
-                f"lease_until = NULL{said} WHERE status = 'inprogress' AND ({is_held})",
-                [status, *texts["error"].values(), *texts["extras"].values(), *held],
+                f"lease_until = NULL{changed} WHERE id IN ({numbers(result.job.id for result in results)}) "
+                "AND status = 'inprogress'",
+                [status, *texts["error"].values(), *texts["extras"].values()],
             )
-            if cursor.rowcount < len(ends):
-                raise LostSome
 
     def _cancel(self, ids: Collection[int]) -> int:
         if not ids:

@@ -1,10 +1,10 @@
-"""What is tallied of the ends of attempts. At this place each microsecond for an end counts: they come by thousands."""
+"""What is counted of the results of attempts. Each microsecond counts here: they come by thousands a second."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from jobs_app.models import tally as tallies
-from jobs_app.models.attempts import End, JobStatus
+from jobs_app.models import tally
+from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.tally import OTHER, Key
 from jobs_app.registry import definition
 
@@ -15,23 +15,28 @@ LEASES_LOST = "job_leases_lost"
 TOO_LATE = "job_results_too_late"
 
 
-def ended(won: Sequence[End], late: Sequence[End], *, lease_expired: bool) -> Counter[Key]:
+def ended(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
     """What is handed back has not ended. Names that this release does not know count together."""
-    by_name: dict[str, list[End]] = {}
-    for end in won:
-        if end.status is not JobStatus.NEW:
-            by_name.setdefault(end.job.name, []).append(end)
+    by_name: dict[str, list[Result]] = {}
+    for result in won:
+        if result.status is not JobStatus.NEW:
+            by_name.setdefault(result.job.name, []).append(result)
     found: Counter[Key] = Counter()
-    for name, ends in by_name.items():
+    for name, results in by_name.items():
         subject = _subject(name)
-        for status, count in Counter(end.status for end in ends).items():
+        for status, count in Counter(result.status for result in results).items():
             found[Key(JOBS_ENDED, subject, status.value)] += count
-        waits, runs = (end.job.waited_microseconds for end in ends), (end.ran_microseconds for end in ends)
-        tallies.observe(found, JOB_WAIT, subject, [wait for wait in waits if wait is not None])
-        tallies.observe(found, JOB_RUN, subject, [run for run in runs if run is not None])
+        waits, runs = (r.job.waited_microseconds for r in results), (r.ran_microseconds for r in results)
+        tally.observe(found, JOB_WAIT, subject, [wait for wait in waits if wait is not None])
+        tally.observe(found, JOB_RUN, subject, [run for run in runs if run is not None])
         if lease_expired:
-            found[Key(LEASES_LOST, subject)] += len(ends)
-    return found + Counter(Key(TOO_LATE, _subject(end.job.name)) for end in late)
+            found[Key(LEASES_LOST, subject)] += len(results)
+    return found
+
+
+def too_late(results: Sequence[Result]) -> Counter[Key]:
+    """They changed nothing."""
+    return Counter(Key(TOO_LATE, _subject(result.job.name)) for result in results)
 
 
 def _subject(name: str) -> str:

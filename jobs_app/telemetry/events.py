@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from jobs_app.db.transactions import fault_line
-from jobs_app.models.attempts import ClaimedJob, End, JobStatus
+from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
 from jobs_app.tracing import traceparent
@@ -24,24 +24,24 @@ def know_actions(actions: Iterable[str]) -> None:
     _known_actions.update(actions)
 
 
-def ended(ends: Iterable[End], *, lease_expired: bool = False) -> None:
+def ended(results: Iterable[Result], *, lease_expired: bool = False) -> None:
     """`lease_expired`: whoever ran them fell silent."""
     event = "job_lease_lost" if lease_expired else "job_ended"
     lowest = _stdlib_log.getEffectiveLevel()
-    for end in ends:
-        level = _LEVELS.get(end.status, logging.DEBUG)
+    for result in results:
+        level = _LEVELS.get(result.status, logging.DEBUG)
         if level >= lowest:
-            log.log(level, event, **_of(end.job), outcome=end.status.value, **_took(end))
+            log.log(level, event, **_of(result.job), outcome=result.status.value, **_took(result))
 
 
-def too_late(ends: Iterable[End]) -> None:
+def too_late(results: Iterable[Result]) -> None:
     """Their lease was lost meanwhile: the result changes nothing."""
-    for end in ends:
-        log.warning("job_result_too_late", **_of(end.job), outcome=end.status.value, **_took(end))
+    for result in results:
+        log.warning("job_result_too_late", **_of(result.job), outcome=result.status.value, **_took(result))
 
 
-def not_storable(end: End, error: BaseException) -> None:
-    log.error("job_end_not_storable", **_of(end.job), fault=fault_line(error))
+def not_storable(result: Result, error: BaseException) -> None:
+    log.error("job_end_not_storable", **_of(result.job), fault=fault_line(error))
 
 
 def _of(job: ClaimedJob) -> dict[str, Any]:
@@ -55,5 +55,5 @@ def _of(job: ClaimedJob) -> dict[str, Any]:
     }
 
 
-def _took(end: End) -> dict[str, float]:
-    return {} if end.ran_microseconds is None else {"seconds": round(end.ran_microseconds / 1_000_000, 3)}
+def _took(result: Result) -> dict[str, float]:
+    return {} if result.ran_microseconds is None else {"seconds": round(result.ran_microseconds / 1_000_000, 3)}

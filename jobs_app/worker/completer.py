@@ -1,32 +1,30 @@
-"""Records how attempts ended: in batches, in threads and on connections of their own, beside the one that claims."""
+"""Records how attempts ended: in batches, in a thread and on a connection of its own, beside the one that claims."""
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from django.db import DatabaseError, transaction
 
 from jobs_app.db.connections import close_connections
-from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
-from jobs_app.models import Job, UnseenEnd
-from jobs_app.models import tally as tallies
-from jobs_app.models.attempts import End, JobStatus, LockedRequest
-from jobs_app.models.completions import LostSome
+from jobs_app.db.transactions import RECONNECT_SECONDS, Fault, fault_line, run_transaction, sort_fault
+from jobs_app.models import Job, tally
+from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.models.tally import Key
-from jobs_app.telemetry import counters as job_tallies
-from jobs_app.telemetry import events as job_events
-from jobs_app.worker.executor import Pool
+from jobs_app.outcomes import Retried
+from jobs_app.telemetry import counters, events
+from jobs_app.worker.claimer import BATCH, Claimer
+from jobs_app.worker.executor import Executor
+from jobs_app.worker.retry_policy import result_of
+from jobs_app.worker.shutdown import Stop
 
-BATCH = 500
+LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
+
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
-RECORDERS = 2
-_LINGER_SECONDS = 0.01  # an end waits this long for company, and only while other jobs run
-_CROWD, _CROWD_SECONDS = 8, 0.001  # of so many at once none is waited for by itself: each would wake this thread
+_LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
+_LOOK_SECONDS = 0.001  # between two looks at what has come meanwhile: to wake for each result would cost more
 
 _COUNTED = {
     JobStatus.COMPLETED: "completed",
@@ -35,151 +33,143 @@ _COUNTED = {
     JobStatus.NEW: "handed_back",
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a part of a transaction did how often: for the row of its run, and for the tallies."""
-
-    of_run: Mapping[str, int] = field(default_factory=dict)
-    tallies: Mapping[Key, int] = field(default_factory=dict)
+# Called in the transaction that has recorded results, with their requests, locked: moves these on, with a claim for the
+# jobs that it inserts. Answers what it did how often, for the run's line.
+OnRecorded = Callable[[Sequence[LockedRequest], ClaimOnInsert | None], Mapping[str, int]]
 
 
-# What is to follow the recording of a batch, inside its transaction: given the ends that won, and their requests,
-# locked. It answers what it did how often, and what to do once that is committed.
-FollowUp = Callable[[list[LockedRequest], Sequence[End]], tuple[Counts, Callable[[], None]]]
-
-
-def record_ends(
-    ends: Sequence[End],
+def record_results(
+    results: Sequence[Result],
     run: RunRecord,
     *,
     lease_expired: bool = False,
     seconds: float = 0,
-    follow_up: FollowUp | None = None,
-) -> list[End]:
-    """Records ends and counts them, in one transaction; answers those that won.
+    on_recorded: OnRecorded | None = None,
+    claim: ClaimOnInsert | None = None,
+) -> list[Result]:
+    """Records results and counts them, in one transaction; answers those that won.
 
-    One that the database cannot store fails alone, with its reason. When the database refuses the follow-up's part, the
-    ends are recorded without it. `seconds`: how long to try for a lost connection.
+    One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
+    the results are recorded without it. `seconds`: how long to try for a lost connection.
     """
-    recording = _Recording(ends, run, lease_expired=lease_expired, follow_up=follow_up)
+    recording = _Recording(results, lease_expired=lease_expired, on_recorded=on_recorded, claim=claim)
     try:
         won = run_transaction(recording.transaction, seconds=seconds)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise  # no row's fault
-        if follow_up:
-            return record_ends(ends, run, lease_expired=lease_expired, seconds=seconds)
-        parts = [[end] for end in ends] if len(ends) > 1 else [[_unstorable(ends[0], error)]]
-        return [end for part in parts for end in record_ends(part, run, lease_expired=lease_expired, seconds=seconds)]
-    recording.committed(won)
+        if on_recorded:
+            return record_results(results, run, lease_expired=lease_expired, seconds=seconds)
+        parts = [[result] for result in results] if len(results) > 1 else [[_unstorable(results[0], error)]]
+        return [
+            result
+            for part in parts
+            for result in record_results(part, run, lease_expired=lease_expired, seconds=seconds)
+        ]
+    if len(won) < len(results) and not lease_expired:
+        _tell_too_late(results, won, run, seconds)
+    events.ended(won, lease_expired=lease_expired)
+    run.add(Counter(_COUNTED[result.status] for result in won) + Counter(recording.moved))
     return won
 
 
 class _Recording:
-    """The transaction of `record_ends`, and what it has to remember to run again after an unanswered COMMIT."""
+    """The transaction of `record_results`, and what it has to remember to run again after an unanswered COMMIT."""
 
-    def __init__(self, ends: Sequence[End], run: RunRecord, *, lease_expired: bool, follow_up: FollowUp | None) -> None:
-        self._ends, self._run = ends, run
-        self._lease_expired, self._follow_up = lease_expired, follow_up
-        self._if_all_won = job_tallies.ended(ends, (), lease_expired=lease_expired)  # outside of any lock
-        self._unanswered: list[End] = []  # won by a try whose COMMIT brought no answer
-        self._tried = False
-        self._moved, self._then = Counts(), _nothing
+    def __init__(
+        self,
+        results: Sequence[Result],
+        *,
+        lease_expired: bool,
+        on_recorded: OnRecorded | None,
+        claim: ClaimOnInsert | None,
+    ) -> None:
+        self._results, self._lease_expired = results, lease_expired
+        self._on_recorded, self._claim = on_recorded, claim
+        self._unanswered: list[Result] = []  # won by a try whose COMMIT brought no answer
+        self.moved: Mapping[str, int] = {}
 
-    def transaction(self) -> list[End]:
+    def transaction(self) -> list[Result]:
         """Answers those that won, in this try or in one before it."""
-        standing = Job.objects.standing(self._unanswered)
-        try:
-            return standing + self._record(standing, expect_all=not self._tried)
-        except LostSome:
-            return standing + self._record(standing, expect_all=False)
-
-    def _record(self, standing: list[End], *, expect_all: bool) -> list[End]:
+        already = Job.objects.already_recorded(self._unanswered)
         with transaction.atomic():
-            requests = Job.objects.lock_requests_of(self._ends) if self._follow_up else None
-            won = Job.objects.record(self._ends, requests, lease_expired=self._lease_expired, expect_all=expect_all)
-            moved, then = Counts(), _nothing
-            if self._follow_up and requests and won:
-                moving = sorted({end.job.request_id for end in won})
-                moved, then = self._follow_up([requests[id_] for id_ in moving], won)
-            else:
-                UnseenEnd.objects.tell_of({end.job.request_id for end in won})
-            tallies.add(self._tallies(standing, won) + Counter(moved.tallies))
-            self._tried = True
+            requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
+            won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
+            tally.add(counters.ended(won, lease_expired=self._lease_expired))
             if won:  # else a try whose COMMIT brought no answer has done it all
-                self._unanswered, self._moved, self._then = won, moved, then
-        return won
+                self._unanswered = won
+                self.moved = self._move_on(requests or {}, won)
+        return already + won
 
-    def committed(self, won: Sequence[End]) -> None:
-        job_events.ended(won, lease_expired=self._lease_expired)
-        self._then()
-        self._run.add(_counts(won) + Counter(self._moved.of_run))
-
-    def _tallies(self, standing: list[End], won: list[End]) -> Counter[Key]:
-        if len(won) == len(self._ends):
-            return self._if_all_won
-        return job_tallies.ended(won, self._late(standing, won), lease_expired=self._lease_expired)
-
-    def _late(self, standing: list[End], won: list[End]) -> list[End]:
-        """What came too late has no guard to count it once: of a try that wins nothing, only the first one counts."""
-        if self._lease_expired or (self._tried and not won):
-            return []
-        return _without(self._ends, standing + won)
+    def _move_on(self, requests: Mapping[int, LockedRequest], won: Sequence[Result]) -> Mapping[str, int]:
+        if not self._on_recorded:
+            return {}
+        ids = sorted({result.job.request_id for result in won})
+        return self._on_recorded([requests[id_] for id_ in ids if id_ in requests], self._claim)
 
 
-def _nothing() -> None:
-    pass
+def _tell_too_late(results: Sequence[Result], won: Sequence[Result], run: RunRecord, seconds: float) -> None:
+    """They changed nothing: their lease was lost meanwhile. Counted by themselves: no guard would count them once."""
+    ids = {result.job.id for result in won}
+    late = [result for result in results if result.job.id not in ids]
+    run.add({"too_late": len(late)})
+    events.too_late(late)
+    run_transaction(lambda: tally.add(counters.too_late(late)), seconds=seconds)
 
 
-def _counts(ends: Sequence[End]) -> Counter[str]:
-    return Counter(_COUNTED[end.status] for end in ends)
-
-
-def _without(ends: Sequence[End], won: Sequence[End]) -> list[End]:
-    ids = {end.job.id for end in won}
-    return [end for end in ends if end.job.id not in ids] if len(ids) < len(ends) else []
-
-
-def _unstorable(end: End, error: DatabaseError | ValueError) -> End:
-    """What is recorded in place of an end that cannot be stored. Raises the error when that was refused as well."""
-    if end.status == JobStatus.FAILURE:
+def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
+    """What is recorded in place of a result that cannot be stored. Raises the error when that was refused as well."""
+    if result.status == JobStatus.FAILURE:
         raise error
-    job_events.not_storable(end, error)
-    return End(end.job, JobStatus.FAILURE, f"the end of this attempt cannot be stored: {fault_line(error)}")
+    events.not_storable(result, error)
+    return Result(result.job, JobStatus.FAILURE, f"the end of this attempt cannot be stored: {fault_line(error)}")
 
 
-class Recorder:
-    """The recording threads. Batches grow by themselves: each is whatever ended while others were written.
+def end_lost_leases(
+    stop: Stop, run: RunRecord, ours: Collection[int] = (), on_recorded: OnRecorded | None = None
+) -> None:
+    """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time.
 
-    One for each queue of the pool, so that one's batch is worked out here while another's is in the database. `changed`
-    is set whenever a batch is taken up or done. `fault` holds what ended a thread, if anything did.
+    `ours`: ids that this very process is about to record. The database was away for longer than their lease.
+    """
+    while not stop:
+        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
+        results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
+        if results:
+            won = record_results(results, run, lease_expired=True, seconds=RECONNECT_SECONDS, on_recorded=on_recorded)
+            run.add({"lease_lost": len(won)})
+        if len(lost) < BATCH or not results:
+            return
+
+
+class Completer:
+    """The recording thread. Batches grow by themselves: each is whatever ended while the one before was written.
+
+    `changed` is set whenever a batch is taken up or done. `fault` holds what ended the thread, if anything did.
     """
 
-    def __init__(self, pool: Pool, run: RunRecord, *, seconds: float, follow_up: FollowUp | None = None) -> None:
-        self._pool, self._run, self._seconds, self._follow_up = pool, run, seconds, follow_up
+    def __init__(
+        self, executor: Executor, claimer: Claimer, run: RunRecord, *, seconds: float, on_recorded: OnRecorded | None
+    ) -> None:
+        self._executor, self._claimer, self._run = executor, claimer, run
+        self._seconds, self._on_recorded = seconds, on_recorded
         self.changed = Event()
         self.fault: BaseException | None = None
-        self._threads = [
-            Thread(target=self._work, args=(ended,), name=f"recorder-{n}", daemon=True)
-            for n, ended in enumerate(pool.ended)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._thread = Thread(target=self._work, name="completer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
 
     def close(self) -> None:
-        """Records what is left and ends the threads."""
-        for ended in self._pool.ended:
-            ended.put(None)
-        for thread in self._threads:
-            thread.join()
+        """Records what is left and ends the thread."""
+        self._executor.results.put(None)
+        self._thread.join()
 
-    def _work(self, ended: "SimpleQueue[End | None]") -> None:
+    def _work(self) -> None:
         try:
-            while batch := self._collect(ended):
+            while batch := collect(self._executor.results, self._executor.owned):
                 self.changed.set()
                 self._record(batch)
-                self._pool.recorded([end.job.id for end in batch])
                 self.changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
             self.fault = fault
@@ -187,31 +177,31 @@ class Recorder:
         finally:
             close_connections()
 
-    def _record(self, ends: list[End]) -> None:
-        won = record_ends(ends, self._run, seconds=self._seconds, follow_up=self._follow_up)
-        if len(won) < len(ends):
-            kept = {end.job.id for end in won}
-            self._run.add({"too_late": len(ends) - len(kept)})
-            job_events.too_late(end for end in ends if end.job.id not in kept)
+    def _record(self, results: list[Result]) -> None:
+        claim = self._claimer.claim_on_insert(replacing=len(results)) if self._on_recorded else None
+        record_results(results, self._run, seconds=self._seconds, on_recorded=self._on_recorded, claim=claim)
+        self._executor.recorded([result.job.id for result in results])
+        self._claimer.adapt()
+        if claim:
+            self._claimer.adopt(claim)
 
-    def _collect(self, ended: "SimpleQueue[End | None]") -> list[End]:
-        """The next batch of ends, as soon as it is full or nothing else that runs could join it; empty: all is over."""
-        batch: list[End] = []
-        characters, closes_at = 0, math.inf
-        while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
-            linger = max(0.0, closes_at - time.monotonic()) if self._pool.ends_will_come() else 0.0
-            crowded = len(batch) >= _CROWD
-            try:
-                end = ended.get(timeout=0.0 if crowded else linger) if batch else ended.get()
-            except Empty:
-                if not crowded or not linger:
-                    break
-                time.sleep(min(linger, _CROWD_SECONDS))
-                continue
-            if end is None:
-                ended.put(None)  # for the next call: this batch is the last
+
+def collect(results: "SimpleQueue[Result | None]", owned: Collection[object]) -> list[Result]:
+    """The next batch of results, as soon as it is full or nothing that is `owned` could join it; empty: all is over."""
+    batch: list[Result] = []
+    characters, closes_at = 0, 0.0
+    while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
+        try:
+            result = results.get(block=not batch)
+        except Empty:
+            if not owned or time.monotonic() >= closes_at:
                 break
-            batch.append(end)
-            characters += len(end.error) + len(end.extras or "")
-            closes_at = closes_at if len(batch) > 1 else time.monotonic() + _LINGER_SECONDS
-        return batch
+            time.sleep(_LOOK_SECONDS)
+            continue
+        if result is None:
+            results.put(None)  # for the next call: this batch is the last
+            break
+        batch.append(result)
+        characters += len(result.error) + len(result.extras or "")
+        closes_at = closes_at or time.monotonic() + _LINGER_SECONDS
+    return batch

@@ -1,13 +1,13 @@
 """Runs claimed jobs' callbacks: plain ones in threads, `async def` ones on one event loop. Reads and writes no table.
 
-A job is held from its claim until the first of: its callback ended, its time was up, its run is stopped. Whoever takes
-it out of `held` first says how it ended; everybody else's word for it is dropped.
+A job is owned from its claim until the first of: its callback ended, its time was up, its run is stopped. Whoever takes
+it out of `owned` first says how it ended; everybody else's word for it is dropped.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -15,123 +15,145 @@ from asgiref.sync import sync_to_async
 
 from jobs_app.db.connections import close_connections, has_opened
 from jobs_app.execution import run_async_callback, run_callback
-from jobs_app.models.attempts import ClaimedJob, End
+from jobs_app.models.attempts import ClaimedJob, Result
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
-from jobs_app.registry import definition
-from jobs_app.worker.held import Held
-from jobs_app.worker.retry_policy import end_of
+from jobs_app.registry import JobDefinition, definition
+from jobs_app.worker.retry_policy import result_of
 
 _CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
 
-class Pool:
+class Execution:
+    """One claimed job in this process. Times are on the process's own monotonic clock, in seconds."""
+
+    __slots__ = ("claimed_at", "context", "definition", "job", "lease_ends", "lock", "task", "timeout", "times_out")
+
+    def __init__(
+        self,
+        job: ClaimedJob,
+        context: JobContext,
+        known: JobDefinition,
+        timeout: float,
+        claimed_at: float,
+        lease: float,
+    ) -> None:
+        self.job, self.context, self.definition = job, context, known
+        # A callback that begins and a hand-back of the same job must not both succeed. One lock for all jobs would be
+        # what the threads of short callbacks queue for.
+        self.lock = Lock()
+        self.claimed_at = claimed_at
+        self.lease_ends = claimed_at + lease
+        self.timeout = timeout
+        self.times_out: float | None = None  # set when the callback begins
+        self.task: asyncio.Task[None] | None = None
+
+    def may_begin(self, now: float) -> bool:
+        """A lease with less left than the timeout may be over before the callback is: then somebody else may run it."""
+        return self.lease_ends - now >= self.timeout
+
+    def ran_microseconds(self) -> int | None:
+        if self.times_out is None:
+            return None
+        return int((time.monotonic() - self.times_out + self.timeout) * 1_000_000)
+
+
+class Executor:
     """At most `concurrency` plain callbacks in threads and as many async ones at once."""
 
-    def __init__(self, concurrency: int, recorders: int = 1) -> None:
+    def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
-        self.held: set[Held] = set()
-        self.unrecorded: set[int] = set()  # ids of all that is held, or has ended and is not recorded yet
-        # So many ends may wait to be recorded before callbacks have to wait: more would be recorded late, and repeated
-        # after a crash. Callbacks that take their time never come near it.
-        self.most_ended = concurrency
-        self.recorded_count = 0
-        self.recorders = recorders  # that are in use: a second one earns its place where ends come by thousands
-        # One queue for each recorder. A request's ends are all in one of them, but for the moment in which a second
-        # recorder comes into use: so two seldom meet at its lock.
-        self.ended: list[SimpleQueue[End | None]] = [SimpleQueue() for _ in range(recorders)]
+        self.owned: set[Execution] = set()
+        self.unrecorded: set[int] = set()  # ids of all that is owned, or has ended and is not recorded yet
+        self.results: SimpleQueue[Result | None] = SimpleQueue()
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
-        self._held_back: tuple[deque[Held], deque[Held]] = deque(), deque()  # plain and async, by `most_ended`
-        self._waiting: SimpleQueue[Held | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Execution | None] = SimpleQueue()
         self._threads = 0
         self._loop: _Loop | None = None
         self._lock = Lock()
 
     def submit(self, claimed: Iterable[tuple[ClaimedJob, JobContext]], claimed_at: float, lease_seconds: float) -> None:
         """`claimed_at`: the monotonic moment before the claim was sent."""
-        held: list[Held] = []
+        executions: list[Execution] = []
         timeouts: dict[str, float] = {}  # Django takes a microsecond to tell a setting
         for job, context in claimed:
             known = definition(job.name)
             if known is None:
-                self.end_unheld(job, NotStarted(_UNKNOWN_SECONDS))
+                self.end_unowned(job, NotStarted(_UNKNOWN_SECONDS))
                 continue
             if (timeout := timeouts.get(job.name)) is None:
                 timeout = timeouts[job.name] = known.timeout_seconds
-            held.append(Held(job, context, known, timeout, claimed_at, lease_seconds))
-        # All of them before the first one runs: while any is to end, a recorder waits for it. In this order: what is
-        # not held, but unrecorded, has ended.
-        self.held.update(held)
-        self.unrecorded.update(one.job.id for one in held)
-        for one in held:
-            self._held_back[one.definition.is_async].append(one)
+            executions.append(Execution(job, context, known, timeout, claimed_at, lease_seconds))
+        # All of them before the first one runs: while any is to end, the completer waits for it. In this order: what is
+        # not owned, but unrecorded, has ended.
+        self.owned.update(executions)
+        self.unrecorded.update(one.job.id for one in executions)
         self._start_threads()
-        self._let_begin()
+        for one in executions:
+            if not one.definition.is_async:
+                self._waiting.put(one)
+        if coroutines := [one for one in executions if one.definition.is_async]:
+            self._loop = self._loop or _Loop(self)
+            self._loop.submit(coroutines)
 
-    def ends_will_come(self) -> bool:
-        """Whether anything runs, or may begin."""
-        return len(self.held) > sum(map(len, self._held_back))
+    def waiting(self) -> int:
+        """How many have not begun."""
+        return self._waiting.qsize() + (self._loop.waiting() if self._loop else 0)
 
     def hangs(self) -> bool:
         """Whether every thread that may run is lost to a callback that ignores its timeout."""
         return self.lost_threads >= self.concurrency
 
     def recorded(self, ids: Collection[int]) -> None:
-        """To be told of every end once it stands in the table."""
+        """To be told of every result once it stands in the table."""
         with self._lock:
-            self.recorded_count += len(ids)
             self.unrecorded.difference_update(ids)
-        self._let_begin()
 
-    def begin(self, held: Held) -> bool:
+    def begin(self, execution: Execution) -> bool:
         """To be asked right before the callback is called; False: not this job, not any more."""
         now = time.monotonic()
-        if not held.may_begin(now):
-            self.end(held, NotStarted())
-        with held.lock:
-            if held not in self.held:
+        if not execution.may_begin(now):
+            self.end(execution, NotStarted())
+        with execution.lock:
+            if execution not in self.owned:
                 return False
-            held.times_out = now + held.timeout
+            execution.times_out = now + execution.timeout
             return True
 
-    def end(self, held: Held, outcome: Outcome) -> bool:
+    def end(self, execution: Execution, outcome: Outcome) -> bool:
         """Takes a job out with this outcome. False: it was out already, or began before it could be handed back."""
-        end = end_of(held.job, outcome, held.ran_microseconds())
-        with held.lock:
-            if held not in self.held or (held.times_out is not None and isinstance(outcome, NotStarted)):
+        result = result_of(execution.job, outcome, execution.ran_microseconds())
+        with execution.lock:
+            if execution not in self.owned or (execution.times_out is not None and isinstance(outcome, NotStarted)):
                 return False
-            self.held.remove(held)
-        self._hand_over(end)
+            self.owned.remove(execution)
+        self.results.put(result)
         return True
 
-    def end_unheld(self, job: ClaimedJob, outcome: Outcome) -> None:
+    def end_unowned(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Of a job that cannot be run at all."""
         self.unrecorded.add(job.id)
-        self._hand_over(end_of(job, outcome))
-
-    def _hand_over(self, end: End) -> None:
-        # Not the id itself: those of a cluster's server may all be odd.
-        self.ended[end.job.request_id // 3 % self.recorders].put(end)
+        self.results.put(result_of(job, outcome))
 
     def end_overdue(self, lease_seconds: float) -> None:
         """Ends what runs past its timeout; hands back what waited here for a whole lease."""
         now = time.monotonic()
-        for held in list(self.held):
-            if held.times_out is None:
-                if now - held.held_since > lease_seconds:
-                    self.end(held, NotStarted())
-            elif now >= held.times_out:
-                self._cut_short(held, Retried(f"timed out after {held.timeout:g} seconds"))
+        for execution in list(self.owned):
+            if execution.times_out is None:
+                if now - execution.claimed_at > lease_seconds:
+                    self.end(execution, NotStarted())
+            elif now >= execution.times_out:
+                self._cut_short(execution, Retried(f"timed out after {execution.timeout:g} seconds"))
 
     def hand_back_waiting(self, names: Collection[str] | None = None) -> None:
         """What has not begun; `names`: of these jobs only."""
-        for held in list(self.held):
-            if names is None or held.job.name in names:
-                self.end(held, NotStarted())
+        for execution in list(self.owned):
+            if names is None or execution.job.name in names:
+                self.end(execution, NotStarted())
 
     def stop_running(self) -> None:
-        for held in list(self.held):
-            self._cut_short(held, Stopped())
+        for execution in list(self.owned):
+            self._cut_short(execution, Stopped())
 
     def close(self) -> None:
         """Ends the idle threads and the loop; a callback that still runs holds up nobody, its thread is a daemon."""
@@ -140,41 +162,23 @@ class Pool:
         if self._loop:
             self._loop.close()
 
-    def _cut_short(self, held: Held, outcome: Outcome) -> None:
-        if not self.end(held, outcome):
+    def _cut_short(self, execution: Execution, outcome: Outcome) -> None:
+        if not self.end(execution, outcome):
             return
-        if held.definition.is_async:
-            if self._loop and held.task:
-                self._loop.cancel(held.task)
+        if execution.definition.is_async:
+            if self._loop and execution.task:
+                self._loop.cancel(execution.task)
         else:
             with self._lock:
                 self.lost_threads += 1  # its thread still runs; another one takes its place
                 self._threads -= 1
             self._start_threads()
 
-    def _let_begin(self) -> None:
-        """As many as may end before more is recorded. Each kind for itself: async callbacks wait for no thread."""
-        plain, coroutines = self._held_back
-        with self._lock:
-            room = self.most_ended - (len(self.unrecorded) - len(self.held))
-            for one in self._first_of(plain, room - self._waiting.qsize()):
-                self._waiting.put(one)
-            if coroutines:
-                self._loop = self._loop or _Loop(self)
-                self._loop.submit(self._first_of(coroutines, room - self._loop.waiting()))
-
-    def _first_of(self, held_back: deque[Held], count: int) -> Iterator[Held]:
-        """Without those that were handed back meanwhile: nobody would record an end of theirs, and look here again."""
-        while held_back and count > 0:
-            if (held := held_back.popleft()) in self.held:
-                count -= 1
-                yield held
-
     def _start_threads(self) -> None:
         """Threads are started when there is work for them, up to `concurrency`."""
         if self._threads >= self.concurrency:
             return
-        wanted = min(self.concurrency, sum(1 for held in list(self.held) if not held.definition.is_async))
+        wanted = min(self.concurrency, sum(1 for one in list(self.owned) if not one.definition.is_async))
         with self._lock:
             missing = max(0, wanted - self._threads)
             self._threads += missing
@@ -182,13 +186,13 @@ class Pool:
             Thread(target=self._work, name="callbacks", daemon=True).start()
 
     def _work(self) -> None:
-        while held := self._waiting.get():
-            if not self.begin(held):
+        while execution := self._waiting.get():
+            if not self.begin(execution):
                 continue
-            outcome = run_callback(held.definition, held.context)
+            outcome = run_callback(execution.definition, execution.context)
             if has_opened() or not isinstance(outcome, Completed):  # one that failed may have failed to open it
                 close_connections()
-            if not self.end(held, outcome):
+            if not self.end(execution, outcome):
                 with self._lock:
                     self.lost_threads -= 1
                 return  # cut short: another thread has taken this one's place
@@ -197,15 +201,15 @@ class Pool:
 class _Loop:
     """The event loop's thread. Jobs come in batches: one wake-up of the loop a batch."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._waiting: deque[Held] = deque()
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._waiting: deque[Execution] = deque()
         self._running = 0
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._run_until_stopped, name="async-callbacks", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: Iterable[Held]) -> None:
+    def submit(self, batch: Iterable[Execution]) -> None:
         self._waiting.extend(batch)
         self._loop.call_soon_threadsafe(self._begin)
 
@@ -225,16 +229,16 @@ class _Loop:
         self._loop.close()
 
     def _begin(self) -> None:
-        while self._waiting and self._running < self._pool.concurrency:
-            held = self._waiting.popleft()
-            if self._pool.begin(held):
+        while self._waiting and self._running < self._executor.concurrency:
+            execution = self._waiting.popleft()
+            if self._executor.begin(execution):
                 self._running += 1
-                held.task = self._loop.create_task(self._run(held))
+                execution.task = self._loop.create_task(self._run(execution))
 
-    async def _run(self, held: Held) -> None:
-        outcome = await run_async_callback(held.definition, held.context)
+    async def _run(self, execution: Execution) -> None:
+        outcome = await run_async_callback(execution.definition, execution.context)
         self._running -= 1
-        self._pool.end(held, outcome)
+        self._executor.end(execution, outcome)
         self._begin()
         if not self._running:
             await self._close_connections()

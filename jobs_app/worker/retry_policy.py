@@ -5,7 +5,7 @@ from typing import assert_never
 
 from django.conf import settings
 
-from jobs_app.models.attempts import ClaimedJob, End, JobStatus
+from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped, storable_error
 from jobs_app.registry import definition
 
@@ -14,24 +14,24 @@ from jobs_app.registry import definition
 _LEAST_DELAY_SECONDS = 0.002
 
 
-def end_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> End:
-    """The end to record. A `Retried` last attempt becomes a failure; a `Stopped` one does not use up an attempt.
+def result_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> Result:
+    """The result to record. A `Retried` last attempt becomes a failure; a `Stopped` one does not use up an attempt.
 
     `ran`: microseconds that the callback took, if it began.
     """
     match outcome:
         case Completed(extras):
-            return End(job, JobStatus.COMPLETED, extras=extras, ran_microseconds=ran)
+            return Result(job, JobStatus.COMPLETED, extras=extras, ran_microseconds=ran)
         case Failed(error):
-            return End(job, JobStatus.FAILURE, storable_error(error), ran_microseconds=ran)
+            return Result(job, JobStatus.FAILURE, storable_error(error), ran_microseconds=ran)
         case NotStarted(after_seconds):
-            return End(job, JobStatus.NEW, delay_seconds=after_seconds)
+            return Result(job, JobStatus.NEW, delay_seconds=after_seconds)
         case Stopped(error):
             return _again(job, error, 0.0, job.last_attempt + 1, ran)
         case Retried(error) if job.attempt >= job.last_attempt:
             attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
             said = storable_error(f"gave up after {attempts}: {error}")
-            return End(job, JobStatus.FAILURE, said, ran_microseconds=ran)
+            return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran)
         case Retried(error, after):
             return _again(job, error, backoff_seconds(job.name, job.attempt, after), job.last_attempt, ran)
         case _:
@@ -52,8 +52,8 @@ def backoff_seconds(name: str, attempt: int, after: float | None = None) -> floa
     return random.uniform(0, min(cap, base * 2 ** min(attempt - 1, 64)))  # noqa: S311 - jitter is no secret
 
 
-def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int, ran: int | None) -> End:
-    return End(
+def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int, ran: int | None) -> Result:
+    return Result(
         job,
         JobStatus.RETRY,
         storable_error(error),

@@ -11,8 +11,8 @@ from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, one_of
 from jobs_app.db.dialect import case, dialect, numbers
-from jobs_app.models import Job, UnseenEnd
-from requests_app.models.looks import LookQuerySet
+from jobs_app.models import Job
+from requests_app.models.retention import OldRequestQuerySet
 from requests_app.steps import MAX_STEPS_BYTES
 
 
@@ -39,7 +39,21 @@ class QueuedRow(NamedTuple):
     steps_bytes: int | None
 
 
-class RequestQuerySet(LookQuerySet["Request"]):
+class Position(NamedTuple):
+    """A request's place among those of its status. `due_at` as the driver gives it."""
+
+    due_at: Any
+    id: int
+
+
+class Page(NamedTuple):
+    """Requests in progress. `settled`: those whose current step has no open job. `last`: None when no more follow."""
+
+    settled: list[int]
+    last: Position | None
+
+
+class RequestQuerySet(OldRequestQuerySet["Request"]):
     # Filters ---------------------------------------------------------------------------------------------------------
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""
@@ -51,6 +65,23 @@ class RequestQuerySet(LookQuerySet["Request"]):
                 [],
             )
             return bool(cursor.fetchone()[0])
+
+    def scan_in_progress(self, limit: int, after: Position | None = None) -> Page:
+        """So many requests in progress, oldest first. Read without locks: who moves them on guards again."""
+        sql = dialect(self.db)
+        further = "AND (due_at > %s OR (due_at = %s AND id > %s)) " if after else ""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                # Not in WHERE: MariaDB would turn EXISTS into a table of its own, made from all jobs, at every scan.
+                f"SELECT due_at, id, NOT EXISTS (SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE "
+                "j.request_id = r.id AND j.step = r.step AND j.status IN ('new', 'inprogress')) "
+                f"FROM requests r {sql.force('requests_status_due')} WHERE status = 'Inprogress' {further}"
+                "ORDER BY due_at, id LIMIT %s",
+                [*((after.due_at, *after) if after else ()), limit],
+            )
+            rows = cursor.fetchall()
+        settled = [id_ for _, id_, is_settled in rows if is_settled]
+        return Page(settled, Position(*rows[-1][:2]) if len(rows) == limit else None)
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
     def lock_due(self, limit: int) -> list[QueuedRow]:
@@ -120,7 +151,6 @@ class RequestQuerySet(LookQuerySet["Request"]):
                 return False
             self._reopen(request)
             Job.objects.insert_again(request.id, request.step)
-            UnseenEnd.objects.tell_of([request.id])  # should all of its step's jobs be done
         return True
 
     def retry_now(self, token: str) -> int:
@@ -145,7 +175,6 @@ class RequestQuerySet(LookQuerySet["Request"]):
                 self._reopen(request)
             # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
             Job.objects.insert_again(request.id, request.step)
-            UnseenEnd.objects.tell_of([request.id])
             if extras:
                 self.filter(id=request.id).update(extras={**request.extras, **extras})
         return True

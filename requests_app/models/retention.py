@@ -11,7 +11,7 @@ from django.db import connections, models, transaction
 
 from jobs_app.db.dialect import dialect, marks
 from jobs_app.models import Job
-from jobs_app.models.job import SCRUBBED
+from jobs_app.models.operator_moves import SCRUBBED
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 

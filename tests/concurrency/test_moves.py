@@ -4,8 +4,7 @@ rule of docs/moves.md is left out, and fails when it is.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,20 +13,19 @@ import pytest
 from django.db import connection, transaction
 
 from jobs_app.models import Job
-from jobs_app.models.attempts import DirectClaim, End, JobStatus, LockedRequest
+from jobs_app.models.attempts import ClaimOnInsert, JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.tally import Key
 from jobs_app.outcomes import Failed, Retried
 from jobs_app.telemetry.counters import JOBS_ENDED
-from jobs_app.worker.completer import record_ends
-from jobs_app.worker.retry_policy import end_of
-from jobs_app.worker.runner import JobRunner, end_lost_leases
+from jobs_app.worker.completer import end_lost_leases, record_results
+from jobs_app.worker.retry_policy import result_of
+from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
-from requests_app import passes
 from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import Tally, findings
-from requests_app.passes import move_on, move_on_locked, pick_up, run_inprogress_requests
+from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
 from tests.sample.jobs import RECORD_VARIABLE
@@ -53,32 +51,6 @@ def reap(run: RunRecord) -> None:
     end_lost_leases(Stop(), run)
 
 
-def move_on_with(requests: list[LockedRequest], ends: Sequence[End]) -> Any:
-    """As a worker does: in the transaction that records these ends."""
-    return move_on_locked(requests, ends=ends), lambda: None
-
-
-# What the pass over requests in progress is told of -------------------------------------------------------------------
-def test_an_end_recorded_while_a_pass_looks_is_not_forgotten_with_what_it_saw(
-    run: RunRecord, monkeypatch: pytest.MonkeyPatch
-):
-    """The row of an end is deleted by its id: deleted by its request's, the other job's would go with it."""
-    monkeypatch.setattr(passes, "BATCH", 1)
-    waits = add_request(["noop"])  # is the oldest: the pass finds the others by what it is told
-    add_job(waits, "noop")
-    request = add_request(["noop", "noop_1"])
-    first, second = (add_job(request, name, "inprogress") for name in ("noop", "noop_1"))
-    record_ends([End(first, JobStatus.COMPLETED)], run)
-    look = partial(run_inprogress_requests, Stop(), run, at_all=False)
-    with Actor(look, stop_before="DELETE FROM unseen_ends") as looking:
-        assert looking.stands
-        record_ends([End(second, JobStatus.COMPLETED)], RunRecord("run_jobs"))
-        looking.go_on()
-
-    look()
-    assert status_of(request) == "Completed"
-
-
 # Claims and leases ----------------------------------------------------------------------------------------------------
 def test_a_claim_that_its_process_forgot_is_renewed_by_nobody(run: RunRecord):
     """As after a COMMIT without an answer: the rows carry the claim, and the process holds only some of them."""
@@ -100,9 +72,9 @@ def test_a_claim_that_its_process_forgot_is_renewed_by_nobody(run: RunRecord):
 
 def test_a_pick_up_whose_answer_was_lost_gives_its_process_all_that_it_claimed(run: RunRecord):
     requests = [add_request(["noop"], status="Queuing") for _ in range(2)]
-    claim = DirectClaim("the claim", room=10, lease_seconds=10, sent_at=time.monotonic())
+    claim = ClaimOnInsert("the claim", limit=10, lease_seconds=10, sent_at=time.monotonic())
     # The first COMMIT is not answered: the transaction runs again and finds the second request only.
-    with Actor(lambda: pick_up(run, 1, claim=claim), lose_answers=1) as worker:
+    with Actor(lambda: start_due(run, 1, claim=claim), lose_answers=1) as worker:
         worker.go_on()
 
     held = Job.objects.with_requests(claim.id, sorted(claim.request_ids), by="request_id")
@@ -116,7 +88,7 @@ def test_a_claim_read_back_after_a_lost_answer_brings_no_job_that_runs_already(
     running = add_request(["records"])
     Request.objects.filter(pk=running).update(params={"seconds": 1})
     add_job(running, "records")
-    with JobRunner(Stop(), run, concurrency=4) as runner:
+    with Runner(Stop(), run, concurrency=4) as runner:
         runner.turn()
         later = add_request(["records_1"])
         add_job(later, "records_1")
@@ -145,7 +117,7 @@ def test_a_job_handed_back_and_claimed_anew_is_not_ended_under_its_new_owner(run
     held = add_job(request := add_request(["records"]), "records", "inprogress", lease=-1)
     with Actor(lambda: reap(run), stop_before=LOCK) as reaper:
         assert reaper.stands
-        Job.objects.record([End(held, JobStatus.NEW)])
+        Job.objects.record([Result(held, JobStatus.NEW)])
         assert Job.objects.claim("the new owner's", 10, lease_seconds=-0.001) == [held.id]
         reaper.go_on()
 
@@ -156,8 +128,8 @@ def test_a_job_handed_back_and_claimed_anew_is_not_ended_under_its_new_owner(run
 @pytest.mark.parametrize("end", [JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.NEW])
 def test_a_result_that_comes_after_the_job_was_claimed_anew_changes_nothing(run: RunRecord, end: JobStatus):
     held = add_job(request := add_request(["records"]), "records", "inprogress")
-    late = End(held, end, "late", extras='{"late": 1}' if end == JobStatus.COMPLETED else None, last_attempt=10)
-    with Actor(lambda: record_ends([late], run), stop_before=r"SELECT id, claimed_by|UPDATE jobs") as stale:
+    late = Result(held, end, "late", extras='{"late": 1}' if end == JobStatus.COMPLETED else None, last_attempt=10)
+    with Actor(lambda: record_results([late], run), stop_before=r"SELECT id, claimed_by|UPDATE jobs") as stale:
         with Actor(lambda: Job.objects.filter(pk=held.id).update(claimed_by="the new owner's")) as owner:
             owner.go_on()
         assert stale.go_on() == []
@@ -169,8 +141,8 @@ def test_a_result_that_comes_after_the_job_was_claimed_anew_changes_nothing(run:
 def test_of_a_batch_in_which_one_was_lost_the_others_are_recorded_and_move_their_requests_on(run: RunRecord):
     requests = [add_request(["noop"], ["noop_1"]) for _ in range(3)]
     claims = [add_job(request, "noop", "inprogress") for request in requests]
-    ends = [End(held, JobStatus.COMPLETED, extras='{"found": 1}') for held in claims]
-    worker = Actor(lambda: record_ends(ends, run, follow_up=move_on_with), stop_before="UPDATE jobs")
+    ends = [Result(held, JobStatus.COMPLETED, extras='{"found": 1}') for held in claims]
+    worker = Actor(lambda: record_results(ends, run, on_recorded=progress_locked), stop_before="UPDATE jobs")
     with worker, Actor(lambda: Job.objects.filter(pk=claims[1].id).update(claimed_by="the new owner's")) as owner:
         assert worker.stands
         owner.go_on()
@@ -202,7 +174,7 @@ def test_beside_a_recorded_failure_a_lost_lease_brings_no_new_attempt(run: RunRe
     fails = add_job(request, "records", "inprogress")
     add_job(request, "records_1", "inprogress", lease=-1)
     with Actor(lambda: reap(run), stop_before=LOCK) as reaper:
-        assert record_ends([end_of(fails, Failed("no"))], run)
+        assert record_results([result_of(fails, Failed("no"))], run)
         reaper.go_on()
 
     assert statuses(request) == {"records": ["failure"], "records_1": ["retry"]}
@@ -211,8 +183,8 @@ def test_beside_a_recorded_failure_a_lost_lease_brings_no_new_attempt(run: RunRe
 def test_a_failure_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run: RunRecord):
     request = add_request()
     again, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
-    retry = Actor(lambda: record_ends([end_of(again, Retried("busy"))], run), stop_before="INSERT INTO jobs")
-    with retry, Actor(lambda: record_ends([end_of(fails, Failed("no"))], run)) as failure:
+    retry = Actor(lambda: record_results([result_of(again, Retried("busy"))], run), stop_before="INSERT INTO jobs")
+    with retry, Actor(lambda: record_results([result_of(fails, Failed("no"))], run)) as failure:
         assert retry.stands
         retry.go_on()
         failure.go_on()
@@ -223,8 +195,8 @@ def test_a_failure_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run:
 def test_a_retry_waits_for_a_failure_in_the_midst_and_has_no_successor(run: RunRecord):
     request = add_request()
     again, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
-    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before=r"UPDATE jobs .*SET")
-    with failure, Actor(lambda: record_ends([end_of(again, Retried("busy"))], run)) as retry:
+    failure = Actor(lambda: record_results([result_of(fails, Failed("no"))], run), stop_before=r"UPDATE jobs .*SET")
+    with failure, Actor(lambda: record_results([result_of(again, Retried("busy"))], run)) as retry:
         assert failure.stands
         failure.go_on()
         retry.go_on()
@@ -235,7 +207,7 @@ def test_a_retry_waits_for_a_failure_in_the_midst_and_has_no_successor(run: RunR
 def test_a_cancel_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run: RunRecord):
     held = add_job(request := add_request(["records"]), "records", "inprogress")
     token = Request.objects.get(pk=request).token
-    retry = Actor(lambda: record_ends([end_of(held, Retried("busy"))], run), stop_before="INSERT INTO jobs")
+    retry = Actor(lambda: record_results([result_of(held, Retried("busy"))], run), stop_before="INSERT INTO jobs")
     with retry, Actor(lambda: Request.objects.cancel(token)) as cancel:
         retry.go_on()
         assert cancel.go_on()
@@ -246,8 +218,8 @@ def test_a_cancel_waits_for_a_retry_in_the_midst_and_cancels_its_successor(run: 
 def test_a_job_handed_back_while_a_failure_is_recorded_ends_cancelled(run: RunRecord):
     request = add_request()
     waits, fails = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
-    failure = Actor(lambda: record_ends([end_of(fails, Failed("no"))], run), stop_before=r"UPDATE jobs .*SET")
-    with failure, Actor(lambda: record_ends([End(waits, JobStatus.NEW)], run)) as hand_back:
+    failure = Actor(lambda: record_results([result_of(fails, Failed("no"))], run), stop_before=r"UPDATE jobs .*SET")
+    with failure, Actor(lambda: record_results([Result(waits, JobStatus.NEW)], run)) as hand_back:
         failure.go_on()
         hand_back.go_on()
 
@@ -262,7 +234,7 @@ def test_a_sibling_is_not_claimed_while_a_job_gives_up_and_is_cancelled_by_it(ru
     add_job(request, "records_1")
 
     def give_up() -> None:
-        reap(run) if how == "lease" else record_ends([end_of(last, Retried("busy"))], run)
+        reap(run) if how == "lease" else record_results([result_of(last, Retried("busy"))], run)
 
     with Actor(give_up, stop_before=r"UPDATE jobs .*SET") as giving_up:
         assert giving_up.stands
@@ -278,7 +250,7 @@ def test_a_failure_that_comes_too_late_cancels_nobody(run: RunRecord):
     request = add_request()
     stale = add_job(request, "records", "inprogress", lease=-1)
     add_job(request, "records_1")
-    with Actor(lambda: record_ends([end_of(stale, Failed("no"))], run), stop_before=LOCK) as failure:
+    with Actor(lambda: record_results([result_of(stale, Failed("no"))], run), stop_before=LOCK) as failure:
         assert failure.stands
         reap(run)
         assert failure.go_on() == []
@@ -289,13 +261,13 @@ def test_a_failure_that_comes_too_late_cancels_nobody(run: RunRecord):
 def test_a_request_is_not_failed_by_the_pass_while_a_job_of_it_runs(run: RunRecord):
     request = add_request()
     fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
-    record_ends([end_of(fails, Failed("no"))], run)
+    record_results([result_of(fails, Failed("no"))], run)
 
-    with Actor(lambda: move_on(run, [request])) as early:
+    with Actor(lambda: progress_requests(run, [request])) as early:
         assert early.go_on() == 0
     assert status_of(request) == "Inprogress"
 
-    Job.objects.record([End(runs, JobStatus.COMPLETED)])
+    Job.objects.record([Result(runs, JobStatus.COMPLETED)])
     run_inprogress_requests(Stop(), run)
     assert status_of(request) == "Failed"
 
@@ -305,13 +277,15 @@ def test_a_request_is_failed_with_its_last_job_when_two_workers_record_at_once(r
     fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
 
     first = Actor(
-        lambda: record_ends([end_of(fails, Failed("no"))], run, follow_up=move_on_with),
+        lambda: record_results([result_of(fails, Failed("no"))], run, on_recorded=progress_locked),
         stop_before="INSERT INTO tallies",
     )
     with (
         first,
         Actor(
-            lambda: record_ends([End(runs, JobStatus.COMPLETED)], RunRecord("run_worker"), follow_up=move_on_with)
+            lambda: record_results(
+                [Result(runs, JobStatus.COMPLETED)], RunRecord("run_worker"), on_recorded=progress_locked
+            )
         ) as second,
     ):
         assert first.stands
@@ -326,8 +300,8 @@ def test_a_request_is_failed_with_its_last_job_when_two_workers_record_at_once(r
 # Requests that move on ------------------------------------------------------------------------------------------------
 def test_a_request_advances_once_when_two_passes_meet(run: RunRecord, caplog: pytest.LogCaptureFixture):
     add_job(request := add_request(["noop"], ["noop_1"]), "noop", "completed")
-    first = Actor(lambda: move_on(run, [request]), stop_before=r"UPDATE requests .*SET step")
-    with first, Actor(lambda: move_on(RunRecord("run_worker"), [request])) as second:
+    first = Actor(lambda: progress_requests(run, [request]), stop_before=r"UPDATE requests .*SET step")
+    with first, Actor(lambda: progress_requests(RunRecord("run_worker"), [request])) as second:
         assert first.stands
         assert (first.go_on(), second.go_on()) == (1, 0)
 
@@ -337,8 +311,8 @@ def test_a_request_advances_once_when_two_passes_meet(run: RunRecord, caplog: py
 
 def test_a_request_is_completed_once_when_two_passes_meet(run: RunRecord):
     add_job(request := add_request(["noop"]), "noop", "completed")
-    first = Actor(lambda: move_on(run, [request]), stop_before=r"UPDATE requests .*SET status")
-    with first, Actor(lambda: move_on(RunRecord("run_worker"), [request])) as second:
+    first = Actor(lambda: progress_requests(run, [request]), stop_before=r"UPDATE requests .*SET status")
+    with first, Actor(lambda: progress_requests(RunRecord("run_worker"), [request])) as second:
         assert (first.go_on(), second.go_on()) == (1, 0)
 
 
@@ -346,7 +320,7 @@ def test_an_advance_whose_answer_was_lost_is_not_made_again(run: RunRecord):
     requests = [add_request(["noop"], ["noop_1"], ["noop_2"]) for _ in range(2)]
     for request in requests:
         add_job(request, "noop", "completed")
-    with Actor(lambda: move_on(run, requests), lose_answers=1) as lost:
+    with Actor(lambda: progress_requests(run, requests), lose_answers=1) as lost:
         lost.go_on()
 
     for request in requests:
@@ -360,7 +334,7 @@ def test_rows_of_a_next_step_that_are_there_already_are_kept_and_hold_up_nobody(
         add_job(request, "noop", "completed")
     add_job(odd, "noop_1", step=1)
 
-    assert move_on(run, [odd, good]) == 2
+    assert progress_requests(run, [odd, good]) == 2
 
     moved = {"noop": ["completed"], "noop_1@1": ["new"], "noop_2@1": ["new"]}
     assert (statuses(odd), statuses(good)) == (moved, moved)
@@ -384,14 +358,14 @@ def test_a_failure_that_was_made_good_by_hand_fails_the_request_no_more(run: Run
         hand.go_on()
     good, busy = Job.objects.filter(attempt=2).order_by("name")
     claims = [_claimed(job) for job in (good, busy)]
-    record_ends([End(claims[0], JobStatus.COMPLETED), end_of(claims[1], Retried("busy"))], run)
+    record_results([Result(claims[0], JobStatus.COMPLETED), result_of(claims[1], Retried("busy"))], run)
     assert statuses(request) == {"records": ["failure", "completed"], "records_1": ["cancelled", "retry", "new"]}
 
     with connection.cursor() as cursor:
         cursor.execute("UPDATE jobs SET due_at = created_at WHERE attempt = 3")
     Job.objects.claim("third", 10, 300)
     third = Job.objects.get(attempt=3)
-    record_ends([End(_claimed(third), JobStatus.COMPLETED)], run)
+    record_results([Result(_claimed(third), JobStatus.COMPLETED)], run)
     run_inprogress_requests(Stop(), run)
     assert (status_of(request), Request.objects.get(pk=request).step) == ("Inprogress", 1)
 
@@ -410,8 +384,8 @@ def finish(run: RunRecord, request: int) -> None:
     for _ in range(3):
         Job.objects.claim(claim := str(uuid4()), 10, 300)
         held = Job.objects.filter(request_id=request, claimed_by=claim)
-        if ends := [End(_claimed(job), JobStatus.COMPLETED) for job in held]:
-            record_ends(ends, run)
+        if ends := [Result(_claimed(job), JobStatus.COMPLETED) for job in held]:
+            record_results(ends, run)
         run_inprogress_requests(Stop(), run)
 
 
@@ -421,7 +395,7 @@ def failed_request(run: RunRecord) -> int:
     fails = add_job(request, "records", "inprogress")
     add_job(request, "records_1", "inprogress", lease=-1)
     add_job(request, "records_2")
-    record_ends([end_of(fails, Failed("no"))], run)
+    record_results([result_of(fails, Failed("no"))], run)
     reap(run)
     run_inprogress_requests(Stop(), run)
     assert status_of(request) == "Failed"
@@ -446,7 +420,7 @@ def test_a_retry_by_hand_brings_every_job_of_the_step_back_and_is_seen_whole(run
 
 def test_a_retry_by_hand_of_a_refused_request_has_it_picked_up_anew(run: RunRecord):
     request = add_request(["no such job"], status="Queuing")
-    pick_up(run, 10)
+    start_due(run, 10)
     assert status_of(request) == "Failed"
     Request.objects.filter(pk=request).update(steps=[{"name": "only", "jobs": ["noop"]}])
 
@@ -454,7 +428,7 @@ def test_a_retry_by_hand_of_a_refused_request_has_it_picked_up_anew(run: RunReco
     with Actor(lambda: Request.objects.retry_failed(token)) as hand:
         assert hand.go_on()
     assert status_of(request) == "Queuing"
-    assert pick_up(run, 10) == 1
+    assert start_due(run, 10) == 1
     finish(run, request)
     assert (status_of(request), statuses(request)) == ("Completed", {"noop": ["completed"]})
 
@@ -463,13 +437,13 @@ def test_a_job_done_by_hand_beside_running_ones_brings_its_cancelled_siblings_ba
     request = add_request(["records", "records_1", "records_2"])
     fails, runs = add_job(request, "records", "inprogress"), add_job(request, "records_1", "inprogress")
     add_job(request, "records_2")
-    record_ends([end_of(fails, Failed("no"))], run)
+    record_results([result_of(fails, Failed("no"))], run)
     assert statuses(request) == {"records": ["failure"], "records_1": ["inprogress"], "records_2": ["cancelled"]}
 
     token = token_of(request)
     with Actor(lambda: Request.objects.complete_job(token, "records", {"done": "by hand"})) as hand:
         assert hand.go_on()
-    record_ends([End(runs, JobStatus.COMPLETED)], run)
+    record_results([Result(runs, JobStatus.COMPLETED)], run)
     finish(run, request)
 
     assert status_of(request) == "Completed"
@@ -490,8 +464,8 @@ def test_a_job_that_is_claimed_while_it_is_done_by_hand_is_left_to_its_claim(run
 
 def test_two_pick_ups_that_meet_insert_each_job_once(run: RunRecord):
     request = add_request(["noop"], status="Queuing")
-    first = Actor(lambda: pick_up(run, 10), stop_before=r"UPDATE requests .*SET|INSERT INTO jobs")
-    with first, Actor(lambda: pick_up(RunRecord("run_worker"), 10)) as second:
+    first = Actor(lambda: start_due(run, 10), stop_before=r"UPDATE requests .*SET|INSERT INTO jobs")
+    with first, Actor(lambda: start_due(RunRecord("run_worker"), 10)) as second:
         assert first.stands
         assert second.go_on() == 0  # what the first has locked is skipped, not waited for
         assert first.go_on() == 1
@@ -504,7 +478,7 @@ def test_a_pick_up_whose_answer_was_lost_is_not_made_again(run: RunRecord):
     bad = add_request(["no such job"], status="Queuing")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE requests SET started_at = NULL")
-    with Actor(lambda: pick_up(run, 10), lose_answers=1) as lost:
+    with Actor(lambda: start_due(run, 10), lose_answers=1) as lost:
         lost.go_on()
 
     assert (status_of(good), status_of(bad)) == ("Inprogress", "Failed")
@@ -516,7 +490,7 @@ def test_a_pick_up_in_the_midst_of_a_cancel_leaves_no_new_job(run: RunRecord):
     token = Request.objects.get(pk=request).token
     with Actor(lambda: Request.objects.cancel(token), stop_before=r"UPDATE `?requests") as cancel:
         assert cancel.stands
-        with Actor(lambda: pick_up(run, 10)) as picking_up:
+        with Actor(lambda: start_due(run, 10)) as picking_up:
             picking_up.go_on()
         assert cancel.go_on()
 
@@ -527,7 +501,7 @@ def test_a_pick_up_in_the_midst_of_a_cancel_leaves_no_new_job(run: RunRecord):
 def test_a_cancel_in_the_midst_of_a_pick_up_waits_and_cancels_what_it_made(run: RunRecord):
     request = add_request(["noop"], status="Queuing")
     token = Request.objects.get(pk=request).token
-    picking_up = Actor(lambda: pick_up(run, 10), stop_before="INSERT INTO jobs")
+    picking_up = Actor(lambda: start_due(run, 10), stop_before="INSERT INTO jobs")
     with picking_up, Actor(lambda: Request.objects.cancel(token)) as cancel:
         assert picking_up.stands
         picking_up.go_on()
@@ -540,9 +514,9 @@ def test_a_cancel_in_the_midst_of_a_pick_up_waits_and_cancels_what_it_made(run: 
 def test_two_ends_that_meet_keep_both_their_keys(run: RunRecord):
     request = add_request(extras='{"given": 0}')
     held = [add_job(request, name, "inprogress") for name in ("records", "records_1")]
-    ends = [End(job, JobStatus.COMPLETED, extras=json.dumps({job.name: n})) for n, job in enumerate(held)]
-    first = Actor(lambda: record_ends(ends[:1], run), stop_before="UPDATE requests SET extras")
-    with first, Actor(lambda: record_ends(ends[1:], RunRecord("run_worker"))) as second:
+    ends = [Result(job, JobStatus.COMPLETED, extras=json.dumps({job.name: n})) for n, job in enumerate(held)]
+    first = Actor(lambda: record_results(ends[:1], run), stop_before="UPDATE requests SET extras")
+    with first, Actor(lambda: record_results(ends[1:], RunRecord("run_worker"))) as second:
         assert first.stands
         first.go_on()
         second.go_on()
@@ -554,7 +528,7 @@ def test_two_ends_that_meet_keep_both_their_keys(run: RunRecord):
 def test_ends_whose_answer_was_lost_are_recorded_once(run: RunRecord):
     request = add_request(["records"], ["noop"])
     held = add_job(request, "records", "inprogress")
-    with Actor(lambda: record_ends([end_of(held, Retried("busy"))], run, seconds=5), lose_answers=1) as lost:
+    with Actor(lambda: record_results([result_of(held, Retried("busy"))], run, seconds=5), lose_answers=1) as lost:
         assert [end.job.id for end in lost.go_on()] == [held.id]
 
     assert statuses(request) == {"records": ["retry", "new"]}

@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from django.db import connection
 
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.completer import Counts
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
 from requests_app.models.request import FINAL
-from requests_app.passes import move_on_locked
+from requests_app.passes import progress_locked
 from tests.conftest import Manage
 from tests.sample.jobs import RECORD_VARIABLE
 
@@ -105,13 +104,13 @@ def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
     insert_requests(1, ["records"], ["records_1"])
     stop = Stop()
 
-    def move_on_and_stop(*arguments: Any, **options: Any) -> Counts:
-        moved = move_on_locked(*arguments, **options)
+    def move_on_and_stop(*arguments: Any, **options: Any) -> Mapping[str, int]:
+        moved = progress_locked(*arguments, **options)
         stop.signalled = True
         time.sleep(0.3)  # meanwhile the main thread finds nothing held and winds down
         return moved
 
-    monkeypatch.setattr(worker, "move_on_locked", move_on_and_stop)
+    monkeypatch.setattr(worker, "progress_locked", move_on_and_stop)
     worker.run_worker(stop, RunRecord("run_worker"))
     time.sleep(0.2)
 

@@ -15,9 +15,9 @@ import requests
 from django.conf import settings
 from ruamel.yaml import YAML
 
-from jobs_app.models.attempts import End, JobStatus
+from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.completer import record_ends
+from jobs_app.worker.completer import record_results
 from requests_app.operations.interventions import retry_request
 from tests.conftest import Manage
 from tests.deploy.prometheus import of_prometheus
@@ -43,7 +43,7 @@ def queries() -> list[str]:
 def something_of_each() -> None:
     job = make_job(make_request("Inprogress"), "noop", "inprogress")
     run = RunRecord("run_jobs")
-    record_ends([End(held(job), JobStatus.COMPLETED, ran_microseconds=5000)], run)
+    record_results([Result(held(job), JobStatus.COMPLETED, ran_microseconds=5000)], run)
     run.end()
     failed = make_request("Failed")
     retry_request(failed.token, by="ada", reason="")

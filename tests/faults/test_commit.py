@@ -41,8 +41,7 @@ STATEMENTS = {
     "the run's end": ("run_jobs", b"ended_at = UTC_TIMESTAMP(6)"),
     "a look at what is due": ("run_jobs", b"SELECT UTC_TIMESTAMP(6), EXISTS"),
     "read what was claimed": ("run_jobs", b"r.token, r.action, r.params"),
-    "read what is settled": ("run_inprogress_requests", b"SELECT l.end_id, l.id, l.due_at"),
-    "forget what was seen": ("run_inprogress_requests", b"DELETE FROM unseen_ends"),
+    "read what is settled": ("run_inprogress_requests", b"SELECT due_at, id, NOT EXISTS"),
 }
 ARRIVES = pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "not even sent"])
 

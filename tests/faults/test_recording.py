@@ -7,8 +7,9 @@ import pytest
 from django.db import OperationalError, connection
 
 from jobs_app.db import transactions as faults
+from jobs_app.models import completions
 from jobs_app.models.attempts import NewJob
-from jobs_app.models.job import JobQuerySet
+from jobs_app.models.inserts import insert_jobs
 from tests.faults.clock import HastyClock
 from tests.faults.life import Life, Ran, steps
 
@@ -31,15 +32,13 @@ def test_a_statement_that_the_server_refuses_whatever_the_row_fails_no_job(
         cursor.execute("INSERT INTO requests (action, steps) VALUES ('made up', %s)", [steps(["second_time"])])
     assert life.run("run_new_requests") == Ran()
 
-    insert_new = JobQuerySet.insert_new
-
-    def refuse(self: JobQuerySet, jobs: Sequence[NewJob], *others: Any) -> None:
+    def refuse(jobs: Sequence[NewJob], **others: Any) -> None:
         if jobs:
             raise OperationalError(number, "refused, whatever the row")
-        insert_new(self, jobs, *others)
+        insert_jobs(jobs, **others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JobQuerySet, "insert_new", refuse)
+        patch.setattr(completions, "insert_jobs", refuse)
         assert life.run("run_jobs").error.startswith("run_jobs: the database")
     assert [row["status"] for row in life.rows("jobs")] == ["inprogress"]
     life.finish()

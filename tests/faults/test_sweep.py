@@ -27,7 +27,7 @@ MANY = 10_000
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(faults, "time", HastyClock())
-    monkeypatch.setattr(worker, "_LEAST_POLL_SECONDS", 0.03)  # each idle look is two statements like those before
+    monkeypatch.setattr(worker, "_POLL_SECONDS", 0.03)  # each idle look is two statements like those before
     with every_connection_counts():
         yield
 

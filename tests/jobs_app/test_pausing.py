@@ -8,10 +8,11 @@ from django.db import connection, transaction
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, JobIntervention, PausedJob, claims
-from jobs_app.models.attempts import DirectClaim, NewJob
+from jobs_app.models.attempts import ClaimOnInsert, NewJob
+from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import UnknownJob, apply_pauses, pause_job, resume_job
-from jobs_app.worker.runner import JobRunner
+from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.monitoring.gauges import DatabaseCollector
@@ -86,11 +87,11 @@ def test_what_is_not_due_yet_is_parked_once_it_is() -> None:
 def test_a_claim_does_not_read_past_parked_jobs_nor_take_what_is_not_parked_yet() -> None:
     first, other = waiting("noop", "noop_1", due_in=-100)
     assert Job.objects.claim("a claim", 5, 30, paused=["noop"]) == [other.id]
-    assert not Job.objects.outlook().paused
+    assert not Job.objects.poll().paused
     PausedJob.objects.pause("noop", **BY)
-    assert Job.objects.outlook().paused == ("noop",)
+    assert Job.objects.poll().paused == ("noop",)
     assert Job.objects.park(["noop"]) == 1
-    assert not Job.objects.outlook().has_due
+    assert not Job.objects.poll().has_due
     assert Job.objects.claim("a claim", 5, 30) == []
     assert Job.objects.get(pk=first.id).status == "new"
 
@@ -117,8 +118,8 @@ def test_many_jobs_are_parked_and_brought_back_in_batches(monkeypatch: pytest.Mo
 
 def test_a_process_inserts_jobs_of_a_paused_name_unclaimed() -> None:
     request = make_request("Inprogress", ["noop", "noop_1"])
-    claim = DirectClaim("a claim", room=5, lease_seconds=30, sent_at=0, paused=("noop",))
-    Job.objects.insert_new([NewJob(request.id, 0, name, 10) for name in ("noop", "noop_1")], claim)
+    claim = ClaimOnInsert("a claim", limit=5, lease_seconds=30, sent_at=0, paused=("noop",))
+    insert_jobs([NewJob(request.id, 0, name, 10) for name in ("noop", "noop_1")], claim)
     assert statuses() == {"noop": "new", "noop_1": "inprogress"}
 
 
@@ -126,11 +127,11 @@ def test_a_worker_notices_a_pause_in_the_midst_of_its_work_and_hands_back_what_h
     waiting("sleeps", due_in=-100)
     waiting("noop", due_in=-90)
     Request.objects.update(params={"seconds": 0.2})
-    with JobRunner(Stop(), RunRecord("run_worker"), concurrency=1) as runner:
+    with Runner(Stop(), RunRecord("run_worker"), concurrency=1) as runner:
         ids = Job.objects.claim("a claim", 2, 300)  # the second waits in the process for the only thread
-        runner._submit(Job.objects.with_requests("a claim", ids), time.monotonic())
+        runner.claimer._submit(Job.objects.with_requests("a claim", ids), time.monotonic())
         pause_job("noop", **BY)
-        runner._look()
+        runner.claimer.poll()
     assert statuses() == {"sleeps": "completed", "noop": "new"}
     noop = Job.objects.get(name="noop")
     assert (noop.attempt, noop.last_attempt, noop.started_at) == (1, 10, None)
@@ -151,7 +152,7 @@ def test_a_resume_that_was_killed_is_finished_by_the_next_pass() -> None:
     PausedJob.objects.resume("noop", **BY)  # and no more
     assert astray() == []
     assert pass_jobs() == {"claimed": 1, "completed": 1}
-    apply_pauses(Job.objects.outlook())
+    apply_pauses(Job.objects.poll())
     assert list(PausedJob.objects.values_list("name", "resumed_at")) == [("noop_1", None)]
 
 

@@ -12,9 +12,9 @@ from django.db import connection, transaction
 
 from jobs_app.db.dialect import dialect
 from jobs_app.models import Job, PausedJob
-from jobs_app.models.attempts import End, JobStatus
+from jobs_app.models.attempts import JobStatus, Result
 from requests_app.models import Request
-from requests_app.models.looks import Position
+from requests_app.models.request import Position
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MANY = 20_000
 
 
-def looks() -> None:
-    Request.objects.look(500, 500)
-    Request.objects.look(500, 500, Position("2026-01-01 00:00:00", 1))
+def scans() -> None:
+    Request.objects.scan_in_progress(500)
+    Request.objects.scan_in_progress(500, Position("2026-01-01 00:00:00", 1))
 
 
 def read_directly_claimed() -> None:
@@ -38,7 +38,7 @@ def old_pages() -> None:
 
 
 def claim_due_by() -> None:
-    Job.objects.claim("by a moment", 500, 30, Job.objects.outlook().now)
+    Job.objects.claim("by a moment", 500, 30, Job.objects.poll().now)
 
 
 def claim_beside_paused_names() -> None:
@@ -53,7 +53,7 @@ def bring_back() -> None:
 
 # What asks, and which index each table's rows are to be found by.
 POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
-    "outlook": (Job.objects.outlook, {"jobs_status_due", "jobs_status_lease"}),
+    "poll": (Job.objects.poll, {"jobs_status_due", "jobs_status_lease"}),
     "claim": (lambda: Job.objects.claim("now", 500, 30), {"jobs_status_due"}),
     "claim due by": (claim_due_by, {"jobs_status_due", "jobs_status_lease"}),
     "claim beside paused names": (claim_beside_paused_names, {"jobs_status_due"}),
@@ -63,7 +63,7 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "has_due": (Request.objects.has_due, {"requests_status_due"}),
     "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
     "old": (old_pages, {"requests_status_due"}),
-    "look": (looks, {"requests_status_due", "jobs_attempt"}),
+    "scan": (scans, {"requests_status_due", "jobs_attempt"}),
     "read what was claimed": (lambda: Job.objects.with_requests("a claim", range(1, 300)), set()),
     "read what was claimed directly": (read_directly_claimed, {"jobs_attempt"}),
 }
@@ -120,7 +120,7 @@ def moves() -> None:
     claims = [("one", Job.objects.claim("one", 5, 30)), ("two", Job.objects.claim("two", 5, 30))]
     held = [job for claim, ids in claims for job, _ in Job.objects.with_requests(claim, ids)]
     Job.objects.renew(held, 30)
-    Job.objects.record([End(job, JobStatus.COMPLETED) for job in held], expect_all=True)
+    Job.objects.record([Result(job, JobStatus.COMPLETED) for job in held])
 
 
 def asked(poll: Callable[[], object], word: str = "SELECT") -> list[Statement]:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from jobs_app.models import Job
-from jobs_app.models.attempts import End, JobStatus
+from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.outcomes import JobContext, Retry, storable_error
 from jobs_app.registry import job, unregister
 from requests_app.models import Request
@@ -357,5 +357,5 @@ def test_many_large_extras_are_recorded_however_many_jobs_end_at_once(tables: No
     ends = []
     for _ in range(12):
         request = make_request("Inprogress", ["noop"], extras={"large": "x" * tenth})
-        ends.append(End(held(make_job(request, status="inprogress")), JobStatus.COMPLETED, extras='{"one": "more"}'))
+        ends.append(Result(held(make_job(request, status="inprogress")), JobStatus.COMPLETED, extras='{"one": "more"}'))
     assert len(Job.objects.record(ends)) == len(ends)

@@ -21,13 +21,13 @@ from hypothesis.stateful import (
 
 from jobs_app.db.dialect import PARKED_FROM, dialect
 from jobs_app.models import Job, PausedJob
-from jobs_app.models.attempts import ClaimedJob, End, JobStatus
+from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import JobContext
+from jobs_app.passes import run_jobs
 from jobs_app.pausing import pause_job, resume_job
 from jobs_app.registry import job, unregister
-from jobs_app.worker.completer import record_ends
-from jobs_app.worker.runner import run_jobs
+from jobs_app.worker.completer import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.verify import Tally, findings
@@ -77,7 +77,7 @@ class Life(RuleBasedStateMachine):
 
     # Passes ----------------------------------------------------------------------------------------------------------
     @rule()
-    def pick_up(self) -> None:
+    def start_due(self) -> None:
         run_new_requests(Stop(), RunRecord("run_new_requests"))
         self.model.run_new_requests()
 
@@ -87,7 +87,7 @@ class Life(RuleBasedStateMachine):
         self.model.run_jobs()
 
     @rule()
-    def move_on(self) -> None:
+    def progress_requests(self) -> None:
         run_inprogress_requests(Stop(), RunRecord("run_inprogress_requests"))
         self.model.run_inprogress_requests()
 
@@ -95,7 +95,7 @@ class Life(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def die_with_claimed_jobs(self, limit: int) -> None:
         """As a pass that is killed after its claim, before, in or after the callbacks."""
-        paused = Job.objects.outlook().paused
+        paused = Job.objects.poll().paused
         ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300, paused=paused)
         for held, row in Job.objects.with_requests(claim, ids) if ids else ():
             state = self.model.requests[row.token].jobs[held.step, held.name][held.attempt - 1]
@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
         still_its_own = (
             len(request.jobs[place]) == held.attempt and Job.objects.get(pk=held.id).claimed_by == held.claim
         )
-        won = record_ends([End(held, status, "late")], RunRecord("run_jobs"))
+        won = record_results([Result(held, status, "late")], RunRecord("run_jobs"))
 
         assert bool(won) == still_its_own
         if still_its_own and status == JobStatus.COMPLETED:

@@ -1,7 +1,7 @@
 """Statements per pass do not grow with rows, and an idle pass asks little."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,14 +10,14 @@ from django.db import connection, transaction
 
 from jobs_app.db.dialect import dialect
 from jobs_app.models import Job
-from jobs_app.models.attempts import End, JobStatus, LockedRequest
+from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.registry import job, unregister
-from jobs_app.worker.completer import Counts, record_ends
+from jobs_app.worker.completer import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
-from requests_app.passes import move_on_locked
+from requests_app.passes import progress_locked
 from requests_app.worker import run_worker
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 from tests.lifecycle.statements import counting_commits, listening
@@ -160,14 +160,14 @@ def test_an_idle_pass_takes_less_than_5_statements(work: Callable[[], dict[str, 
     assert len(heard) < 5, heard
 
 
-# What recording a batch and moving its requests on takes: locks, ends, requests, jobs, tallies. One read more where a
-# step's jobs do not all end in this batch; where they do not all complete, looks at what holds and what is doomed, too.
+# What recording a batch and moving its requests on takes: locks of both, results, a look at the step, requests, jobs,
+# tallies. Of retries: a look at what is doomed and their successors instead of requests and jobs.
 @pytest.mark.parametrize("ends", [FEW, MANY])
 @pytest.mark.parametrize(
     ("step", "status", "statements"),
     [
-        ('["async_noop"]', JobStatus.COMPLETED, 5),
-        ('["async_noop", "noop_1"]', JobStatus.COMPLETED, 6),
+        ('["async_noop"]', JobStatus.COMPLETED, 7),
+        ('["async_noop", "noop_1"]', JobStatus.COMPLETED, 7),
         ('["async_noop", "noop_1"]', JobStatus.RETRY, 7),
     ],
 )
@@ -175,7 +175,7 @@ def test_recording_a_batch_and_moving_its_requests_on_is_one_commit_of_few_state
     ends: int, step: str, status: JobStatus, statements: int
 ) -> None:
     in_progress(ends, "inprogress", steps=TWO_STEPS.replace('["async_noop", "noop_1"]', step))
-    done = [End(held(one), status, last_attempt=9) for one in Job.objects.filter(status="inprogress")]
+    done = [Result(held(one), status, last_attempt=9) for one in Job.objects.filter(status="inprogress")]
     if "noop_1" in step:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -184,12 +184,9 @@ def test_recording_a_batch_and_moving_its_requests_on_is_one_commit_of_few_state
                 [],
             )
 
-    def follow_up(requests: list[LockedRequest], won: Sequence[End]) -> tuple[Counts, Callable[[], None]]:
-        return move_on_locked(requests, ends=won), lambda: None
-
     run = RunRecord("run_worker")
     with listening() as heard, counting_commits() as commits:
-        assert len(record_ends(done, run, follow_up=follow_up)) == ends
+        assert len(record_results(done, run, on_recorded=progress_locked)) == ends
     assert Request.objects.filter(step=1).count() == (ends if status == JobStatus.COMPLETED else 0)
     assert (len(heard), len(commits)) == (statements, 1), [statement.sql[:25] for statement in heard]
 

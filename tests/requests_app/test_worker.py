@@ -1,7 +1,6 @@
-"""How much run_worker takes on: it starts requests as it has room for their jobs, and fills its slots."""
+"""How much run_worker takes on: it starts requests as it has room for their jobs, and fills its threads."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -10,15 +9,12 @@ from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import JobContext
 from jobs_app.registry import job, unregister
-from jobs_app.worker.pace import Pace
-from jobs_app.worker.runner import JobRunner
-from jobs_app.worker.seats import Seats
+from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
-from requests_app.worker import PickUp, run_worker
+from requests_app.worker import _PickUp, run_worker
 from tests.factories import insert_raw, make_job, make_request
-from tests.lifecycle.statements import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,8 +33,12 @@ def let_end() -> Iterator[Event]:
     unregister("waits")
 
 
-def start_runner(concurrency: int) -> JobRunner:
-    return JobRunner(Stop(), RunRecord("run_worker"), concurrency=concurrency)
+def start_runner(concurrency: int) -> Runner:
+    return Runner(Stop(), RunRecord("run_worker"), concurrency=concurrency)
+
+
+def start_pick_up(runner: Runner) -> _PickUp:
+    return _PickUp(RunRecord("run_worker"), runner, seconds=1)
 
 
 def queue(number: int) -> None:
@@ -49,77 +49,69 @@ def queue(number: int) -> None:
 def test_no_more_requests_are_started_than_there_is_room_for(let_end: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     queue(10)
     with start_runner(4) as runner:
-        pick_up = PickUp(RunRecord("run_worker"), runner)
-        assert (pick_up.turn(), pick_up.full) == (4, True)
+        pick_up = start_pick_up(runner)
+        assert pick_up.turn() == 4
         assert Job.objects.filter(status="inprogress").count() == 4
         assert pick_up.turn() == 0
         monkeypatch.setattr(worker, "_PICK_UP_SECONDS", 0)
-        assert (pick_up.turn(), pick_up.full) == (6, False)
+        assert pick_up.turn() == 6
         let_end.set()
     # Nobody here had room for these: any worker may have them.
     assert Job.objects.filter(status="new").count() == 6
     assert Request.objects.filter(status="Queuing").count() == 0
 
 
-def test_requests_that_begin_leave_room_for_the_next_steps_of_others(
-    let_end: Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queue(50)
-    monkeypatch.setattr(Pace, "per_second", lambda *_: 1000.0)  # 40 jobs in 40 ms
+def test_jobs_that_are_due_come_before_requests_that_wait_for_their_pick_up(let_end: Event) -> None:
+    begun = make_request("Inprogress", ["waits"])
+    for attempt in range(1, 4):
+        make_job(begun, "waits", attempt=attempt)
+    queue(10)
     with start_runner(4) as runner:
-        assert (runner.room.to_claim(), runner.room.to_begin()) == (44, 26)
-        assert PickUp(RunRecord("run_worker"), runner).turn() == 26
+        assert (runner.turn(), start_pick_up(runner).turn()) == (3, 1)
         let_end.set()
 
 
-def test_slots_do_not_stay_free_for_the_sake_of_a_larger_batch(let_end: Event) -> None:
-    """27 of 32 slots are taken by what takes long: nothing is gained by waiting until more are free."""
+def test_threads_do_not_stay_free_for_the_sake_of_a_larger_batch(let_end: Event) -> None:
+    """27 of 32 threads are taken by what takes long: nothing is gained by waiting until more are free."""
     busy = make_request("Inprogress", ["waits"])
     for attempt in range(1, 28):
         make_job(busy, "waits", attempt=attempt)
     with start_runner(32) as runner:
         assert runner.turn() == 27
-        runner._looked_at = float("-inf")
+        runner.claimer._polled_at = float("-inf")
         make_job(make_request("Inprogress", ["noop"]), "noop")
         assert runner.turn() == 1
         let_end.set()
 
 
-def test_a_worker_that_has_no_seat_takes_nothing_and_hardly_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "Seats", lambda: Seats(tmp_path, 1, lambda: False))
-    insert_raw(steps='[{"name": "only", "jobs": ["noop"]}]')
-    make_job(make_request("Inprogress"), "noop")
-    with Seats(tmp_path, 1, lambda: False) as other:
-        assert other.may_take()
-        with listening() as heard:
-            run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
-    assert set(Request.objects.values_list("status", flat=True)) == {"Queuing", "Inprogress"}
-    assert len(heard) < 20
-    run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
-    assert set(Request.objects.values_list("status", flat=True)) == {"Completed"}
-
-
-def test_what_has_begun_goes_on_without_a_seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    idles = iter([True])  # once, then the processors are short
-    monkeypatch.setattr(worker, "Seats", lambda: Seats(tmp_path, 1, lambda: next(idles, False)))
-    insert_raw(steps=[{"name": f"step {number}", "jobs": ["noop", "noop_1"]} for number in range(4)])
-    with Seats(tmp_path, 1, lambda: False) as other:
-        assert other.may_take()
-        run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
-    assert list(Request.objects.values_list("status", flat=True)) == ["Completed"]
-
-
-def test_a_worker_without_a_seat_claims_one_batch_after_the_other_while_a_processor_idles(
-    let_end: Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "Seats", lambda: Seats(tmp_path, 1, lambda: True))
-    let_end.set()
+def test_what_takes_long_is_not_claimed_ahead(let_end: Event) -> None:
+    """While it waits here, another process could run it."""
     request = make_request("Inprogress", ["waits"])
-    for attempt in range(1, 61):
+    for attempt in range(1, 40):
         make_job(request, "waits", attempt=attempt)
-    with Seats(tmp_path, 1, lambda: False) as other:
-        assert other.may_take()
-        run_worker(Stop(max_seconds=0.4), RunRecord("run_worker"), concurrency=2)
-    assert Job.objects.filter(status="completed").count() == 60
+    with start_runner(4) as runner:
+        assert [runner.turn() for _ in range(5)] == [4, 0, 0, 0, 0]
+        let_end.set()
+
+
+def test_what_ends_at_once_is_claimed_ahead_more_and_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    with start_runner(4) as runner:
+        free = [runner.claimer.free()]
+        for _ in range(9):
+            runner.claimer.adapt()
+            free.append(runner.claimer.free())
+        assert free == [4, 8, 12, 20, 36, 68, 132, 260, 504, 504]
+        monkeypatch.setattr(runner._executor, "waiting", lambda: 400)
+        runner.claimer.adapt()
+        assert runner.claimer.free() == 254
+        monkeypatch.setattr(runner._executor, "waiting", lambda: 100)
+        runner.claimer.adapt()
+        assert runner.claimer.free() == 254
+
+
+def test_lost_leases_are_ended_and_their_requests_moved_on_in_one_transaction() -> None:
+    request = make_request("Inprogress", ["noop"])
+    make_job(request, "noop", "inprogress", lease=-1, last_attempt=1)
+    run_worker(Stop(max_seconds=0.3), RunRecord("run_worker"))
+    request.refresh_from_db()
+    assert (request.status, request.error.startswith("noop failed: gave up after 1 attempt")) == ("Failed", True)

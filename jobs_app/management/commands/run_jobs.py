@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from jobs_app.management.pass_command import PassCommand, positive
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.runner import run_jobs
+from jobs_app.passes import run_jobs
 from jobs_app.worker.shutdown import Stop
 
 

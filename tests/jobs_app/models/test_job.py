@@ -14,10 +14,10 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, transaction
 
 from jobs_app.models import Job
-from jobs_app.models.attempts import DirectClaim, End, JobStatus, NewJob
-from jobs_app.models.completions import LostSome
+from jobs_app.models.attempts import ClaimOnInsert, JobStatus, NewJob, Result
+from jobs_app.models.inserts import insert_jobs
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped
-from jobs_app.worker.retry_policy import end_of
+from jobs_app.worker.retry_policy import result_of
 from requests_app.models import Request, RequestStatus
 from tests.factories import (
     Row,
@@ -39,8 +39,8 @@ CLAIM = "a claim of this transaction"
 FREE: Row = {"claimed_by": None, "lease_until": None}
 
 
-def record(job: Job, outcome: Outcome, claim: str | None = None, *, lease_expired: bool = False) -> list[End]:
-    return Job.objects.record([end_of(held(job, claim), outcome)], lease_expired=lease_expired)
+def record(job: Job, outcome: Outcome, claim: str | None = None, *, lease_expired: bool = False) -> list[Result]:
+    return Job.objects.record([result_of(held(job, claim), outcome)], lease_expired=lease_expired)
 
 
 # The table: (status, move) --------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_lease_that_was_renewed_since_it_was_read_is_not_taken_away() -> None:
     read = Job.objects.lease_expired(10)
     assert [one.id for one in read] == [job.id]
     assert Job.objects.renew(read, 60) == 1
-    ends = [end_of(one, Retried("gone")) for one in read]
+    ends = [result_of(one, Retried("gone")) for one in read]
     assert changes_by(lambda: Job.objects.record(ends, lease_expired=True)) == {}
 
 
@@ -206,7 +206,7 @@ def test_a_claim_takes_the_oldest_due_first_up_to_its_limit_and_nothing_before_i
     assert Job.objects.claim("first", 2, 30) == [oldest.id, old.id]
     assert Job.objects.claim("second", 10, 30) == [young.id]
     assert Job.objects.claim("third", 10, 30) == []
-    assert Job.objects.held_by("first") == [oldest.id, old.id]
+    assert Job.objects.won_by("first") == [oldest.id, old.id]
     lease = Job.objects.get(pk=young.pk).lease_until
     assert seconds_from_now(lease) == pytest.approx(30, abs=10)
 
@@ -214,29 +214,29 @@ def test_a_claim_takes_the_oldest_due_first_up_to_its_limit_and_nothing_before_i
 def test_a_claim_due_by_a_moment_leaves_what_became_due_later() -> None:
     request = make_request("Inprogress")
     before = make_job(request, "noop_1", due_in=-5)
-    now = Job.objects.outlook().now
+    now = Job.objects.poll().now
     later = make_job(request, "noop_2", due_in=0.01)
     time.sleep(0.02)
     assert Job.objects.claim(CLAIM, 10, 30, now) == [before.id]
     assert Job.objects.claim("another", 10, 30) == [later.id]
 
 
-def test_the_outlook_sees_due_jobs_and_lost_leases_apart() -> None:
+def test_a_poll_sees_due_jobs_and_lost_leases_apart() -> None:
     request = make_request("Inprogress")
     make_job(request, "noop_1", due_in=60)
     make_job(request, "noop_2", "inprogress", lease=60)
-    nothing = Job.objects.outlook()
+    nothing = Job.objects.poll()
     assert (nothing.has_due, nothing.has_expired) == (False, False)
     make_job(request, "noop_3", "inprogress", lease=-1)
-    assert (Job.objects.outlook().has_due, Job.objects.outlook().has_expired) == (False, True)
+    assert (Job.objects.poll().has_due, Job.objects.poll().has_expired) == (False, True)
     make_job(request, "noop_4", due_in=-1)
-    assert Job.objects.outlook().has_due
+    assert Job.objects.poll().has_due
 
 
-def test_a_direct_claim_holds_what_it_has_room_for_and_leaves_the_rest_to_all() -> None:
+def test_a_claim_on_insert_takes_up_to_its_limit_and_leaves_the_rest_to_all() -> None:
     request = make_request("Inprogress")
-    claim = DirectClaim(CLAIM, room=2, lease_seconds=30, sent_at=0)
-    Job.objects.insert_new([NewJob(request.id, 0, f"noop_{number}", 10) for number in (1, 2, 3)], claim)
+    claim = ClaimOnInsert(CLAIM, limit=2, lease_seconds=30, sent_at=0)
+    insert_jobs([NewJob(request.id, 0, f"noop_{number}", 10) for number in (1, 2, 3)], claim)
     assert statuses(request) == {("noop_1", 1): "inprogress", ("noop_2", 1): "inprogress", ("noop_3", 1): "new"}
     assert len(Job.objects.with_requests(CLAIM, [request.id], by="request_id")) == 2
     assert claim.request_ids == {request.id}
@@ -289,7 +289,7 @@ def test_of_ends_recorded_at_once_failures_come_before_retries() -> None:
     request = make_request("Inprogress", ["noop", "noop_1"])
     retried = make_job(request, "noop", "inprogress")
     failed = make_job(request, "noop_1", "inprogress")
-    Job.objects.record([end_of(held(retried), Retried("again")), end_of(held(failed), Failed("no"))])
+    Job.objects.record([result_of(held(retried), Retried("again")), result_of(held(failed), Failed("no"))])
     assert statuses(request) == {("noop", 1): "retry", ("noop_1", 1): "failure"}
 
 
@@ -370,7 +370,7 @@ def extras_of(request: Request) -> Row:
 def test_jobs_that_end_together_keep_each_others_keys(at_once: bool) -> None:
     request = make_request("Inprogress", ["noop", "noop_1"], extras={"earlier": 1})
     ends = [
-        end_of(held(make_job(request, name, "inprogress")), Completed(json.dumps({name: "found", "both": name})))
+        result_of(held(make_job(request, name, "inprogress")), Completed(json.dumps({name: "found", "both": name})))
         for name in ("noop", "noop_1")
     ]
     for batch in [ends] if at_once else [[end] for end in ends]:
@@ -397,7 +397,7 @@ def test_each_request_of_a_batch_gets_its_own_extras_and_error() -> None:
     requests = [make_request("Inprogress") for _ in range(4)]
     jobs = [make_job(request, "noop", "inprogress") for request in requests]
     outcomes: list[Outcome] = [Completed('{"n":0}'), Failed("no 1"), Completed('{"n":2}'), Retried("no 3")]
-    Job.objects.record([end_of(held(job), outcome) for job, outcome in zip(jobs, outcomes)][::-1])
+    Job.objects.record([result_of(held(job), outcome) for job, outcome in zip(jobs, outcomes)][::-1])
     assert [extras_of(request) for request in requests] == [{"n": 0}, {}, {"n": 2}, {}]
     assert [Job.objects.get(pk=job.pk).error for job in jobs] == ["", "no 1", "", "no 3"]
 
@@ -406,12 +406,10 @@ def test_a_batch_of_as_many_claims_as_jobs_is_recorded_each_under_its_own() -> N
     request = make_request("Inprogress")
     jobs = [make_job(request, f"noop {number}", "inprogress") for number in range(500)]
     assert len({job.claimed_by for job in jobs}) == 500
-    ends = [End(held(job), JobStatus.COMPLETED) for job in jobs]
-    for strange in (ends[0]._replace(job=held(jobs[0], jobs[1].claimed_by)), ends[0]._replace(job=held(jobs[0], "x"))):
-        with pytest.raises(LostSome), transaction.atomic():
-            Job.objects.record([strange, *ends[1:]], expect_all=True)
-    assert Job.objects.filter(status="inprogress").count() == 500
-    assert Job.objects.record(ends, expect_all=True) == ends
+    results = [Result(held(job), JobStatus.COMPLETED) for job in jobs]
+    strange = results[0]._replace(job=held(jobs[0], jobs[1].claimed_by))
+    assert Job.objects.record([strange, *results[1:]]) == results[1:]
+    assert Job.objects.record(results) == results[:1]
     assert Job.objects.filter(status="completed").count() == 500
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from jobs_app.models.attempts import ClaimedJob, End, JobStatus
+from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS, Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import job, unregister
-from jobs_app.worker.retry_policy import backoff_seconds, end_of
+from jobs_app.worker.retry_policy import backoff_seconds, result_of
 
 
 def claimed(attempt: int = 1, last_attempt: int = 10, name: str = "noop") -> ClaimedJob:
@@ -24,19 +24,19 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("outcome", "end"),
     [
-        (Completed(), End(claimed(), JobStatus.COMPLETED)),
-        (Completed('{"a":1}'), End(claimed(), JobStatus.COMPLETED, extras='{"a":1}')),
-        (Failed("no"), End(claimed(), JobStatus.FAILURE, "no")),
-        (NotStarted(), End(claimed(), JobStatus.NEW)),
-        (Retried("later", 7), End(claimed(), JobStatus.RETRY, "later", delay_seconds=7, last_attempt=10)),
+        (Completed(), Result(claimed(), JobStatus.COMPLETED)),
+        (Completed('{"a":1}'), Result(claimed(), JobStatus.COMPLETED, extras='{"a":1}')),
+        (Failed("no"), Result(claimed(), JobStatus.FAILURE, "no")),
+        (NotStarted(), Result(claimed(), JobStatus.NEW)),
+        (Retried("later", 7), Result(claimed(), JobStatus.RETRY, "later", delay_seconds=7, last_attempt=10)),
     ],
 )
-def test_each_outcome_has_its_end(outcome: Outcome, end: End) -> None:
-    assert end_of(claimed(), outcome) == end
+def test_each_outcome_has_its_end(outcome: Outcome, end: Result) -> None:
+    assert result_of(claimed(), outcome) == end
 
 
 def test_a_stopped_attempt_is_followed_at_once_by_one_more_than_were_allowed() -> None:
-    end = end_of(claimed(10, 10), Stopped())
+    end = result_of(claimed(10, 10), Stopped())
     assert (end.status, end.error, end.last_attempt) == (JobStatus.RETRY, "worker stopped", 11)
     assert 0 < end.delay_seconds < 0.1
 
@@ -46,12 +46,12 @@ def test_a_stopped_attempt_is_followed_at_once_by_one_more_than_were_allowed() -
     [(9, 10, JobStatus.RETRY), (10, 10, JobStatus.FAILURE), (11, 10, JobStatus.FAILURE), (1, 1, JobStatus.FAILURE)],
 )
 def test_the_last_attempt_is_the_one_whose_number_the_row_says(attempt: int, last: int, status: JobStatus) -> None:
-    assert end_of(claimed(attempt, last), Retried("why")).status == status
+    assert result_of(claimed(attempt, last), Retried("why")).status == status
 
 
 def test_giving_up_says_after_how_many_attempts_and_why() -> None:
-    assert end_of(claimed(10), Retried("why\n\nTraceback")).error == "gave up after 10 attempts: why\n\nTraceback"
-    assert end_of(claimed(1, 1), Retried("why")).error == "gave up after 1 attempt: why"
+    assert result_of(claimed(10), Retried("why\n\nTraceback")).error == "gave up after 10 attempts: why\n\nTraceback"
+    assert result_of(claimed(1, 1), Retried("why")).error == "gave up after 1 attempt: why"
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_after_is_obeyed_up_to_the_cap(settings: Any, after: float, seconds: flo
 
 def test_a_successor_is_never_due_at_the_very_moment_it_is_inserted() -> None:
     # The pass that inserts it could claim it: SQLite's clock has milliseconds.
-    assert end_of(claimed(), Retried("at once", 0)).delay_seconds >= 0.001
+    assert result_of(claimed(), Retried("at once", 0)).delay_seconds >= 0.001
 
 
 def test_an_error_is_kept_whole_up_to_its_limit_and_fit_for_any_database() -> None:
-    long = end_of(claimed(10), Retried("why\n" + "x" * 100_000)).error
+    long = result_of(claimed(10), Retried("why\n" + "x" * 100_000)).error
     assert len(long) <= MAX_ERROR_CHARACTERS
     assert long.startswith("gave up after 10 attempts: why\n")
-    odd = end_of(claimed(), Failed("nul \0 and half a pair \ud800")).error
+    odd = result_of(claimed(), Failed("nul \0 and half a pair \ud800")).error
     odd.encode()
     assert "\0" not in odd
-    assert end_of(claimed(), Failed("")).error
+    assert result_of(claimed(), Failed("")).error

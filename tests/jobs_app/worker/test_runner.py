@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from jobs_app.outcomes import Failure, JobContext, Retry
-from jobs_app.worker.runner import LEASE_LOST
+from jobs_app.worker.completer import LEASE_LOST
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from tests.factories import (
@@ -584,7 +584,7 @@ def test_when_stopped_what_runs_finishes_and_what_did_not_begin_is_new_again_the
     others = [make_job(make_request("Inprogress"), "noop", due_in=-50) for _ in range(3)]
     before = rows()
     with pytest.MonkeyPatch.context() as patch:  # as when it was fast: more are claimed than run
-        patch.setattr("jobs_app.worker.room.Room._ahead", lambda *_: 4)
+        patch.setattr("jobs_app.worker.claimer.Claimer.free", lambda *_: 4)
         counts = pass_jobs(stop=stop, concurrency=1)
     assert counts == {"claimed": 4, "completed": 1, "handed_back": 3}
     first.refresh_from_db()

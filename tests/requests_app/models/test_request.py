@@ -17,8 +17,9 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 
 from jobs_app.models import Job
+from jobs_app.models.request_locks import lock_requests
 from requests_app.models import Request, RequestStatus
-from requests_app.passes import move_on_locked
+from requests_app.passes import progress_locked
 from tests.factories import (
     Row,
     changed,
@@ -165,7 +166,7 @@ def test_a_request_moves_by_the_latest_attempt_of_every_job_that_its_step_names(
             make_job(request, name, status, attempt=number)
     before = rows()
     with transaction.atomic():
-        counts = move_on_locked(Job.objects.lock_requests([request.id]).values()).of_run
+        counts = progress_locked(lock_requests([request.id]).values())
     assert counts == ({moved: 1} if moved else {})
     changes = changed(before)
     if moved is None:
@@ -193,7 +194,7 @@ def test_after_its_last_step_a_request_is_completed() -> None:
 def test_only_a_request_in_progress_is_moved_on(status: str) -> None:
     request = make_request(status, ["noop"], ["noop_1"])
     make_job(request, "noop", "completed")
-    assert changes_by(lambda: move_on_locked(Job.objects.lock_requests([request.id]).values())) == {}
+    assert changes_by(lambda: progress_locked(lock_requests([request.id]).values())) == {}
 
 
 # By hand --------------------------------------------------------------------------------------------------------------

@@ -8,18 +8,17 @@ from django.db import connection, transaction
 
 from jobs_app.models import Job, Tally
 from jobs_app.models import tally as tallies
-from jobs_app.models.attempts import End, JobStatus
+from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.tally import SUM, Key
 from jobs_app.outcomes import Failed, Retried
-from jobs_app.worker.completer import record_ends
-from jobs_app.worker.retry_policy import end_of
-from jobs_app.worker.runner import end_lost_leases
+from jobs_app.worker.completer import end_lost_leases, record_results
+from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.interventions import cancel_request
-from requests_app.passes import pick_up
+from requests_app.passes import start_due
 from requests_app.worker import run_worker
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
@@ -73,7 +72,7 @@ def test_an_action_with_a_recipe_is_told_by_its_name_and_any_other_text_is_not()
 
 def test_a_job_that_this_release_does_not_know_is_not_told_by_its_name() -> None:
     job = make_job(make_request("Inprogress", ["gone"]), "gone", "inprogress")
-    record_ends([end_of(held(job), Failed("no"))], RunRecord("run_jobs"))
+    record_results([result_of(held(job), Failed("no"))], RunRecord("run_jobs"))
     assert told("jobs_ended") == {("other", "failure"): 1}
 
 
@@ -95,8 +94,8 @@ def test_how_long_an_attempt_waited_and_ran_is_observed() -> None:
 
 def test_what_is_handed_back_is_no_end_and_what_comes_too_late_is_told() -> None:
     back, late = (make_job(make_request("Inprogress"), "noop", "inprogress") for _ in range(2))
-    ends = [End(held(back), JobStatus.NEW), End(held(late, "another claim"), JobStatus.COMPLETED)]
-    record_ends(ends, RunRecord("run_jobs"))
+    ends = [Result(held(back), JobStatus.NEW), Result(held(late, "another claim"), JobStatus.COMPLETED)]
+    record_results(ends, RunRecord("run_jobs"))
     assert told("jobs_ended") == {}
     assert told("job_results_too_late") == {("noop", ""): 1}
 
@@ -105,12 +104,12 @@ def test_a_commit_that_is_not_answered_counts_once() -> None:
     job, stale = (make_job(make_request("Inprogress"), "noop", "inprogress") for _ in range(2))
     insert_raw(steps=TWO_STEPS)
     run = RunRecord("run_worker")
-    ends = [end_of(held(job), Retried("busy")), End(held(stale, "another claim"), JobStatus.COMPLETED)]
+    ends = [result_of(held(job), Retried("busy")), Result(held(stale, "another claim"), JobStatus.COMPLETED)]
     with lost_answers(1) as lost:
-        record_ends(ends, run, seconds=5)
+        record_results(ends, run, seconds=5)
     assert lost.left == 0
     with lost_answers(1):
-        pick_up(run, 10)
+        start_due(run, 10)
     assert told("jobs_ended") == {("noop", "retry"): 1}
     assert told("job_results_too_late") == {("noop", ""): 1}
     assert told("requests_started") == {("other", ""): 1}
@@ -120,7 +119,7 @@ def test_a_batch_of_ends_adds_one_statement_of_few_rows() -> None:
     jobs = [make_job(make_request("Inprogress"), name, "inprogress") for name in ("noop", "noop_1") for _ in range(50)]
     run = RunRecord("run_jobs")
     with listening() as heard:
-        record_ends([End(held(job), JobStatus.COMPLETED, ran_microseconds=5000) for job in jobs], run)
+        record_results([Result(held(job), JobStatus.COMPLETED, ran_microseconds=5000) for job in jobs], run)
     [added] = [statement for statement in heard if "tallies" in statement.sql]
     assert len(added.params) / 4 <= 2 * 5
     assert heard[-1] == added

@@ -10,7 +10,7 @@ from django.db import connection
 
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.runner import run_jobs
+from jobs_app.passes import run_jobs
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Intervention, Request
 from requests_app.operations.interventions import Refused, cancel_request, complete_job, retry_now, retry_request

@@ -1,0 +1,52 @@
+"""Inserts jobs, as `new` or claimed at once. The caller holds their requests' locks: docs/moves.md says why."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from jobs_app.db.dialect import dialect
+from jobs_app.models.attempts import ClaimOnInsert, NewJob
+
+_ROWS_PER_INSERT = 2000
+
+
+def insert_jobs(jobs: Sequence[NewJob], claim: ClaimOnInsert | None = None, using: str = DEFAULT_DB_ALIAS) -> None:
+    """With `claim`, as many as it allows are claimed as they are inserted: nobody else ever sees them as `new`."""
+    left = jobs
+    if claim and jobs:
+        allowed = [job for job in jobs if job.name not in claim.paused]
+        claimed = allowed[: claim.limit]
+        left = [*allowed[claim.limit :], *(job for job in jobs if job.name in claim.paused)]
+        claim.request_ids |= {job.request_id for job in claimed}
+        sql = dialect(using)
+        _insert_rows(
+            claimed,
+            "status, claimed_by, started_at, lease_until",
+            f"'inprogress', %(claim)s, {sql.now}, {sql.later.format('%(seconds)s')}",
+            {"claim": claim.id, "seconds": claim.lease_seconds},
+            using,
+        )
+    _insert_rows(left, "status", "'new'", {}, using)
+
+
+def _insert_rows(jobs: Sequence[NewJob], columns: str, values: str, bound: Mapping[str, Any], using: str) -> None:
+    """What rows have in common is given once; each name is bound once, however many rows have it."""
+    sql = dialect(using)
+    with connections[using].cursor() as cursor:
+        for start in range(0, len(jobs), _ROWS_PER_INSERT):
+            part = jobs[start : start + _ROWS_PER_INSERT]
+            marks = {name: f"name_{n}" for n, name in enumerate({job.name for job in part})}
+            delayed = any(job.delay_seconds for job in part)
+            rows = [
+                f"{sql.row}({job.request_id:d}, {job.step:d}, %({marks[job.name]})s, {job.attempt:d}, "
+                f"{job.last_attempt:d}{f', {job.delay_seconds:.6f}' if delayed else ''})"
+                for job in part
+            ]
+            cursor.execute(
+                f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
+                f"WITH new (request_id, step, name, attempt, last_attempt{', delay' if delayed else ''}) "
+                f"AS (VALUES {', '.join(rows)}) SELECT request_id, step, name, attempt, last_attempt, "
+                f"{sql.later.format('delay') if delayed else sql.now}, {values} FROM new",
+                {**{mark: name for name, mark in marks.items()}, **bound},
+            )

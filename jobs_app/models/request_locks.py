@@ -1,0 +1,26 @@
+"""The locks of requests, which every transaction takes before it touches their jobs: docs/moves.md, "Locks"."""
+
+from collections.abc import Collection
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from jobs_app.db.dialect import dialect, numbers
+from jobs_app.models.attempts import MAX_STEPS_BYTES, LockedRequest
+
+
+def lock_requests(
+    ids: Collection[int], *, with_extras: bool = False, using: str = DEFAULT_DB_ALIAS
+) -> dict[int, LockedRequest]:
+    """Locks them by id ascending, whatever their status, until the caller's transaction ends."""
+    if not ids:
+        return {}
+    sql = dialect(using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, token, action, status, step, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, "
+            f"{'extras' if with_extras else 'NULL'} "
+            f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
+            f"ORDER BY id {sql.for_update}",
+            [],
+        )
+        return {row[0]: LockedRequest(*row) for row in cursor.fetchall()}

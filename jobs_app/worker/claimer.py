@@ -1,0 +1,137 @@
+"""Gets jobs for an executor: polls, claims, and hands over what was claimed. Never more than begin soon."""
+
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from jobs_app.db.transactions import run_transaction
+from jobs_app.models import Job
+from jobs_app.models.attempts import CallbackInput, ClaimedJob, ClaimOnInsert, Poll
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.outcomes import Failed, JobContext, json_object
+from jobs_app.pausing import apply_pauses
+from jobs_app.worker.executor import Executor
+from jobs_app.worker.shutdown import Stop
+
+BATCH = 500  # jobs in one transaction
+_POLL_SECONDS = 0.01
+_PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the process is
+_MOST_PREFETCHED = BATCH
+
+
+class Claimer:
+    """`due_by`: a moment of `Job.objects.poll`; None: whatever is due by now, again and again.
+
+    `paused`: the names to leave alone, as a poll of just now says. `limit`: of jobs, in all.
+    """
+
+    def __init__(
+        self,
+        stop: Stop,
+        executor: Executor,
+        run: RunRecord,
+        *,
+        lease_seconds: float,
+        reconnect_seconds: float,
+        due_by: Any = None,
+        paused: Collection[str] = (),
+        limit: int | None = None,
+    ) -> None:
+        self._stop, self._executor, self._run = stop, executor, run
+        self._lease, self._seconds = lease_seconds, reconnect_seconds
+        self._due_by, self._paused, self._left = due_by, paused, limit
+        self.more_is_due = due_by is not None  # than there was room for; a run with `due_by` has seen that something is
+        self._polled_at = -math.inf if due_by is None else time.monotonic()
+        self._prefetched = 0  # jobs that may wait here for a thread
+
+    # Capacity --------------------------------------------------------------------------------------------------------
+    def free(self, replacing: int = 0) -> int:
+        """How many more jobs this process should hold; none when it is to stop.
+
+        `replacing`: how many are about to be recorded, whose places become free.
+        """
+        if self._stop or self._executor.hangs():
+            return 0
+        free = self._executor.concurrency + self._prefetched - len(self._executor.unrecorded) + replacing
+        return max(0, free if self._left is None else min(free, self._left))
+
+    def adapt(self) -> None:
+        """To be called when a batch of results was recorded: prefetches more if the threads have run dry meanwhile.
+
+        And less if most of what was prefetched still waits: another process could run it.
+        """
+        waiting = self._executor.waiting()
+        if not waiting:
+            self._prefetched = min(_MOST_PREFETCHED, max(self._executor.concurrency, 2 * self._prefetched))
+        elif 2 * waiting > self._prefetched:
+            self._prefetched //= 2
+
+    def is_done(self) -> bool:
+        """Of a run with `due_by` or a limit: whether nothing is left to claim."""
+        return not self.more_is_due or self._left == 0
+
+    # Claims ----------------------------------------------------------------------------------------------------------
+    def poll_is_due(self) -> bool:
+        since = time.monotonic() - self._polled_at
+        polls_for_jobs = self._due_by is None and not self.more_is_due and self.free() > 0
+        return since >= (_POLL_SECONDS if polls_for_jobs else _PAUSES_SECONDS)
+
+    def poll(self) -> Poll:
+        """Learns whether jobs are due, and what is paused; of that nothing more is claimed or begun here."""
+        poll = run_transaction(Job.objects.poll, seconds=self._seconds)
+        self._paused, self._polled_at = poll.paused, time.monotonic()
+        if poll.paused:
+            self._executor.hand_back_waiting(poll.paused)
+        apply_pauses(poll, seconds=self._seconds)
+        if self._due_by is None:
+            self.more_is_due |= poll.has_due
+        return poll
+
+    def claim(self) -> int:
+        """Claims due jobs if there is room for them; answers how many."""
+        limit = min(self.free(), BATCH)
+        if not limit or not self.more_is_due:
+            return 0
+        claim, sent_at, tried = str(uuid4()), time.monotonic(), False
+
+        def work() -> list[int]:
+            nonlocal tried
+            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT whose answer was lost
+            tried = True
+            return won or Job.objects.claim(claim, limit, self._lease, self._due_by, self._paused)
+
+        ids = run_transaction(work, seconds=self._seconds)
+        # A run with `due_by` has had what was due then once a claim got less than it asked for.
+        self.more_is_due = len(ids) == limit
+        if self._left is not None:
+            self._left -= len(ids)
+        if ids:
+            self._submit(run_transaction(lambda: Job.objects.with_requests(claim, ids), seconds=self._seconds), sent_at)
+        return len(ids)
+
+    def claim_on_insert(self, replacing: int = 0) -> ClaimOnInsert:
+        """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
+        return ClaimOnInsert(str(uuid4()), self.free(replacing), self._lease, time.monotonic(), self._paused)
+
+    def adopt(self, claim: ClaimOnInsert) -> None:
+        """Runs what a transaction claimed as it inserted it."""
+        if claim.request_ids:
+            read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
+            self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
+
+    def _submit(self, rows: Sequence[tuple[ClaimedJob, CallbackInput]], sent_at: float) -> None:
+        self._run.add({"claimed": len(rows)})
+        self._executor.submit(self._readable(rows), sent_at, self._lease)
+
+    def _readable(self, rows: Sequence[tuple[ClaimedJob, CallbackInput]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
+        """With the JSON read. A job whose request cannot be read fails; its neighbours go on."""
+        for job, row in rows:
+            try:
+                params, extras = json_object(row.params), json_object(row.extras)
+            except ValueError as error:
+                self._executor.end_unowned(job, Failed(f"the request's params or extras cannot be read: {error}"))
+            else:
+                yield job, JobContext(row.token, row.action, job.step, job.name, job.attempt, params, extras)
