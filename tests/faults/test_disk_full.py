@@ -106,6 +106,7 @@ class Pages:
 
     def fill(self) -> None:
         with connection.cursor() as cursor:
+            cursor.execute("VACUUM")  # pages that tests before this one freed are room, too
             self.most = cursor.execute("PRAGMA page_count").fetchone()[0]
         connection.close()
 
