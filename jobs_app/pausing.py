@@ -1,7 +1,6 @@
-"""Pausing job names: the operator's two verbs, and what every look of a pass does for them.
+"""Pausing job names: what `pause_job` and `resume_job` do, and what every pass does for paused and resumed names.
 
-The due jobs of a paused name are parked: moved to the far end of the index that claims are served by, so that a claim
-never has to read past them. Each keeps its own due time (dialect.py says how) and its place among the others.
+The due jobs of a paused name are parked, and brought back when it is resumed: jobs_app/models/pause.py.
 """
 
 from functools import partial
@@ -39,7 +38,10 @@ def resume_job(name: str, *, by: str, reason: str) -> bool:
 
 
 def apply_pauses(poll: Poll, *, seconds: float = 0) -> None:
-    """Does a bounded part of what a poll found to do. `seconds`: how long a lost connection is tried again."""
+    """Parks due jobs of paused names and brings jobs of resumed names back, one bounded batch of each.
+
+    `seconds`: how long a lost connection is tried again.
+    """
     if poll.paused and poll.has_due:
         run_transaction(partial(Job.objects.park, poll.paused), seconds=seconds)
     if poll.resumed:

@@ -6,11 +6,6 @@ from datetime import UTC, datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-# The due time of a parked row lies this much later. A multiple of 400, after which the calendar repeats: it is exact on
-# a 29 February too, and order is kept. No due time before PARKED_FROM is a parked one's, none before 2800 overflows.
-PARKED_YEARS = 7200
-PARKED_FROM = f"{PARKED_YEARS + 1}-01-01 00:00:00"
-
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -23,8 +18,6 @@ class Dialect:
     skip_locked: str
     force_index: str  # holds {} where the index's name belongs
     by_id: str  # finds rows by their ids, whatever else is asked of them
-    parked: str  # the column due_at, moved by PARKED_YEARS
-    unparked: str
     microseconds: str  # from {0} to {1}, both moments
     shard: str  # a number below {}, as far as possible another one for each connection
     add_on_duplicate: str  # ends an INSERT: where {key} is there already, {column} is added to what is there
@@ -48,8 +41,6 @@ MYSQL = Dialect(
     skip_locked="FOR UPDATE SKIP LOCKED",
     force_index="FORCE INDEX ({})",
     by_id="FORCE INDEX (PRIMARY)",
-    parked=f"due_at + INTERVAL {PARKED_YEARS} YEAR",
-    unparked=f"due_at - INTERVAL {PARKED_YEARS} YEAR",
     microseconds="TIMESTAMPDIFF(MICROSECOND, {0}, {1})",
     shard="MOD(CONNECTION_ID(), {})",
     # VALUES(): MySQL has a newer word for it, MariaDB has not.
@@ -66,9 +57,6 @@ SQLITE = Dialect(
     skip_locked="",
     force_index="",
     by_id="NOT INDEXED",  # but by the id; else it would look at all rows that have the status
-    # Its date functions would cut the microseconds.
-    parked=f"(substr(due_at, 1, 4) + {PARKED_YEARS}) || substr(due_at, 5)",
-    unparked=f"printf('%%04d', substr(due_at, 1, 4) - {PARKED_YEARS}) || substr(due_at, 5)",
     microseconds="CAST(ROUND((julianday({1}) - julianday({0})) * 86400000000) AS INTEGER)",
     shard="0",
     add_on_duplicate="ON CONFLICT ({key}) DO UPDATE SET {column} = {column} + excluded.{column}",

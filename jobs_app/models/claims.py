@@ -3,19 +3,15 @@
 Part of JobQuerySet (job.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from typing import Any, Literal, TypeVar
 
 from django.db import connections, models, transaction
 
-from jobs_app.db.dialect import PARKED_FROM, dialect, marks, numbers
+from jobs_app.db.dialect import dialect, marks, numbers
 from jobs_app.models.attempts import CallbackInput, ClaimedJob, JobStatus, Poll
-from jobs_app.models.pause import PausedJob
 
 Row = TypeVar("Row", bound=models.Model)
-
-_ROWS_PER_PARKING = 500  # in one transaction
-_MOST_PARKED = 5000  # at one look; so many of the oldest due rows are looked through
 
 
 class Claims(models.QuerySet[Row]):
@@ -115,62 +111,3 @@ class Claims(models.QuerySet[Row]):
                 [limit],
             )
             return [ClaimedJob(*row) for row in cursor.fetchall()]
-
-    # What is paused --------------------------------------------------------------------------------------------------
-    def park(self, names: Collection[str]) -> int:
-        """Moves due `new` jobs of paused names out of the claims' way; answers how many, at most 5,000.
-
-        Looks at the oldest 5,000 due rows, however many there are: the head of the index is what claims read.
-        """
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM (SELECT id, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
-                f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {_MOST_PARKED}) AS oldest "
-                f"WHERE name IN ({marks(names)})",
-                [*names],
-            )
-            ids = sorted(row[0] for row in cursor.fetchall())
-        return sum(self._park(names, part) for part in _sliced(ids, _ROWS_PER_PARKING))
-
-    def _park(self, names: Collection[str], ids: Sequence[int]) -> int:
-        """Under the lock of the names' rows: what is resumed in between is not parked, and so not forgotten."""
-        sql = dialect(self.db)
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
-                return 0
-            cursor.execute(
-                f"UPDATE jobs {sql.by_id} SET due_at = {sql.parked} WHERE id IN ({numbers(ids)}) "
-                f"AND status = 'new' AND due_at <= {sql.now} AND name IN ({marks(paused)})",
-                paused,
-            )
-            return int(cursor.rowcount)
-
-    def bring_back(self, names: Collection[str]) -> int:
-        """Parked jobs of resumed names get their own due time again, the oldest first; answers how many, at most 500.
-
-        When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
-        """
-        sql = dialect(self.db)
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            if not (resumed := PausedJob.objects.using(self.db).lock_resumed(names)):
-                return 0
-            cursor.execute(
-                f"SELECT id FROM jobs {sql.force('jobs_status_due')} "
-                f"WHERE status = 'new' AND due_at >= '{PARKED_FROM}' "
-                f"AND name IN ({marks(resumed)}) ORDER BY due_at, id LIMIT {_ROWS_PER_PARKING}",
-                resumed,
-            )
-            if not (ids := sorted(row[0] for row in cursor.fetchall())):
-                PausedJob.objects.using(self.db).forget(resumed)
-                return 0
-            cursor.execute(
-                f"UPDATE jobs {sql.by_id} SET due_at = {sql.unparked} WHERE id IN ({numbers(ids)}) "
-                f"AND status = 'new' AND due_at >= '{PARKED_FROM}'",
-                [],
-            )
-            return len(ids)
-
-
-def _sliced(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -5,22 +5,21 @@ schema's arrow (a job points at its request) runs against the arrow of imports (
 foreign key is a string, and SQL here names the table `requests`.
 """
 
-from datetime import datetime
 from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, one_of
-from jobs_app.db.dialect import PARKED_YEARS
 from jobs_app.models.attempts import ENDED, OPEN, JobStatus
 from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
 from jobs_app.models.operator_moves import OperatorMoves
+from jobs_app.models.pause import PARKED_FROM, PauseMoves
 
 
 class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an as_manager() of its own type
-    Claims["Job"], Completions["Job"], OperatorMoves["Job"], models.QuerySet["Job"]
+    Claims["Job"], Completions["Job"], OperatorMoves["Job"], PauseMoves["Job"], models.QuerySet["Job"]
 ):
     """All that is done to jobs. Each mixin stands in a file of its own and knows none of the others."""
 
@@ -84,10 +83,5 @@ class Job(models.Model):
 
     @property
     def is_parked(self) -> bool:
-        """Whether it was due when its name was paused, and rests since."""
-        return self.due_at.year > PARKED_YEARS
-
-    @property
-    def own_due_at(self) -> datetime:
-        """`due_at`; of a parked job the moment that it was due at."""
-        return self.due_at.replace(year=self.due_at.year - PARKED_YEARS) if self.is_parked else self.due_at
+        """Whether it was due when its name was paused, and has not been brought back since."""
+        return self.due_at >= PARKED_FROM

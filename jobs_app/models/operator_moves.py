@@ -9,9 +9,10 @@ from typing import Any, Self, TypeVar
 from django.db import connections, models
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.dialect import PARKED_FROM, numbers
+from jobs_app.db.dialect import numbers
 from jobs_app.models.attempts import SETTLED, JobStatus, NewJob
 from jobs_app.models.inserts import insert_jobs
+from jobs_app.models.pause import PARKED_FROM
 from jobs_app.registry import max_attempts
 
 Row = TypeVar("Row", bound=models.Model)
@@ -23,7 +24,7 @@ class OperatorMoves(models.QuerySet[Row]):
     def waiting(self, request_id: int) -> Self:
         """A request's `new` jobs that wait for their due time; not those that are parked."""
         new = self.filter(request_id=request_id, status=JobStatus.NEW)
-        return new.filter(due_at__gt=UtcNow(), due_at__lt=f"{PARKED_FROM}Z")
+        return new.filter(due_at__gt=UtcNow(), due_at__lt=PARKED_FROM)
 
     def may_be_completed(self, request_id: int, step: int) -> Self:
         """The latest attempts of a step's jobs that `complete_by_hand` would take: they neither run nor are done."""
@@ -80,7 +81,7 @@ class OperatorMoves(models.QuerySet[Row]):
         return self._of_closed("DELETE FROM jobs", [], request_ids)
 
     def scrub(self, request_ids: Collection[int]) -> int:
-        """Empties what may be personal in the jobs of requests that are over; under their locks. A cause stays one."""
+        """Empties what may be personal in the jobs of requests that are over; under their locks. An error stays one."""
         emptied = "extras = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END"
         return self._of_closed(f"UPDATE jobs SET {emptied}", [SCRUBBED], request_ids)
 

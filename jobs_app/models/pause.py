@@ -1,15 +1,95 @@
-"""The tables `paused_jobs` and `job_interventions`: which names are paused, and who paused and resumed them and why.
+"""Paused job names: the tables `paused_jobs` and `job_interventions`, and what a pause does to the rows of `jobs`.
 
-What a pause does to the jobs' rows (they are parked) stands in JobQuerySet; its guards and locks: docs/moves.md.
+The due jobs of a paused name are parked: their due time moves far away, so that no claim reads past them. When the
+name is resumed they are brought back: they are due since then. Guards and locks: docs/moves.md.
 """
 
-from collections.abc import Collection
-from typing import ClassVar, Self
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import ClassVar, Self, TypeVar
 
 from django.db import connections, models, transaction
 
 from jobs_app.db.columns import ByteCharField, UtcNow
-from jobs_app.db.dialect import dialect, marks
+from jobs_app.db.dialect import dialect, marks, numbers
+
+Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
+
+# The due time of a parked job. The release before this one parks a job at its own due time plus 7200 years, and brings
+# jobs back by taking 7200 years away: of this moment it makes 2026-01-01, which is due, and not long ago (a wait of
+# centuries would overflow the sums in `tallies`). What it parked itself is due at PARKED_FROM or later as well.
+PARKED_AT = datetime(9226, 1, 1, tzinfo=UTC)
+PARKED_FROM = datetime(7201, 1, 1, tzinfo=UTC)
+_IS_PARKED = f"due_at >= '{PARKED_FROM:%Y-%m-%d}'"
+_ROWS_PER_TRANSACTION = 500
+_ROWS_PER_PARKING = 5000  # so many of the oldest due rows are looked through at once
+
+
+class PauseMoves(models.QuerySet[Row]):
+    """Part of JobQuerySet: the moves of jobs whose name is paused or resumed."""
+
+    def park(self, names: Collection[str]) -> int:
+        """Moves due `new` jobs of paused names out of the claims' way; answers how many.
+
+        It looks at the oldest 5,000 due rows only, however many there are: claims read the index from there.
+        """
+        ids = sorted(self._oldest_due(names))
+        size = _ROWS_PER_TRANSACTION
+        return sum(self._park(names, ids[start : start + size]) for start in range(0, len(ids), size))
+
+    def _park(self, names: Collection[str], ids: Sequence[int]) -> int:
+        """Under the names' locks: what is resumed meanwhile is not parked, since nobody would bring it back."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
+                return 0
+            guard = f"due_at <= {dialect(self.db).now} AND name IN ({marks(paused)})"
+            return self._set_due_at(f"'{PARKED_AT:%Y-%m-%d %H:%M:%S}'", ids, guard, paused)
+
+    def bring_back(self, names: Collection[str]) -> int:
+        """Parked jobs of resumed names are due since the resume, the oldest first; answers how many, at most 500.
+
+        When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
+        """
+        resumed_at = "(SELECT resumed_at FROM paused_jobs WHERE paused_jobs.name = jobs.name)"
+        with transaction.atomic(using=self.db, savepoint=False):
+            if not (resumed := PausedJob.objects.using(self.db).lock_resumed(names)):
+                return 0
+            if ids := sorted(self._parked(resumed)):
+                self._set_due_at(resumed_at, ids, _IS_PARKED, [])
+            else:
+                PausedJob.objects.using(self.db).forget(resumed)
+            return len(ids)
+
+    # In SQL of ours, since the index has to be named: the optimizers would read and sort all `new` rows.
+    def _oldest_due(self, names: Collection[str]) -> list[int]:
+        sql = dialect(self.db)
+        return self._ids(
+            f"SELECT id FROM (SELECT id, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
+            f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {_ROWS_PER_PARKING}) AS oldest "
+            f"WHERE name IN ({marks(names)})",
+            names,
+        )
+
+    def _parked(self, names: Collection[str]) -> list[int]:
+        return self._ids(
+            f"SELECT id FROM jobs {dialect(self.db).force('jobs_status_due')} WHERE status = 'new' AND {_IS_PARKED} "
+            f"AND name IN ({marks(names)}) ORDER BY due_at, id LIMIT {_ROWS_PER_TRANSACTION}",
+            names,
+        )
+
+    def _ids(self, sql: str, names: Collection[str]) -> list[int]:
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(sql, [*names])
+            return [row[0] for row in cursor.fetchall()]
+
+    def _set_due_at(self, due_at: str, ids: Collection[int], guard: str, names: Collection[str]) -> int:
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE jobs {dialect(self.db).by_id} SET due_at = {due_at} "
+                f"WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard}",
+                [*names],
+            )
+            return int(cursor.rowcount)
 
 
 class PausedJobQuerySet(models.QuerySet["PausedJob"]):
@@ -17,22 +97,19 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
     def paused(self) -> Self:
         return self.filter(resumed_at__isnull=True)
 
+    def resumed(self) -> Self:
+        return self.filter(resumed_at__isnull=False)
+
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
     def lock_paused(self, names: Collection[str]) -> list[str]:
         """Those of these that are paused, locked by name ascending; what another transaction has locked is skipped."""
-        return self._lock(names, "resumed_at IS NULL", dialect(self.db).skip_locked)
+        rows = self.paused().select_for_update(skip_locked=True).filter(name__in=names)
+        return list(rows.order_by("name").values_list("name", flat=True))
 
     def lock_resumed(self, names: Collection[str]) -> list[str]:
         """Those of these that are resumed and have rows left to bring back, locked by name ascending."""
-        return self._lock(names, "resumed_at IS NOT NULL", dialect(self.db).for_update)
-
-    def _lock(self, names: Collection[str], guard: str, lock: str) -> list[str]:
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT name FROM paused_jobs WHERE name IN ({marks(names)}) AND {guard} ORDER BY name {lock}",
-                [*names],
-            )
-            return [row[0] for row in cursor.fetchall()]
+        rows = self.resumed().select_for_update().filter(name__in=names)
+        return list(rows.order_by("name").values_list("name", flat=True))
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def pause(self, name: str, *, by: str, reason: str) -> bool:
@@ -55,7 +132,7 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
 
     def forget(self, names: Collection[str]) -> None:
         """Of resumed names, whose locks the caller holds, when none of their jobs is parked any more."""
-        self.filter(name__in=names, resumed_at__isnull=False).delete()
+        self.resumed().filter(name__in=names).delete()
 
 
 class PausedJob(models.Model):

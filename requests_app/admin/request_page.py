@@ -82,7 +82,7 @@ class RequestPage:
             step=self._step_name(job.step),
             job=job,
             badge=badge(job.status, job.get_status_display()),
-            due=clock(job.own_due_at),
+            due="paused" if job.is_parked else clock(job.due_at),
             started=clock(job.started_at),
             completed=clock(job.completed_at),
             took=span(job.started_at, job.completed_at),

@@ -188,7 +188,7 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
 
 
 def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> Attempt:
-    due = max(job.created_at, job.own_due_at)
+    due = job.created_at if job.is_parked else max(job.created_at, job.due_at)
     begun = job.started_at or job.completed_at
     return Attempt(
         status=job.status,
@@ -207,7 +207,8 @@ def _bar(axis: Axis, begin: datetime, end: datetime, least: float = 0.0) -> Bar 
 
 
 def _title(job: Job, due: datetime) -> str:
-    parts = [f"{job.name}, attempt {job.attempt}: {JobStatus(job.status).label}", f"due {clock(job.own_due_at)}"]
+    when = "paused" if job.is_parked else f"due {clock(job.due_at)}"
+    parts = [f"{job.name}, attempt {job.attempt}: {JobStatus(job.status).label}", when]
     if job.started_at:
         parts.append(f"started {clock(job.started_at)} after waiting {span(due, job.started_at)}")
     if job.completed_at:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from jobs_app.db.dialect import PARKED_FROM, dialect
+from jobs_app.db.dialect import dialect
 from jobs_app.models.attempts import JobStatus
+from jobs_app.models.pause import PARKED_FROM
 from requests_app.admin.charts import Chart, Column, chart
 from requests_app.formatting import clock, duration
 from requests_app.models import RequestStatus
@@ -42,8 +43,8 @@ def read_counts() -> Counts:
     parts = [
         *(_count(requests, f"status = '{status}'") for status in RequestStatus),
         _count(jobs, f"status = 'new' AND due_at <= {sql.now}"),
-        _count(jobs, f"status = 'new' AND due_at > {sql.now} AND due_at < '{PARKED_FROM}'"),
-        _count(jobs, f"status = 'new' AND due_at >= '{PARKED_FROM}'"),
+        _count(jobs, f"status = 'new' AND due_at > {sql.now} AND due_at < '{PARKED_FROM:%Y-%m-%d}'"),
+        _count(jobs, f"status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}'"),
         _count(jobs, "status = 'inprogress'"),
         _count(f"jobs {sql.force('jobs_status_lease')}", f"status = 'inprogress' AND lease_until < {sql.now}"),
         sql.now,

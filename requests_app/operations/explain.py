@@ -63,11 +63,11 @@ def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
     if paused := PausedJob.objects.paused().filter(name__in={job.name for job in waiting}).order_by("at").first():
         return f"{_pause(paused)}{_more(len(waiting) - 1)}."
     now = database_now()
-    soonest = min(waiting, key=lambda job: job.own_due_at)
+    soonest = min(waiting, key=lambda job: (not job.is_parked, job.due_at))  # a parked one is due
     before = [job for job in jobs if job.name == soonest.name and job.attempt < soonest.attempt]
     because = f" (attempt {before[-1].attempt}: {first_line(before[-1].error)})" if before else ""
-    if soonest.own_due_at > now:
-        return f"It waits until {_clock(soonest.own_due_at)} to try {_named([soonest])} again{because}."
+    if soonest.due_at > now and not soonest.is_parked:
+        return f"It waits until {_clock(soonest.due_at)} to try {_named([soonest])} again{because}."
     return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_seen('run_jobs')}."
 
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from jobs_app.db.dialect import PARKED_FROM, dialect
+from jobs_app.db.dialect import dialect
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models.attempts import ENDED, OPEN, JobStatus
+from jobs_app.models.pause import PARKED_FROM
 from requests_app.models import RequestStatus
 from requests_app.models.request import FINAL
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
@@ -40,7 +41,7 @@ class Finding:
         )
 
 
-class RequestRow(NamedTuple):
+class VerifiedRequest(NamedTuple):
     """`steps`: JSON text; None when it is NULL, or too long to read. Times: as the driver gives them."""
 
     id: int
@@ -55,7 +56,7 @@ class RequestRow(NamedTuple):
     steps: str | None
 
 
-class JobRow(NamedTuple):
+class VerifiedJob(NamedTuple):
     request_id: int
     name: str
     step: int
@@ -71,7 +72,7 @@ class JobRow(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class ReadCount:
     """How many rows were read so far."""
 
     requests: int = 0
@@ -79,13 +80,13 @@ class Tally:
 
 
 def findings(
-    tally: Tally, on_window: Callable[[], None] = lambda: None, using: str = DEFAULT_DB_ALIAS
+    count: ReadCount, on_window: Callable[[], None] = lambda: None, using: str = DEFAULT_DB_ALIAS
 ) -> Iterator[Finding]:
     """All that is wrong, by request id ascending. `on_window` is called after each window that was read."""
     after: int | None = -1
     while after is not None:
         requests, jobs, after = run_transaction(partial(_read_window, after, using), seconds=RECONNECT_SECONDS)
-        tally.requests, tally.jobs = tally.requests + len(requests), tally.jobs + len(jobs)
+        count.requests, count.jobs = count.requests + len(requests), count.jobs + len(jobs)
         known = {request.id: request for request in requests}
         of_request = {id_: list(rows) for id_, rows in groupby(sorted(jobs), key=lambda job: job.request_id)}
         for id_ in sorted(known.keys() | of_request.keys()):
@@ -95,7 +96,7 @@ def findings(
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
-def _read_window(after: int, using: str) -> tuple[list[RequestRow], list[JobRow], int | None]:
+def _read_window(after: int, using: str) -> tuple[list[VerifiedRequest], list[VerifiedJob], int | None]:
     """The requests with ids above `after`, all jobs of these ids, and the last id read: None when that was the end."""
     with connections[using].cursor() as cursor:
         last = _last_of_window(cursor, after, using)
@@ -106,13 +107,13 @@ def _read_window(after: int, using: str) -> tuple[list[RequestRow], list[JobRow]
             f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, NULL, NULL "
             f"FROM requests WHERE {ids.format('id', 'id')} UNION ALL "
             "SELECT 1, request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, "
-            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM}' AND name NOT IN "
+            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' AND name NOT IN "
             f"(SELECT name FROM paused_jobs) FROM jobs WHERE {ids.format('request_id', 'request_id')}",
             [*bound, *bound],
         )
         rows = cursor.fetchall()
-    requests = [RequestRow(*row[1:-2]) for row in rows if row[0] == 0]
-    return requests, [JobRow(*row[1:]) for row in rows if row[0] == 1], last
+    requests = [VerifiedRequest(*row[1:-2]) for row in rows if row[0] == 0]
+    return requests, [VerifiedJob(*row[1:]) for row in rows if row[0] == 1], last
 
 
 def _last_of_window(cursor: Any, after: int, using: str) -> int | None:
@@ -131,17 +132,17 @@ def _last_of_window(cursor: Any, after: int, using: str) -> int | None:
     return min((row[0] for row in lasts), default=None)
 
 
-def _orphans(jobs: Iterable[JobRow]) -> Iterator[Finding]:
+def _orphans(jobs: Iterable[VerifiedJob]) -> Iterator[Finding]:
     for job in jobs:
         yield Finding(f"(none with id {job.request_id})", "its request is gone", job.step, job.name, job.attempt)
 
 
 # The rules -----------------------------------------------------------------------------------------------------------
-def findings_of(request: RequestRow, jobs: Sequence[JobRow]) -> Iterator[Finding]:
+def findings_of(request: VerifiedRequest, jobs: Sequence[VerifiedJob]) -> Iterator[Finding]:
     """What is wrong with one request and its jobs, as they stood at one moment."""
     for what in _of_request(request):
         yield Finding(request.token, what)
-    by_job: dict[tuple[int, str], list[JobRow]] = {}
+    by_job: dict[tuple[int, str], list[VerifiedJob]] = {}
     for job in sorted(jobs, key=lambda job: (job.step, job.name, job.attempt)):
         by_job.setdefault((job.step, job.name), []).append(job)
         for what in (*_of_job(job), *_of_job_in_request(job, request)):
@@ -152,7 +153,7 @@ def findings_of(request: RequestRow, jobs: Sequence[JobRow]) -> Iterator[Finding
         yield from _of_steps(request, by_job)
 
 
-def _of_request(request: RequestRow) -> Iterator[str]:
+def _of_request(request: VerifiedRequest) -> Iterator[str]:
     if request.status not in RequestStatus.values:
         yield f"its status {request.status} is unknown"
     if (request.completed_at is not None) != (request.status in FINAL):
@@ -164,7 +165,7 @@ def _of_request(request: RequestRow) -> Iterator[str]:
     yield from _times(request)
 
 
-def _of_job(job: JobRow) -> Iterator[str]:
+def _of_job(job: VerifiedJob) -> Iterator[str]:
     if job.status not in JobStatus.values:
         yield f"its status {job.status} is unknown"
     if (job.completed_at is not None) != (job.status in ENDED):
@@ -183,7 +184,7 @@ def _of_job(job: JobRow) -> Iterator[str]:
     yield from _times(job)
 
 
-def _times(row: RequestRow | JobRow) -> Iterator[str]:
+def _times(row: VerifiedRequest | VerifiedJob) -> Iterator[str]:
     """All are the database's clock, which set the later one after it had set, or compared, the earlier one."""
     moments = [("created", row.created_at), ("started", row.started_at), ("completed", row.completed_at)]
     for (before, at), (after, later) in pairwise((word, at) for word, at in moments if at is not None):
@@ -193,7 +194,7 @@ def _times(row: RequestRow | JobRow) -> Iterator[str]:
         yield "it was started before it was due"
 
 
-def _of_job_in_request(job: JobRow, request: RequestRow) -> Iterator[str]:
+def _of_job_in_request(job: VerifiedJob, request: VerifiedRequest) -> Iterator[str]:
     # A cancelled request's running jobs end and are recorded; a failed or completed one has none left.
     allowed = (JobStatus.INPROGRESS,) if request.status == RequestStatus.CANCELLED else ()
     if request.status in FINAL and job.status in OPEN and job.status not in allowed:
@@ -206,7 +207,7 @@ def _of_job_in_request(job: JobRow, request: RequestRow) -> Iterator[str]:
         yield f"it ended after its request was {request.status}"
 
 
-def _of_attempts(request: RequestRow, attempts: Sequence[JobRow]) -> Iterator[Finding]:
+def _of_attempts(request: VerifiedRequest, attempts: Sequence[VerifiedJob]) -> Iterator[Finding]:
     """Of one job, oldest first."""
     for expected, job in enumerate(attempts, start=1):
         if job.attempt != expected:
@@ -222,7 +223,7 @@ def _of_attempts(request: RequestRow, attempts: Sequence[JobRow]) -> Iterator[Fi
             yield Finding(request.token, what, job.step, job.name, successor.attempt)
 
 
-def _of_steps(request: RequestRow, by_job: dict[tuple[int, str], list[JobRow]]) -> Iterator[Finding]:
+def _of_steps(request: VerifiedRequest, by_job: dict[tuple[int, str], list[VerifiedJob]]) -> Iterator[Finding]:
     """Against the steps that a request which was picked up must have."""
     try:
         steps = _steps(request.steps or "null")
@@ -249,7 +250,7 @@ def _of_steps(request: RequestRow, by_job: dict[tuple[int, str], list[JobRow]]) 
 
 
 def _of_step(
-    request: RequestRow, step: int, latest: Sequence[tuple[str, JobRow | None]], *, done: bool
+    request: VerifiedRequest, step: int, latest: Sequence[tuple[str, VerifiedJob | None]], *, done: bool
 ) -> Iterator[Finding]:
     """The latest attempts of the jobs of the current step or an earlier one. `done`: all are to be completed."""
     failed = any(job is not None and job.status == JobStatus.FAILURE for _, job in latest)
@@ -268,7 +269,9 @@ def _of_step(
 
 
 def _order_of_steps(
-    request: RequestRow, by_job: dict[tuple[int, str], list[JobRow]], latest: dict[tuple[int, str], JobRow]
+    request: VerifiedRequest,
+    by_job: dict[tuple[int, str], list[VerifiedJob]],
+    latest: dict[tuple[int, str], VerifiedJob],
 ) -> Iterator[Finding]:
     ended: dict[int, Any] = {}
     for (step, _), job in latest.items():
@@ -280,7 +283,7 @@ def _order_of_steps(
             yield Finding(request.token, what, step, name, first.attempt)
 
 
-def _later(job: JobRow, moment: Any) -> bool:
+def _later(job: VerifiedJob, moment: Any) -> bool:
     return moment is not None and job.completed_at is not None and bool(job.completed_at > moment)
 
 

@@ -24,7 +24,7 @@ from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
-from requests_app.operations.verify import Tally, findings
+from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
@@ -44,7 +44,7 @@ def run(transactional_db: None) -> RunRecord:
 def _nothing_is_wrong_at_the_end(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
     yield
     if not request.node.get_closest_marker("xfail"):
-        assert [str(finding) for finding in findings(Tally())] == []
+        assert [str(finding) for finding in findings(ReadCount())] == []
 
 
 def reap(run: RunRecord) -> None:

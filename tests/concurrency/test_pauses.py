@@ -6,7 +6,7 @@ import pytest
 
 from jobs_app.models import Job, PausedJob
 from jobs_app.pausing import pause_job, resume_job
-from requests_app.operations.verify import Tally, findings
+from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor
 from tests.concurrency.rows import add_job, add_request, statuses
 
@@ -23,7 +23,7 @@ def waiting(transactional_db: None) -> int:
 @pytest.fixture(autouse=True)
 def _nothing_is_wrong_at_the_end(transactional_db: None) -> Iterator[None]:
     yield
-    assert [str(finding) for finding in findings(Tally())] == []
+    assert [str(finding) for finding in findings(ReadCount())] == []
 
 
 def test_a_job_that_is_being_parked_while_its_name_is_resumed_comes_back(waiting: int):
@@ -40,7 +40,7 @@ def test_a_job_that_is_being_parked_while_its_name_is_resumed_comes_back(waiting
 
 def test_a_job_that_was_chosen_for_parking_before_its_name_was_resumed_is_not_parked(waiting: int):
     PausedJob.objects.pause("noop", **BY)
-    with Actor(lambda: Job.objects.park(["noop"]), stop_before="FROM paused_jobs") as parking:
+    with Actor(lambda: Job.objects.park(["noop"]), stop_before="FROM `paused_jobs`") as parking:
         assert parking.stands
         resume_job("noop", **BY)
         assert parking.go_on() == 0

@@ -1,5 +1,6 @@
 """A paused job name: its jobs wait and use up nothing, everything else goes on, and nothing stays behind."""
 
+import importlib
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -7,17 +8,19 @@ import pytest
 from django.db import connection, transaction
 
 from jobs_app.db.dialect import database_now
-from jobs_app.models import Job, JobIntervention, PausedJob, claims
+from jobs_app.models import Job, JobIntervention, PausedJob, pause
 from jobs_app.models.attempts import ClaimOnInsert, NewJob
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pass_run import RunRecord
+from jobs_app.models.pause import PARKED_AT
+from jobs_app.models.tally import Tally
 from jobs_app.pausing import UnknownJob, apply_pauses, pause_job, resume_job
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.operations.explain import explain
-from requests_app.operations.verify import Tally, findings
+from requests_app.operations.verify import ReadCount, findings
 from requests_app.worker import run_worker
 from tests.factories import make_job, make_request, pass_jobs
 from tests.lifecycle.statements import listening
@@ -35,7 +38,7 @@ def statuses() -> dict[str, str]:
 
 
 def astray() -> list[str]:
-    return [str(finding) for finding in findings(Tally()) if "parked" in finding.what]
+    return [str(finding) for finding in findings(ReadCount()) if "parked" in finding.what]
 
 
 def test_jobs_of_a_paused_name_wait_and_the_others_run() -> None:
@@ -47,30 +50,57 @@ def test_jobs_of_a_paused_name_wait_and_the_others_run() -> None:
     assert astray() == []
 
 
-def test_a_resumed_job_runs_with_the_attempts_and_the_due_time_that_it_had() -> None:
-    (job,) = waiting("noop", attempt=3, due_in=-100)
+def test_a_resumed_job_is_due_since_the_resume_with_the_attempts_that_it_had() -> None:
+    waiting("noop", attempt=3, due_in=-100)
     pause_job("noop", **BY)
     parked = Job.objects.get()
     assert parked.is_parked
     assert parked.due_at > database_now() + timedelta(days=365 * 1000)
+    resumed_at = database_now()
     assert resume_job("noop", **BY)
     assert not PausedJob.objects.exists()
     back = Job.objects.get()
-    assert (back.due_at, back.attempt, back.status) == (job.due_at, 3, "new")
-    assert parked.own_due_at == job.due_at
+    assert (back.attempt, back.status, back.is_parked) == (3, "new", False)
+    assert resumed_at <= back.due_at <= database_now()
     assert pass_jobs() == {"claimed": 1, "completed": 1}
 
 
-@pytest.mark.parametrize("due", ["2024-02-29T23:59:59.123456", "0999-12-31T00:00:00", "2026-11-24T00:00:00.000001"])
-def test_a_parked_job_keeps_its_due_time_to_the_microsecond(due: str) -> None:
-    moment = datetime.fromisoformat(due).replace(tzinfo=UTC)
-    if connection.vendor == "mysql" and moment.year < 1000:
-        moment = moment.replace(year=1000)  # the first that the servers know
-    waiting("noop", due_at=moment)
-    pause_job("noop", **BY)
-    assert Job.objects.get().own_due_at == moment
+# The release before this one parked a job at its own due time plus 7200 years, and took them away to bring it back.
+def later_by_7200_years(moment: datetime) -> datetime:
+    return moment.replace(year=moment.year + 7200)
+
+
+def test_jobs_parked_by_the_release_before_come_back_and_run() -> None:
+    for due in (datetime(1, 1, 1, tzinfo=UTC), database_now() - timedelta(seconds=5)):
+        waiting("noop", due_at=later_by_7200_years(due))
+    PausedJob.objects.pause("noop", **BY)
+    assert all(job.is_parked for job in Job.objects.all())
+    assert pass_jobs() == {}
     resume_job("noop", **BY)
-    assert Job.objects.get().due_at == moment
+    assert not any(job.is_parked for job in Job.objects.all())
+    assert pass_jobs() == {"claimed": 2, "completed": 2}
+
+
+def test_a_parked_job_is_due_once_the_release_before_has_brought_it_back() -> None:
+    waiting("noop")
+    pause_job("noop", **BY)
+    parked = Job.objects.get().due_at
+    assert parked.year > 7200  # that release's own boundary
+    Job.objects.update(due_at=parked.replace(year=parked.year - 7200))
+    PausedJob.objects.all().delete()
+    assert astray() == []
+    assert pass_jobs() == {"claimed": 1, "completed": 1}
+    waited = Tally.objects.get(metric="job_wait", subject="noop", label="sum").amount
+    assert waited < 2**63 // 100_000  # so many such jobs may be added up
+
+
+@pytest.mark.parametrize("moment", [PARKED_AT, later_by_7200_years(datetime(2026, 11, 24, 1, 2, 3, 4, tzinfo=UTC))])
+def test_undoing_the_migration_brings_parked_jobs_back(moment: datetime) -> None:
+    waiting("noop", due_at=moment)
+    undo = importlib.import_module("jobs_app.migrations.0003_pause").bring_all_back
+    with connection.schema_editor() as schema_editor:
+        undo(None, schema_editor)
+    assert Job.objects.get().due_at == moment.replace(year=moment.year - 7200)
 
 
 def test_what_is_not_due_yet_is_parked_once_it_is() -> None:
@@ -97,7 +127,7 @@ def test_a_claim_does_not_read_past_parked_jobs_nor_take_what_is_not_parked_yet(
 
 
 def test_a_parking_looks_at_the_oldest_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_MOST_PARKED", 2)
+    monkeypatch.setattr(pause, "_ROWS_PER_PARKING", 2)
     waiting("noop", due_in=-100)
     waiting("noop_1", "noop_1", due_in=-90)
     waiting("noop", due_in=-80)
@@ -106,14 +136,16 @@ def test_a_parking_looks_at_the_oldest_rows_only(monkeypatch: pytest.MonkeyPatch
     assert Job.objects.park(["noop"]) == 0  # what claims read next is free
 
 
-def test_many_jobs_are_parked_and_brought_back_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_ROWS_PER_PARKING", 2)
+def test_many_jobs_are_parked_and_brought_back_in_batches_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pause, "_ROWS_PER_TRANSACTION", 2)
     with transaction.atomic():
-        before = {job.id: job.due_at for job in waiting(*["noop"] * 5, due_in=-100)}
+        before = [job.id for job in waiting(*["noop"] * 5, due_in=-100)]
     pause_job("noop", **BY)
     assert all(job.is_parked for job in Job.objects.all())
-    resume_job("noop", **BY)
-    assert dict(Job.objects.values_list("id", "due_at")) == before
+    PausedJob.objects.resume("noop", **BY)
+    assert [Job.objects.bring_back(["noop"]) for _ in range(4)] == [2, 2, 1, 0]
+    assert list(Job.objects.order_by("due_at", "id").values_list("id", flat=True)) == before
+    assert Job.objects.claim("a claim", 5, 30) == before
 
 
 def test_a_process_inserts_jobs_of_a_paused_name_unclaimed() -> None:

@@ -63,9 +63,10 @@ def _attempts(jobs: list[Job]) -> list[str]:
     for job in jobs:
         began, ended = job.started_at, job.completed_at
         took = f"{(ended - began).total_seconds():.3f} s" if began and ended else ""
+        due = "paused" if job.is_parked else f"due {_moment(job.due_at)}"
         lines.append(
             f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  "
-            f"{f'began {_moment(began)}' if began else f'due {_moment(job.own_due_at)}'}  {took}".rstrip()
+            f"{f'began {_moment(began)}' if began else due}  {took}".rstrip()
         )
         if job.error:
             lines.append(f"  {'':<{width}}  {first_line(job.error)}")
@@ -79,7 +80,7 @@ def _as_json(request: Request, jobs: list[Job], why: str) -> str:
             "why": why,
             "jobs": [
                 _columns(job, leave_out={"request"})
-                | {"due_at": _moment(job.own_due_at)}
+                | {"due_at": None if job.is_parked else _moment(job.due_at)}
                 | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
                 for job in jobs
             ],

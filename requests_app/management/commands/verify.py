@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from requests_app.operations.verify import Tally, findings
+from requests_app.operations.verify import ReadCount, findings
 
 _PROGRESS_SECONDS = 2.0
 
@@ -17,11 +17,11 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: object, **options: Any) -> None:
-        self._tally, self._began = Tally(), time.monotonic()
+        self._count, self._began = ReadCount(), time.monotonic()
         self._said_at = self._began
         found = 0
         try:
-            for finding in findings(self._tally, self._say_progress):
+            for finding in findings(self._count, self._say_progress):
                 self.stdout.write(str(finding))
                 found += 1
         except DatabaseAway as away:
@@ -39,4 +39,4 @@ class Command(BaseCommand):
 
     def _read(self) -> str:
         seconds = time.monotonic() - self._began
-        return f"{self._tally.requests} requests and {self._tally.jobs} jobs ({seconds:.1f} s)"
+        return f"{self._count.requests} requests and {self._count.jobs} jobs ({seconds:.1f} s)"

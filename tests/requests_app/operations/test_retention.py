@@ -18,7 +18,7 @@ from requests_app.management.durations import duration
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retention import CLOSED, Retention
-from requests_app.operations.verify import Tally, findings
+from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor
 from tests.factories import changes_by, make_job, make_request
 from tests.lifecycle.statements import listening
@@ -55,7 +55,7 @@ def left() -> set[int]:
 @pytest.fixture(autouse=True)
 def _nothing_is_wrong_at_the_end(transactional_db: None) -> Any:
     yield
-    assert [str(finding) for finding in findings(Tally())] == []
+    assert [str(finding) for finding in findings(ReadCount())] == []
 
 
 @pytest.mark.parametrize("statuses", [CLOSED, ALL])

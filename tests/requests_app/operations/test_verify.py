@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 
 from jobs_app.db.dialect import marks
 from requests_app.operations import verify
-from requests_app.operations.verify import Tally, findings
+from requests_app.operations.verify import ReadCount, findings
 
 STEPS = json.dumps([{"name": "first", "jobs": ["a", "b"]}, {"name": "second", "jobs": ["c", "d"]}])
 
@@ -404,7 +404,7 @@ def _refused(sql: str) -> bool:
 
 
 def found() -> list[str]:
-    return [str(finding) for finding in findings(Tally())]
+    return [str(finding) for finding in findings(ReadCount())]
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS.keys())
@@ -453,10 +453,10 @@ def test_windows_leave_out_no_request_and_no_job(healthy: None, monkeypatch: pyt
     for requests, jobs in ((1, 1), (1, 4000), (200, 1), (3, 5)):
         monkeypatch.setattr(verify, "_REQUESTS", requests)
         monkeypatch.setattr(verify, "_JOBS", jobs)
-        tally = Tally()
+        read = ReadCount()
 
-        assert list(findings(tally)) == []
-        assert (tally.requests, tally.jobs) == (10, 27)
+        assert list(findings(read)) == []
+        assert (read.requests, read.jobs) == (10, 27)
 
 
 def test_orphans_beyond_the_last_request_are_found(healthy: None, monkeypatch: pytest.MonkeyPatch):
