@@ -1,6 +1,5 @@
 """The table `passes`: what each run of a pass did. Passes run in processes that die, so metrics are made from here."""
 
-import json
 import os
 import socket
 import time
@@ -10,13 +9,12 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any, ClassVar, Self
 
-from django.db import connections, models
+from django.db import DEFAULT_DB_ALIAS, models
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, UtcNow
-from jobs_app.db.dialect import dialect
 
 _IDLE_HEARTBEAT_SECONDS = 10.0
-_BUSY_HEARTBEAT_SECONDS = 1.0
+_BUSY_HEARTBEAT_SECONDS = 1.0  # when something was done since the last one
 
 
 class PassRunQuerySet(models.QuerySet["PassRun"]):
@@ -27,17 +25,17 @@ class PassRunQuerySet(models.QuerySet["PassRun"]):
         return self.filter(name=name, error="", ended_at__gt=UtcNow() - timedelta(seconds=seconds)).exists()
 
     def old(self, name: str, seconds: float, limit: int) -> list[int]:
-        """Runs that gave their last sign of life so long ago; not the pass's newest, and not its newest success."""
-        return list(self._old(name, seconds).order_by("ended_at").values_list("id", flat=True)[:limit])
+        """Runs whose last heartbeat was so long ago; not the pass's newest, and not its newest success."""
+        return list(self._silent_for(name, seconds).order_by("ended_at").values_list("id", flat=True)[:limit])
 
     def old_count(self, name: str, seconds: float) -> int:
-        return self._old(name, seconds).count()
+        return self._silent_for(name, seconds).count()
 
     def purge(self, ids: Collection[int]) -> int:
-        """What has ended or was killed says nothing any more, so that no guard is needed."""
+        """No guard is needed: nobody writes the row of a run that has ended or was killed."""
         return self.filter(id__in=ids).delete()[0]
 
-    def _old(self, name: str, seconds: float) -> Self:
+    def _silent_for(self, name: str, seconds: float) -> Self:
         runs = self.filter(name=name)
         newest = runs.order_by("-id").values_list("id", flat=True)[:1]
         success = runs.filter(error="", ended_at__isnull=False).order_by("-ended_at").values_list("id", flat=True)[:1]
@@ -72,19 +70,17 @@ class PassRun(models.Model):
 class RunRecord:
     """The row of a run in progress, and what the run did so far. Safe to use from several threads.
 
-    Its counts are written with each sign of life and at its end: of one that is killed the last second may be missing.
-    What must be exact whatever is killed is tallied (tallies.py), in the transactions that do what is counted.
+    Its counts are written with each heartbeat and at its end: of a run that is killed the last second may be missing.
+    What must be exact is counted in the table `tallies`, by the transactions that do what is counted.
     """
 
-    def __init__(self, name: str, using: str = "default") -> None:
-        self.name, self._using = name, using
+    def __init__(self, name: str, using: str = DEFAULT_DB_ALIAS) -> None:
+        self.name = name
+        self._runs = PassRun.objects.using(using)
         self._totals: Counter[str] = Counter()
         self._lock = Lock()
-        self._seen_at, self._written = time.monotonic(), self.totals()
-        process = f"{socket.gethostname()}:{os.getpid()}"[:200]
-        with connections[using].cursor() as cursor:
-            cursor.execute("INSERT INTO passes (name, process) VALUES (%s, %s)", [name, process])
-            self.id = cursor.lastrowid
+        self._beat_at, self._written = time.monotonic(), self.totals()
+        self.id = self._runs.create(name=name, process=f"{socket.gethostname()}:{os.getpid()}"[:200]).id
 
     def add(self, counts: Mapping[str, int]) -> None:
         """What was done, once the transaction that did it is committed."""
@@ -96,18 +92,14 @@ class RunRecord:
             return dict(+self._totals)
 
     def heartbeat(self) -> None:
-        """A sign of life: a second after something was done, and ten seconds after the last one."""
-        totals, silent = self.totals(), time.monotonic() - self._seen_at
+        """Writes that the run is alive: a second after something was done, and ten seconds after the last time."""
+        totals, silent = self.totals(), time.monotonic() - self._beat_at
         if silent >= _IDLE_HEARTBEAT_SECONDS or (silent >= _BUSY_HEARTBEAT_SECONDS and totals != self._written):
-            self._write("", [], totals)
+            self._write(totals)
 
     def end(self, error: str = "") -> None:
-        self._write(f"error = %s, ended_at = {dialect(self._using).now}, ", [error], self.totals())
+        self._write(self.totals(), error=error, ended_at=UtcNow())
 
-    def _write(self, assignments: str, values: list[Any], totals: dict[str, int]) -> None:
-        with connections[self._using].cursor() as cursor:
-            cursor.execute(
-                f"UPDATE passes SET {assignments}counts = %s, seen_at = {dialect(self._using).now} WHERE id = %s",
-                [*values, json.dumps(totals), self.id],
-            )
-        self._seen_at, self._written = time.monotonic(), totals
+    def _write(self, totals: dict[str, int], **columns: Any) -> None:
+        self._runs.filter(id=self.id).update(counts=totals, seen_at=UtcNow(), **columns)
+        self._beat_at, self._written = time.monotonic(), totals

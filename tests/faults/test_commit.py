@@ -37,8 +37,8 @@ KINDS = {
 }
 # The same for statements that are a transaction by themselves.
 STATEMENTS = {
-    "the run's row": ("run_jobs", b"INSERT INTO passes"),
-    "the run's end": ("run_jobs", b"ended_at = UTC_TIMESTAMP(6)"),
+    "the run's row": ("run_jobs", b"INSERT INTO `passes`"),
+    "the run's end": ("run_jobs", b"`ended_at` = UTC_TIMESTAMP(6)"),
     "a look at what is due": ("run_jobs", b"SELECT UTC_TIMESTAMP(6), EXISTS"),
     "read what was claimed": ("run_jobs", b"r.token, r.action, r.params"),
     "read what is settled": ("run_inprogress_requests", b"SELECT due_at, id, NOT EXISTS"),
@@ -115,12 +115,12 @@ def test_a_hand_back_whose_commit_is_cut_hands_back_once(
 
 
 @ARRIVES
-def test_a_worker_whose_sign_of_life_is_cut_carries_on(
+def test_a_worker_whose_heartbeat_is_cut_carries_on(
     arrives: bool, life: Life, through_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pass_run, "_WORKING_SECONDS", 0)
+    monkeypatch.setattr(pass_run, "_BUSY_HEARTBEAT_SECONDS", 0)
     life.begin_with("run_worker")
-    cut = Cut(b"UPDATE passes SET counts", arrives=arrives)
+    cut = Cut(b"UPDATE `passes` SET `counts`", arrives=arrives)
     assert run_with(cut, "run_worker", life, through_proxy) == Ran()
 
 

@@ -26,7 +26,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     ("seconds", "counts", "writes"),
     [(0, {"claimed": 3}, 0), (1.1, {"claimed": 3}, 1), (1.1, {}, 0), (9, {}, 0), (10.1, {}, 1)],
 )
-def test_a_sign_of_life_is_due_a_second_after_work_and_ten_without(
+def test_a_heartbeat_is_due_a_second_after_work_and_ten_without(
     run: RunRecord, monkeypatch: pytest.MonkeyPatch, seconds: float, counts: dict[str, int], writes: int
 ) -> None:
     run.add(counts)
