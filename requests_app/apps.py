@@ -12,7 +12,6 @@ class RequestsAppConfig(AppConfig):
         from jobs_app.registry import import_submodules
         from jobs_app.telemetry import events as job_events
         from requests_app import actions, checks  # noqa: F401
-        from requests_app.admin import requests  # noqa: F401 - registers
         from requests_app.recipes import recipes, register_all
 
         register_all(import_submodules(actions))

@@ -5,11 +5,9 @@ from django.core.checks import CheckMessage, Error, register
 
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
-from requests_app.cron import cron_fault
+from requests_app.cron import CRON_SETTINGS, cron_fault
 from requests_app.recipes import recipes
 from requests_app.steps import StepsError, read_steps, to_json
-
-_CRON_SETTINGS = ("WRK_JOB_CRON", "WRK_REQUEST_NEW_CRON", "WRK_REQUEST_INPROGRESS_CRON")
 
 
 @register(TASKER)
@@ -26,7 +24,7 @@ def recipes_are_good(**_: object) -> list[CheckMessage]:
 
 @register(TASKER)
 def cron_lines_are_good(**_: object) -> list[CheckMessage]:
-    faults = {name: cron_fault(getattr(settings, name)) for name in _CRON_SETTINGS}
+    faults = {name: cron_fault(getattr(settings, name)) for name in CRON_SETTINGS.values()}
     return [
         Error(f"{name}: {fault}", hint="Five fields: minute hour day month weekday.", id="tasker.E011")
         for name, fault in faults.items()

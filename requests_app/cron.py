@@ -1,10 +1,18 @@
-"""Cron lines: whether one can be read, and when it comes next. Imported by the settings: nothing here may need them."""
+"""Cron lines: which setting holds a pass's, whether one can be read, and when it comes next.
+
+Imported by the settings: nothing here may need them.
+"""
 
 from datetime import UTC, datetime
 from itertools import islice
 
 from cronsim import CronSim, CronSimError
 
+CRON_SETTINGS = {
+    "run_new_requests": "WRK_REQUEST_NEW_CRON",
+    "run_jobs": "WRK_JOB_CRON",
+    "run_inprogress_requests": "WRK_REQUEST_INPROGRESS_CRON",
+}
 _ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 _FIELDS = 5
 

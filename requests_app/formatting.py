@@ -1,4 +1,4 @@
-"""How the admin's pages write moments, spans, statuses and JSON. Pure."""
+"""How moments, spans, statuses and JSON are written: on pages, in sentences and by commands. Pure."""
 
 import json
 from datetime import datetime
@@ -7,18 +7,30 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 TOO_DEEP = "nested too deep to be shown"
-_MOST_CHARACTERS = 100_000  # of one JSON value
+_MOST_JSON_CHARACTERS = 100_000  # of one value
 
 
 def badge(status: str, text: str) -> SafeString:
     return format_html('<span class="tasker-status tasker-{}">{}</span>', status.lower(), text)
 
 
+# Moments, in UTC ------------------------------------------------------------------------------------------------------
 def clock(moment: datetime | None) -> str:
-    """In UTC, like everything here."""
+    """For pages, each of which says once that its times are UTC."""
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
 
 
+def clock_utc(moment: datetime | None) -> str:
+    """For sentences."""
+    return f"{clock(moment)} UTC" if moment else "an unknown time"
+
+
+def iso(moment: datetime | None) -> str | None:
+    """For programs and logs: ISO 8601, to the millisecond."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z" if moment else None
+
+
+# Spans ----------------------------------------------------------------------------------------------------------------
 def span(start: datetime | None, end: datetime | None) -> str:
     """How long it took; empty when it has not ended."""
     if start is None or end is None:
@@ -26,8 +38,12 @@ def span(start: datetime | None, end: datetime | None) -> str:
     return duration((end - start).total_seconds())
 
 
+def ago(moment: datetime, now: datetime) -> str:
+    return f"{duration(int((now - moment).total_seconds()))} ago"
+
+
 def duration(seconds: float) -> str:
-    seconds = max(0.0, seconds)
+    seconds = max(0.0, round(seconds, 4))  # finer, and Python would write an exponent
     if seconds < 60:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
     hours, minutes = divmod(int(seconds) // 60, 60)
@@ -37,6 +53,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds) % 60} s"
 
 
+# Texts ----------------------------------------------------------------------------------------------------------------
 def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -52,4 +69,4 @@ def pretty(value: object) -> str:
         text = json.dumps(value, indent=2, ensure_ascii=False)
     except RecursionError:
         return TOO_DEEP
-    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "\n… (cut)"
+    return text if len(text) <= _MOST_JSON_CHARACTERS else text[:_MOST_JSON_CHARACTERS] + "\n… (cut)"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from jobs_app.models.attempts import OPEN, JobStatus
 from jobs_app.models.attempts import Attempt as Attempt
 from jobs_app.outcomes import storable_error
+from jobs_app.telemetry.printable import first_line
 from requests_app.steps import Step
-
-_LINE_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,3 @@ def decide(steps: Sequence[Step], step: int, attempts: Iterable[Attempt]) -> Dec
         if latest[name].status != JobStatus.COMPLETED:
             return Wait(f"the latest attempt of {name} is {latest[name].status} and nothing follows it")
     return Advance(steps[step + 1].jobs) if step + 1 < len(steps) else Complete()
-
-
-def first_line(error: str) -> str:
-    line = error.partition("\n")[0].strip() or "no reason given"
-    return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - 1] + "…"

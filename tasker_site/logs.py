@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from jobs_app.telemetry.printable import harmless
+from jobs_app.telemetry.printable import printable
 
 _SHARED = (
     structlog.stdlib.add_log_level,
@@ -55,4 +55,4 @@ def _as_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
 
 
 def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -75,8 +75,12 @@ def database_now(using: str = DEFAULT_DB_ALIAS) -> datetime:
     """The database's clock, aware, in UTC."""
     with connections[using].cursor() as cursor:
         cursor.execute(f"SELECT {dialect(using).now}", [])
-        now = cursor.fetchone()[0]
-    return (datetime.fromisoformat(now) if isinstance(now, str) else now).replace(tzinfo=UTC)
+        return from_driver(cursor.fetchone()[0])
+
+
+def from_driver(moment: str | datetime) -> datetime:
+    """A moment that a cursor answered, aware: SQLite's is a text, the servers' are naive; all are in UTC."""
+    return (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).replace(tzinfo=UTC)
 
 
 def marks(values: Collection[object]) -> str:

@@ -1,6 +1,14 @@
-"""What is shown on a terminal. Imports nothing, so that settings may use it."""
+"""How texts that others wrote are shown. Imports nothing, so that settings may use it."""
+
+_MOST_LINE_CHARACTERS = 500
 
 
-def harmless(text: str) -> str:
+def printable(text: str) -> str:
     """Callers choose tokens and actions: what they hold must not steer the terminal of who looks."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def first_line(error: str) -> str:
+    """Of an error: what follows is its traceback."""
+    line = error.partition("\n")[0].strip() or "no reason given"
+    return line if len(line) <= _MOST_LINE_CHARACTERS else line[: _MOST_LINE_CHARACTERS - 1] + "…"

@@ -1,1 +1,5 @@
-"""The admin. RequestsAppConfig imports what is registered: Django would import this before its site is there."""
+"""The admin. Importing this package registers its pages; TaskerAdminConfig says when."""
+
+from requests_app.admin import passes as passes
+from requests_app.admin import pauses as pauses
+from requests_app.admin import requests as requests

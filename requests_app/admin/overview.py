@@ -1,30 +1,22 @@
-"""The admin's first page: what overview.py, pass_states.py and frequent_errors.py read, as texts for its template."""
+"""The admin's first page: what monitoring reads, formatted as the cards and lines of its template."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
+from django.db import connection
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs_app.models import PausedJob
-from requests_app.formatting import badge, clock, duration, span
+from requests_app.admin.overview_charts import charts
+from requests_app.formatting import ago, badge, clock, duration, span
 from requests_app.models import RequestStatus
-from requests_app.monitoring.backlog import (
-    MOST_COUNTED,
-    WAITS_FOR,
-    Counts,
-    Waiting,
-    charts,
-    number,
-    read_counts,
-    read_ends,
-    read_waiting,
-)
-from requests_app.monitoring.frequent_errors import LATEST, frequent_errors
-from requests_app.monitoring.pass_health import WORKER
-from requests_app.monitoring.pass_states import PassState, pass_states
-from requests_app.progress import first_line
+from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, Waiting, read_backlog, read_waiting
+from requests_app.monitoring.ended_attempts import read_ended_attempts
+from requests_app.monitoring.frequent_errors import LATEST, FrequentError, frequent_errors
+from requests_app.monitoring.pass_health import SWITCHED_OFF, WORKER, Health, PassHealth, read_health
+from requests_app.operations.explain import explain_pause
 
 _MOST_PAUSED = 20
 
@@ -72,113 +64,119 @@ class ErrorLine:
 
 class OverviewPage:
     def __init__(self) -> None:
-        counts = read_counts()
-        now = counts.now
-        ends = read_ends()
-        states = pass_states(now)
-        self.now = clock(now)
-        self.requests = [_by_status(status, count) for status, count in counts.requests.items()]
-        self.jobs = _jobs(counts)
-        self.paused = [_paused(job) for job in PausedJob.objects.paused().order_by("at")[:_MOST_PAUSED]]
-        self.hour, self.day = charts(ends, now)
-        self.ends_since = clock(ends.since) if ends.since else ""
+        backlog = read_backlog(connection, list(RequestStatus))
+        health = read_health(connection)
+        ended = read_ended_attempts()
         waiting = read_waiting()
+        now = backlog.now
+        self.now = clock(now)
+        self.requests = [_by_status(status, count) for status, count in backlog.requests.items()]
+        self.jobs = _jobs(backlog)
+        self.paused = [explain_pause(job) for job in PausedJob.objects.paused().order_by("at")[:_MOST_PAUSED]]
+        self.hour, self.day = charts(ended, now)
+        self.ended_since = clock(ended.since) if ended.since else ""
         self.waiting = [_waiting(row, now) for row in waiting]
-        self.passes = [_pass(state, now) for state in states.values() if state.line or state.last]
-        self.errors = [
-            ErrorLine(
-                error.count,
-                badge("failed" if error.kind == "refused" else error.kind, error.kind),
-                error.where,
-                error.text,
-                ago(error.at, now),
-                request_url(error.request_id),
-            )
-            for error in frequent_errors()
-        ]
-        self.latest, self.most_counted = LATEST, f"{MOST_COUNTED:,}"
-        alarms = _alarms(counts, states.values(), now)
-        self.is_well, self.sentence = (
-            not alarms,
-            f"{'; '.join(alarms) or 'Every pass is on time'}.{_oldest(waiting, now)}",
-        )
+        self.passes = [_pass(one, health) for one in health.passes.values() if one.line or one.last_run]
+        self.errors = [_error(error, now) for error in frequent_errors()]
+        self.latest = LATEST
+        alarms = _alarms(backlog, health)
+        self.is_well = not alarms
+        self.sentence = f"{'; '.join(alarms) or _all_is_well(health)}.{_oldest(waiting, now)}"
 
 
-def request_url(id_: int) -> str:
-    return reverse("admin:requests_app_request_change", args=[id_])
-
-
-def ago(moment: datetime, now: datetime) -> str:
-    return f"{duration(max(0, int((now - moment).total_seconds())))} ago"
-
-
+# Cards ---------------------------------------------------------------------------------------------------------------
 def _by_status(status: RequestStatus, count: int) -> Figure:
     url = f"{reverse('admin:requests_app_request_changelist')}?status__exact={status}"
-    return Figure(number(count), badge(status, status.label), url)
+    return Figure(_number(count), badge(status, status.label), url)
 
 
-def _jobs(counts: Counts) -> list[Figure]:
+def _jobs(backlog: Backlog) -> list[Figure]:
     return [
-        Figure(number(counts.due), "Jobs due"),
-        Figure(number(counts.later), "Jobs not yet due"),
-        Figure(number(counts.paused), "Jobs paused"),
-        Figure(number(counts.running), "Jobs running"),
-        Figure(number(counts.lost), "Lost leases", is_alarming=counts.lost > 0),
+        Figure(_number(backlog.due), "Jobs due"),
+        Figure(_number(backlog.later), "Jobs not yet due"),
+        Figure(_number(backlog.paused), "Jobs paused"),
+        Figure(_number(backlog.running), "Jobs running"),
+        Figure(_number(backlog.lost), "Lost leases", is_alarming=backlog.lost > 0),
     ]
 
 
+def _number(count: int) -> str:
+    return f"{count:,}+" if count >= MOST_COUNTED else f"{count:,}"
+
+
+# Lines of tables -----------------------------------------------------------------------------------------------------
 def _waiting(row: Waiting, now: datetime) -> WaitingLine:
     return WaitingLine(
         age=duration(int((now - row.since).total_seconds())),
         since=clock(row.since),
         what=row.job or row.action,
         waits_for=WAITS_FOR[row.what],
-        url=request_url(row.request_id),
+        url=_request_url(row.request_id),
         token=row.token,
     )
 
 
-def _pass(state: PassState, now: datetime) -> PassLine:
-    run = state.last
-    counts = " ".join(f"{name}={count}" for name, count in run.counts.items()) if run else ""
+def _pass(one: PassHealth, health: Health) -> PassLine:
+    run = one.last_run
     return PassLine(
-        name=state.name,
-        line=state.line or "in a loop",
-        state=_state(state),
-        last=ago(run.ended_at or run.seen_at, now) if run else "never",
-        took=(span(run.started_at, run.ended_at) or "runs, or was killed") if run else "",
-        counts=counts,
-        url=f"{reverse('admin:jobs_app_passrun_changelist')}?name={state.name}",
+        name=one.name,
+        line=one.line or "in a loop",
+        state=_state(one, health),
+        last=ago(run.at, health.now) if run else "never",
+        took=(span(run.started_at, run.at) if run.ended else "runs, or was killed") if run else "",
+        counts=" ".join(f"{name}={count}" for name, count in run.counts.items()) if run else "",
+        url=f"{reverse('admin:jobs_app_passrun_changelist')}?name={one.name}",
     )
 
 
-def _state(state: PassState) -> SafeString:
-    if state.well_at is None:
-        return badge("failed", "never ran well")
-    if state.is_late:
+def _state(one: PassHealth, health: Health) -> SafeString:
+    if not settings.WRK_ENABLED:
+        return badge("cancelled", "switched off")
+    if one.is_late:
         return badge("failed", "late")
-    if state.name == WORKER and state.last and not state.last.ended_at:
-        return badge("inprogress", "runs")
-    return badge("completed", "done by run_worker" if state.by_worker else "on time")
+    if one.success is None:
+        return badge("new", "not due yet") if one.line else badge("failed", "never ran well")
+    if one.name == WORKER and one.last_run and not one.last_run.ended:
+        # While it gives signs of life no pass is late.
+        return badge("failed", "silent") if health.late else badge("inprogress", "runs")
+    return badge("completed", "done by run_worker" if one.done_by_worker else "on time")
 
 
-def _paused(job: PausedJob) -> str:
-    because = f": {first_line(job.reason)}" if job.reason.strip() else ""
-    return f"{job.name} is paused since {clock(job.at)} by {job.by}{because}"
+def _error(error: FrequentError, now: datetime) -> ErrorLine:
+    return ErrorLine(
+        count=error.count,
+        badge=badge("failed" if error.kind == "refused" else error.kind, error.kind),
+        where=error.where,
+        text=error.text,
+        last=ago(error.at, now),
+        url=_request_url(error.request_id),
+    )
 
 
-def _alarms(counts: Counts, states: Iterable[PassState], now: datetime) -> list[str]:
+def _request_url(id_: int) -> str:
+    return reverse("admin:requests_app_request_change", args=[id_])
+
+
+# The sentence --------------------------------------------------------------------------------------------------------
+def _alarms(backlog: Backlog, health: Health) -> list[str]:
     """What needs somebody."""
-    never = [state.name for state in states if state.line and state.well_at is None]
+    never = [one.name for one in health.late if one.success is None]
     said = [f"{', '.join(never)} never ran (is cron set up, or run_worker started?)"] if never else []
     said += [
-        f"{state.name} is late: it last ran {ago(state.well_at, now)}, its cron line is {state.line}"
-        for state in states
-        if state.is_late and state.well_at
+        f"{one.name} is late: it last succeeded {ago(one.since, health.now)}, its cron line is {one.line}"
+        for one in health.late
+        if one.success
     ]
-    if counts.lost:
-        said.append("1 job lost its worker" if counts.lost == 1 else f"{number(counts.lost)} jobs lost their worker")
+    if backlog.lost:
+        said.append("1 job lost its worker" if backlog.lost == 1 else f"{_number(backlog.lost)} jobs lost their worker")
     return said
+
+
+def _all_is_well(health: Health) -> str:
+    if not settings.WRK_ENABLED:
+        return SWITCHED_OFF
+    awaited = [one.name for one in health.passes.values() if one.line and one.success is None]
+    return f"Every pass is on time; {', '.join(awaited)} not due yet" if awaited else "Every pass is on time"
 
 
 def _oldest(waiting: list[Waiting], now: datetime) -> str:

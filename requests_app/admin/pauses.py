@@ -5,7 +5,7 @@ The permission is `jobs_app.operate_job`. Each pause and resume is in `job_inter
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -19,6 +19,7 @@ from jobs_app.models import JobIntervention, PausedJob
 from jobs_app.pausing import UnknownJob, pause_job, resume_job
 from jobs_app.registry import definition, names
 from requests_app.admin.forms import ReasonForm
+from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.formatting import clock
 
 PERMISSION = "jobs_app.operate_job"
@@ -76,22 +77,10 @@ def job_lines() -> list[JobLine]:
     return sorted(lines, key=lambda line: line.pause is None)
 
 
-def may_operate(http: HttpRequest) -> bool:
-    return bool(http.user.is_active and cast("Any", http.user).has_perm(PERMISSION))
-
-
-class PausedJobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    class Media:
-        css: ClassVar = {"all": ["requests_app/admin.css", "requests_app/verbs.css"]}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+@admin.register(PausedJob)
+class PausedJobAdmin(ReadOnlyAdmin):
+    def has_operate_permission(self, http: HttpRequest) -> bool:
+        return http.user.has_perm(PERMISSION)
 
     def get_urls(self) -> list[URLPattern]:
         ask = self.admin_site.admin_view(self.ask)
@@ -106,7 +95,7 @@ class PausedJobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "media": self.media,
             "lines": job_lines(),
             "history": [(row, clock(row.at)) for row in JobIntervention.objects.order_by("-id")[:_MOST_SHOWN]],
-            "may_operate": may_operate(request),
+            "may_operate": self.has_operate_permission(request),
         }
         shown = self.admin_site.each_context(request) | context
         return TemplateResponse(request, "admin/jobs_app/pausedjob/pauses.html", shown)
@@ -116,7 +105,7 @@ class PausedJobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def ask(self, http: HttpRequest, verb: str, name: str) -> HttpResponse:
         """GET: asks. POST: does it, and leads back to the page."""
-        if not (self.has_view_permission(http) and may_operate(http)):
+        if not (self.has_view_permission(http) and self.has_operate_permission(http)):
             raise PermissionDenied
         if verb not in VERBS:
             raise Http404

@@ -1,9 +1,7 @@
-"""One look at a request's params and extras as they are: who may have it, and the trace that it leaves.
+"""Shows a request's params and extras unmasked: who may see them, and the row in the admin's log that it leaves.
 
-A POST writes to the admin's log and leads back to the page, which then shows them once.
+A POST writes that row and leads back to the page, which then shows the values once.
 """
-
-from typing import Any, cast
 
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
@@ -14,16 +12,16 @@ from requests_app.models import Request
 
 PERMISSION = "requests_app.view_personal_data"
 LOGGED = "Looked at the values of params and extras."
-_ONE_LOOK = "personal_data_of"  # in the session: the id of the request that the next page may show
+_UNMASKED = "personal_data_of"  # in the session: the id of the request that the next page may show
 
 
-def may_see(http: HttpRequest) -> bool:
-    return bool(http.user.is_active and cast("Any", http.user).has_perm(PERMISSION))
+def may_unmask(http: HttpRequest) -> bool:
+    return http.user.has_perm(PERMISSION)
 
 
-def take_look(http: HttpRequest, request: Request) -> bool:
-    """Whether this page may show them. The next one may not."""
-    return may_see(http) and bool(http.session.get(_ONE_LOOK) == request.pk and http.session.pop(_ONE_LOOK))
+def unmask_once(http: HttpRequest, request: Request) -> bool:
+    """Whether this page may show the values. The next one may not."""
+    return may_unmask(http) and bool(http.session.get(_UNMASKED) == request.pk and http.session.pop(_UNMASKED))
 
 
 class PersonalDataAdmin(ModelAdmin):  # type: ignore[type-arg]
@@ -40,8 +38,8 @@ class PersonalDataAdmin(ModelAdmin):  # type: ignore[type-arg]
         request: Request | None = self.get_object(http, object_id)
         if request is None:
             raise Http404
-        if not (self.has_view_permission(http, request) and may_see(http)):
+        if not (self.has_view_permission(http, request) and may_unmask(http)):
             raise PermissionDenied
         self.log_change(http, request, LOGGED)
-        http.session[_ONE_LOOK] = request.pk
+        http.session[_UNMASKED] = request.pk
         return HttpResponseRedirect(reverse("admin:requests_app_request_change", args=[request.pk]) + "#values")

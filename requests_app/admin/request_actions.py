@@ -92,10 +92,6 @@ def possible(request: Request) -> list[Verb]:
     return [verb for name, verb in VERBS.items() if allowed[name]]
 
 
-def may_operate(http: HttpRequest) -> bool:
-    return bool(http.user.is_active and cast("Any", http.user).has_perm(PERMISSION))
-
-
 def refusal(act: Callable[[], None]) -> str:
     """Does it; answers why it was refused, or nothing."""
     try:
@@ -127,7 +123,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions: Any = tuple(map(_action, FOR_MANY))
 
     def has_operate_permission(self, http: HttpRequest) -> bool:
-        return may_operate(http)
+        return http.user.has_perm(PERMISSION)
 
     def get_urls(self) -> list[URLPattern]:
         one, many = (self.admin_site.admin_view(view) for view in (self.one, self.many))
@@ -154,13 +150,13 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(_page_of(request))
 
     def _demand(self, http: HttpRequest, request: Request | None = None) -> None:
-        if not (self.has_view_permission(http, request) and may_operate(http)):
+        if not (self.has_view_permission(http, request) and self.has_operate_permission(http)):
             raise PermissionDenied
 
     def _do(self, http: HttpRequest, request: Request, verb: Verb, said: dict[str, Any]) -> None:
         by = http.user.get_username()
-        if why_not := refusal(lambda: verb.act(request.token, by=by, **said)):
-            self.message_user(http, f"Refused: {why_not}", messages.ERROR)
+        if problem := refusal(lambda: verb.act(request.token, by=by, **said)):
+            self.message_user(http, f"Refused: {problem}", messages.ERROR)
             return
         self.log_change(http, request, _log_line(verb, said))
         self.message_user(http, f"Done: {request} {verb.done}.", messages.SUCCESS)
@@ -170,7 +166,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "crumbs": [(reverse("admin:requests_app_request_changelist"), "Requests"), (_page_of(request), request)],
             "title": f"{verb.label}: {request}",
             "badge": badge(request.status, request.get_status_display()),
-            "why": explain(request),
+            "explanation": explain(request),
             "back": _page_of(request),
         }
         return self._confirm(http, verb, form, context)
@@ -206,8 +202,8 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _do_many(self, http: HttpRequest, verb: Verb, ids: Sequence[int], reason: str) -> None:
         by, done, refused = http.user.get_username(), [], []
         for request in Request.objects.filter(pk__in=ids).only("id", "token", "action").order_by("id"):
-            if why_not := refusal(lambda token=request.token: verb.act(token, by=by, reason=reason)):  # type: ignore[misc]
-                refused.append(f"{request.token}: {why_not}")
+            if problem := refusal(lambda token=request.token: verb.act(token, by=by, reason=reason)):  # type: ignore[misc]
+                refused.append(f"{request.token}: {problem}")
             else:
                 done.append(request)
         if done:

@@ -1,4 +1,4 @@
-"""What the admin's page of a request shows: the request and every attempt, as texts for its template."""
+"""What the admin's page of a request shows: the request and every attempt, formatted for its template."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from django.utils.safestring import SafeString
 
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
+from jobs_app.telemetry.printable import first_line
 from requests_app.admin.masking import masked
 from requests_app.admin.timeline import timeline
 from requests_app.formatting import badge, clock, pretty, span
 from requests_app.models import Intervention, Request
-from requests_app.progress import first_line
 from requests_app.steps import Step, StepsError, parse_steps
 
 _MOST_ATTEMPTS = 500

@@ -17,6 +17,6 @@ class TaskerSite(AdminSite):
     enable_nav_sidebar = False  # tables are wide, models are few
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        may_see = request.user.is_active and request.user.has_perm("requests_app.view_request")
+        may_see = request.user.has_perm("requests_app.view_request")
         page = OverviewPage() if may_see else None
         return super().index(request, {"page": page, **(extra_context or {})})

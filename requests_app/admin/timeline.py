@@ -10,10 +10,10 @@ from itertools import groupby, starmap
 
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
+from jobs_app.telemetry.printable import first_line
 from requests_app.admin.axis import Axis, Tick
 from requests_app.formatting import clock, in_the_middle, shortened, span
 from requests_app.models import Request, RequestStatus
-from requests_app.progress import first_line
 
 WIDTH, GUTTER, MARGIN = 1100.0, 210.0, 36.0
 _TOP, _HEADER, _LANE, _GAP = 34.0, 22.0, 24.0, 6.0
@@ -33,7 +33,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptShape:
     """`backoff`: until it was due. `wait`: from then until it began. `run`: until it ended. `mark`: x of its end."""
 
     status: str
@@ -51,7 +51,7 @@ class Lane:
     y: float
     label: str
     name: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[AttemptShape, ...]
     is_crowded: bool
 
 
@@ -156,13 +156,13 @@ def _lane(y: float, name: str, jobs: Sequence[Job], axis: Axis, now: datetime) -
     return Lane(y, in_the_middle(name, _LABEL_CHARACTERS), name, shown, is_crowded)
 
 
-def _without_touching_marks(attempts: Sequence[Attempt]) -> Iterator[Attempt]:
+def _without_touching_marks(attempts: Sequence[AttemptShape]) -> Iterator[AttemptShape]:
     """Of equal ends that would lie on one another the last is marked; all keep their bars and titles."""
     for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
         yield replace(attempt, mark=None) if following and _touch(attempt, following) else attempt
 
 
-def _touch(one: Attempt, other: Attempt) -> bool:
+def _touch(one: AttemptShape, other: AttemptShape) -> bool:
     if one.mark is None or other.mark is None:
         return False
     return one.status == other.status and other.mark - one.mark < _TOUCHING
@@ -174,7 +174,7 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
     due = max(request.created_at, request.due_at)
     status = "cancelled" if request.status == RequestStatus.CANCELLED else "failure"
     waited = f", waited {span(due, end)}" if end else ""
-    shape = Attempt(
+    shape = AttemptShape(
         status=status if end and not request.started_at else "",
         title=f"Created {clock(request.created_at)}, due {clock(request.due_at)}, picked up "
         f"{clock(request.started_at)}{waited}",
@@ -187,10 +187,10 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
     return Band(_TOP, _LANE, "", "", (lane,))
 
 
-def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> Attempt:
+def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> AttemptShape:
     due = job.created_at if job.is_parked else max(job.created_at, job.due_at)
     begun = job.started_at or job.completed_at
-    return Attempt(
+    return AttemptShape(
         status=job.status,
         title=_title(job, due),
         backoff=_bar(axis, job.created_at, min(due, begun or axis.end)),

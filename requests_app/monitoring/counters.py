@@ -9,16 +9,15 @@ from collections.abc import Iterator, Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from jobs_app.models.attempts import JobStatus
 from jobs_app.models.tally import BOUNDS, OTHER, OVER, SUM, Key
 from jobs_app.registry import names
 from jobs_app.telemetry.counters import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE
 from requests_app.models.request import FINAL
+from requests_app.monitoring.ended_attempts import OUTCOMES
 from requests_app.monitoring.tallies import INTERVENTIONS, REQUESTS_ENDED, REQUESTS_STARTED
 from requests_app.recipes import recipes
 
 Sums = dict[Key, int]
-_OUTCOMES = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE)
 
 
 def read_sums(connection: BaseDatabaseWrapper) -> Sums:
@@ -51,7 +50,7 @@ def tally_families(sums: Sums) -> Iterator[Metric]:
         "tasker_jobs_ended_total",
         "Job attempts that ended, by job and outcome.",
         ["job_name", "outcome"],
-        _zeros(JOBS_ENDED, jobs, _OUTCOMES) | _of(sums, JOBS_ENDED),
+        _zeros(JOBS_ENDED, jobs, OUTCOMES) | _of(sums, JOBS_ENDED),
     )
     yield _counter(
         "tasker_job_leases_lost_total",

@@ -1,4 +1,7 @@
-"""The errors that occur most, of the latest: first lines, made alike, and without what may be personal data."""
+"""The most frequent of the latest errors, counted by their fingerprints.
+
+A fingerprint is an error's first line without what differs from one error to the next, or may be personal data.
+"""
 
 import re
 from collections.abc import Iterable
@@ -8,11 +11,10 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from jobs_app.db.dialect import dialect
+from jobs_app.db.dialect import dialect, from_driver
 from jobs_app.registry import definition
+from jobs_app.telemetry.printable import first_line
 from requests_app.formatting import shortened
-from requests_app.monitoring.pass_health import aware
-from requests_app.progress import first_line
 
 LATEST = 500  # of each kind
 _MOST_SHOWN = 10
@@ -56,7 +58,7 @@ def most_frequent(ended: Iterable[Ended]) -> list[FrequentError]:
     """The ten most frequent, by kind, place and text; of equally many the latest first."""
     groups: dict[tuple[str, str, str], list[Ended]] = {}
     for row in ended:
-        groups.setdefault((row.kind, _place(row.where), alike(row.error)), []).append(row)
+        groups.setdefault((row.kind, _place(row.where), fingerprint(row.error)), []).append(row)
     found = []
     for (kind, where, text), rows in groups.items():
         latest = max(rows, key=lambda row: row.at)
@@ -64,8 +66,8 @@ def most_frequent(ended: Iterable[Ended]) -> list[FrequentError]:
     return sorted(found, key=lambda error: (error.count, error.at), reverse=True)[:_MOST_SHOWN]
 
 
-def alike(error: str) -> str:
-    """The first line, without what differs between two of a kind: numbers, names in quotes, e-mail addresses."""
+def fingerprint(error: str) -> str:
+    """The first line, without what differs between two such errors: numbers, names in quotes, e-mail addresses."""
     line = first_line(error)
     call = _CALL.match(line)
     ours, line, code = (call[0], line[call.end() :], "") if call else ("", line, "")
@@ -78,7 +80,7 @@ def alike(error: str) -> str:
 
 def _place(where: str) -> str:
     """A job's name is ours; any other text was a caller's."""
-    return where if definition(where) else alike(where)
+    return where if definition(where) else fingerprint(where)
 
 
 def _latest() -> list[Ended]:
@@ -95,4 +97,4 @@ def _latest() -> list[Ended]:
     )
     with connection.cursor() as cursor:
         cursor.execute(f"{jobs} UNION ALL {jobs} UNION ALL {refused}", ["failure", "retry"])
-        return [Ended(*row)._replace(at=aware(row[-1])) for row in cursor.fetchall()]
+        return [Ended(*row)._replace(at=from_driver(row[-1])) for row in cursor.fetchall()]

@@ -1,34 +1,32 @@
 """What the tables say, as Prometheus metrics; read anew at every scrape, by few statements that indexes serve.
 
 Work is done in processes that die, so nothing is counted in memory. Open rows are counted in the tables, up to a bound.
-Finished rows are not: counting five million takes seconds, and they may be purged. What ended is told by the table
-`tallies` (tally_metrics.py). No label holds a token, an id or a URL.
+Finished rows are not: counting five million takes seconds, and they may be purged. What ended is counted in the table
+`tallies` (counters.py). No label holds a token, an id or a URL.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jobs_app.db.dialect import dialect
 from jobs_app.db.transactions import fault_line
-from jobs_app.models.attempts import OPEN
+from jobs_app.models.attempts import JobStatus
 from requests_app.models.request import UNFINISHED
+from requests_app.monitoring.backlog import MOST_COUNTED, Backlog, read_backlog
 from requests_app.monitoring.counters import read_sums, tally_families
-from requests_app.monitoring.dead_man import Late, late_passes
-from requests_app.monitoring.pass_health import CRON_PASSES, Success, last_successes, seconds_since
+from requests_app.monitoring.pass_health import WORKER, Health, read_health
 from requests_app.monitoring.probe_connection import probe_connection
 
 log = structlog.stdlib.get_logger(__name__)
 
 _ANSWER_SECONDS = 5  # Prometheus gives up after 10
-_MOST_COUNTED = 50_000  # entries of an index, of each status; about 8 ms
 
 
 class DatabaseCollector(Collector):
@@ -38,12 +36,10 @@ class DatabaseCollector(Collector):
         began = time.perf_counter()
         try:
             with probe_connection(_ANSWER_SECONDS) as connection:
-                successes = last_successes(connection)
                 families = [
-                    *_open_families(look_at_open_rows(connection)),
+                    *_backlog_families(read_backlog(connection, UNFINISHED)),
                     _paused_family(connection),
-                    *_pass_families(successes),
-                    _late_family(late_passes(connection, successes)),
+                    *_pass_families(read_health(connection)),
                     *tally_families(read_sums(connection)),
                 ]
         except Error as error:
@@ -60,66 +56,31 @@ class DatabaseCollector(Collector):
         )
 
 
-# Open rows -----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class OpenRows:
-    """One look at the tables. Counts stop at the bound; ages are in seconds, 0 when nothing is due."""
-
-    requests: dict[str, int]
-    jobs: dict[str, int]
-    request_age: float
-    job_age: float
-    expired_leases: int
-
-
-def look_at_open_rows(connection: BaseDatabaseWrapper) -> OpenRows:
-    """One statement of subqueries, each the range of one index."""
-    sql = dialect("default")
-    requests, jobs = f"requests {sql.force('requests_status_due')}", f"jobs {sql.force('jobs_status_due')}"
-    leases = f"jobs {sql.force('jobs_status_lease')}"
-    parts = [
-        *(_count(requests, f"status = '{status}'") for status in UNFINISHED),
-        *(_count(jobs, f"status = '{status}'") for status in OPEN),
-        _count(leases, f"status = 'inprogress' AND lease_until < {sql.now}"),
-        f"(SELECT MIN(due_at) FROM {requests} WHERE status = 'Queuing')",
-        f"(SELECT MIN(due_at) FROM {jobs} WHERE status = 'new')",
-        sql.now,
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}", [])
-        *counts, request_due, job_due, now = cursor.fetchone()
-    return OpenRows(
-        requests=dict(zip(UNFINISHED, counts[0:2], strict=True)),
-        jobs=dict(zip(OPEN, counts[2:4], strict=True)),
-        expired_leases=counts[4],
-        request_age=seconds_since(request_due, now),
-        job_age=seconds_since(job_due, now),
-    )
-
-
-def _count(table: str, where: str) -> str:
-    return f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {where} LIMIT {_MOST_COUNTED}) AS counted)"
-
-
-def _open_families(look: OpenRows) -> Iterator[Metric]:
-    bound = f"Counted up to {_MOST_COUNTED}."
-    yield _gauge("tasker_requests", f"Unfinished requests by status. {bound}", "status", look.requests)
-    yield _gauge("tasker_jobs", f"Open job attempts by status. {bound}", "status", look.jobs)
+# The backlog ---------------------------------------------------------------------------------------------------------
+def _backlog_families(backlog: Backlog) -> Iterator[Metric]:
+    bound = f"Counted up to {MOST_COUNTED}."
+    jobs = {JobStatus.NEW: backlog.new, JobStatus.INPROGRESS: backlog.running}
+    yield _gauge("tasker_requests", f"Unfinished requests by status. {bound}", "status", backlog.requests)
+    yield _gauge("tasker_jobs", f"Open job attempts by status. {bound}", "status", jobs)
     yield GaugeMetricFamily(
         "tasker_oldest_due_request_age_seconds",
         "How long the longest-waiting request has been due for its pick-up; 0 when none is.",
-        look.request_age,
+        _age(backlog.oldest_request, backlog.now),
     )
     yield GaugeMetricFamily(
         "tasker_oldest_due_job_age_seconds",
         "How long the longest-waiting new job has been due; 0 when none is.",
-        look.job_age,
+        _age(backlog.oldest_job, backlog.now),
     )
     yield GaugeMetricFamily(
         "tasker_expired_leases",
         f"Jobs in progress whose worker fell silent, not yet tried again. {bound}",
-        look.expired_leases,
+        backlog.lost,
     )
+
+
+def _age(moment: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - moment).total_seconds()) if moment else 0.0
 
 
 def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
@@ -131,7 +92,8 @@ def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
 
 
 # The passes ----------------------------------------------------------------------------------------------------------
-def _pass_families(successes: dict[str, Success]) -> Iterator[Metric]:
+def _pass_families(health: Health) -> Iterator[Metric]:
+    successes = {name: one.own_success for name, one in health.passes.items() if one.own_success}
     yield _gauge(
         "tasker_pass_last_success_timestamp_seconds",
         "When the pass last ended without an error, in unix time; of run_worker: when it last reported to be well.",
@@ -142,22 +104,18 @@ def _pass_families(successes: dict[str, Success]) -> Iterator[Metric]:
         "tasker_pass_last_duration_seconds",
         "How long the last run that ended without an error took.",
         "pass",
-        {name: successes[name].seconds for name in CRON_PASSES if name in successes},
+        {name: success.seconds for name, success in successes.items() if name != WORKER},
     )
-
-
-def _late_family(late: list[Late]) -> Metric:
-    names = {one.name for one in late} if settings.WRK_ENABLED else set()
-    return _gauge(
+    yield _gauge(
         "tasker_pass_late",
         "1 when the pass has not succeeded for three periods of its cron line as this process knows it, else 0.",
         "pass",
-        {name: int(name in names) for name in CRON_PASSES},
+        {name: int(one.is_late) for name, one in health.passes.items() if name != WORKER},
     )
 
 
 # Families ---------------------------------------------------------------------------------------------------------
-def _gauge(name: str, documentation: str, label: str, values: dict[str, float] | dict[str, int]) -> Metric:
+def _gauge(name: str, documentation: str, label: str, values: Mapping[Any, float]) -> Metric:
     family = GaugeMetricFamily(name, documentation, labels=[label])
     for key, value in values.items():
         family.add_metric([str(key)], value)

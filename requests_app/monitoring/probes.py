@@ -1,4 +1,4 @@
-"""The probes: /heartbeat, /ready and /metrics. What people look at is in admin.py."""
+"""The probes: /heartbeat, /ready and /metrics. The pages for people are in admin/."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from jobs_app.db.transactions import fault_line
-from requests_app.monitoring.dead_man import look_at_passes
 from requests_app.monitoring.gauges import DatabaseCollector
+from requests_app.monitoring.pass_health import read_health
 from requests_app.monitoring.probe_connection import probe_connection
 from requests_app.monitoring.web_process import catch_up_gc_counters, register_process_metrics
 
@@ -64,12 +64,12 @@ def ready(request: HttpRequest) -> HttpResponse:
 
     With `?passes=1` also 503 when a pass is late. For alarms: a web process is no worse for it, so not for balancers.
     """
-    passes = None
+    health = None
     try:
         with probe_connection(_READY_SECONDS) as connection:
             missing = _missing_migrations(connection)
             if request.GET.get("passes") == "1" and not missing:
-                passes = look_at_passes(connection)
+                health = read_health(connection)
     except Error as error:
         log.warning("not_ready", fault=fault_line(error))
         # Only its number: the text may name hosts and users.
@@ -77,9 +77,9 @@ def ready(request: HttpRequest) -> HttpResponse:
         return _not_ready(f"the database does not answer{number}; the web process's log says more")
     if missing:
         return _not_ready(f"migrations are not applied: {missing}; run `python manage.py migrate`")
-    if passes and not passes.healthy:
-        return _not_ready(passes.sentence)
-    return JsonResponse({"ready": True} | ({"passes": passes.sentence} if passes else {}))
+    if health and health.late:
+        return _not_ready(health.sentence)
+    return JsonResponse({"ready": True} | ({"passes": health.sentence} if health else {}))
 
 
 def _missing_migrations(connection: BaseDatabaseWrapper) -> str:

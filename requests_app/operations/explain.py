@@ -1,21 +1,25 @@
-"""Says in one sentence what a request is doing, or why it does not move. The admin and show_request say the same."""
+"""Explains a request in one sentence: what it is doing, or why it does not move. For the admin and the commands."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PausedJob
 from jobs_app.models.attempts import JobStatus
 from jobs_app.registry import definition
+from jobs_app.telemetry.printable import first_line
 from requests_app import progress
+from requests_app.formatting import ago, clock_utc
 from requests_app.models import Request, RequestStatus
-from requests_app.monitoring.pass_states import pass_states
-from requests_app.progress import Attempt, Wait, first_line
+from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
+from requests_app.progress import Attempt, Wait
 from requests_app.steps import StepsError, parse_steps
 
 
 def explain(request: Request) -> str:
-    """One sentence, times in UTC. Reads the request's current jobs, the passes' last runs and the database's clock."""
+    """One sentence, times in UTC. Reads the request's current jobs, the passes' health and the database's clock."""
     match request.status:
         case RequestStatus.QUEUING:
             return _queuing(request)
@@ -24,14 +28,14 @@ def explain(request: Request) -> str:
         case RequestStatus.FAILED:
             return f"It failed: {first_line(request.error)}"
         case RequestStatus.CANCELLED:
-            return f"It was cancelled at {_clock(request.completed_at)}; nothing more is started."
-    return f"It was completed at {_clock(request.completed_at)}."
+            return f"It was cancelled at {clock_utc(request.completed_at)}; nothing more is started."
+    return f"It was completed at {clock_utc(request.completed_at)}."
 
 
 def _queuing(request: Request) -> str:
     if request.due_at > database_now():
-        return f"It is not due before {_clock(request.due_at)}."
-    return f"It waits for its pick-up by run_new_requests, which {_last_seen('run_new_requests')}."
+        return f"It is not due before {clock_utc(request.due_at)}."
+    return f"It waits for its pick-up by run_new_requests, which {_last_success('run_new_requests')}."
 
 
 def _in_progress(request: Request) -> str:
@@ -50,10 +54,10 @@ def _running(jobs: Sequence[Job], more: int) -> str:
     lost = [job for job in jobs if job.lease_until and job.lease_until < now]
     if lost:
         return (
-            f"The lease of {_named(lost)} ran out at {_clock(lost[0].lease_until)}: its worker is gone. "
-            f"It is tried again by the next run_jobs, which {_last_seen('run_jobs')}."
+            f"The lease of {_named(lost)} ran out at {clock_utc(lost[0].lease_until)}: its worker is gone. "
+            f"It is tried again by the next run_jobs, which {_last_success('run_jobs')}."
         )
-    since, until = _clock(jobs[0].started_at), _clock(jobs[0].lease_until)
+    since, until = clock_utc(jobs[0].started_at), clock_utc(jobs[0].lease_until)
     return f"It runs {_named(jobs)} since {since}, leased until {until}{_more(more)}."
 
 
@@ -61,19 +65,19 @@ def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
     if unknown := [job for job in waiting if definition(job.name) is None]:
         return f"No callback is registered as {unknown[0].name} in this release: it waits for one that has it."
     if paused := PausedJob.objects.paused().filter(name__in={job.name for job in waiting}).order_by("at").first():
-        return f"{_pause(paused)}{_more(len(waiting) - 1)}."
+        return f"{explain_pause(paused)}{_more(len(waiting) - 1)}."
     now = database_now()
     soonest = min(waiting, key=lambda job: (not job.is_parked, job.due_at))  # a parked one is due
     before = [job for job in jobs if job.name == soonest.name and job.attempt < soonest.attempt]
     because = f" (attempt {before[-1].attempt}: {first_line(before[-1].error)})" if before else ""
     if soonest.due_at > now and not soonest.is_parked:
-        return f"It waits until {_clock(soonest.due_at)} to try {_named([soonest])} again{because}."
-    return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_seen('run_jobs')}."
+        return f"It waits until {clock_utc(soonest.due_at)} to try {_named([soonest])} again{because}."
+    return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_success('run_jobs')}."
 
 
-def _pause(paused: PausedJob) -> str:
+def explain_pause(paused: PausedJob) -> str:
     because = f": {first_line(paused.reason)}" if paused.reason.strip() else ""
-    return f"{paused.name} is paused since {_clock(paused.at)} by {paused.by}{because}"
+    return f"{paused.name} is paused since {clock_utc(paused.at)} by {paused.by}{because}"
 
 
 def _more(count: int) -> str:
@@ -90,7 +94,7 @@ def _settled(request: Request, jobs: Sequence[Job]) -> str:
         return f"It does not add up: {decision.reason}. Nothing will move it; look with `manage.py verify`."
     return (
         f"Step {request.step} has ended; it is moved on by run_inprogress_requests, "
-        f"which {_last_seen('run_inprogress_requests')}."
+        f"which {_last_success('run_inprogress_requests')}."
     )
 
 
@@ -100,26 +104,14 @@ def _named(jobs: Sequence[Job]) -> str:
     return f"{first.name}{attempt}{f' and {rest} more' if rest else ''}"
 
 
-def _last_seen(pass_name: str) -> str:
-    """When this pass last ran without an error, by itself or inside run_worker; and whether its cron is silent."""
-    now = database_now()
-    state = pass_states(now)[pass_name]
-    if state.well_at is None:
+def _last_success(pass_name: str) -> str:
+    """Of a pass, to follow its name: when it last succeeded, by itself or inside run_worker, and whether it is late."""
+    health = read_health(connection)
+    known = health.passes[pass_name]
+    if not settings.WRK_ENABLED:
+        return f"is switched off ({SWITCHED_OFF})"
+    if known.is_late:
+        return f"{known.lateness}: by its line ({known.line}) it is late; {REMEDY}"
+    if known.success is None:
         return "has never run (is cron set up, or run_worker started?)"
-    last = f"last ran {_ago(now - state.well_at)} ago"
-    if not state.is_late:
-        return last
-    return f"{last}: cron is silent since {_clock(state.well_at)}, by its line ({state.line}) it is late"
-
-
-def _ago(span: timedelta) -> str:
-    seconds = max(0, int(span.total_seconds()))
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
-
-
-def _clock(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "an unknown time"
+    return f"last succeeded {ago(known.success.at, health.now)}"

@@ -27,8 +27,8 @@ return [...document.querySelectorAll(selector)].map(e =>
    ratio(getComputedStyle(e, pseudo)[property], ground(e))]);
 """
 _TEXTS = (
-    ".tasker-status, .tasker-why, .tasker-figure, .tasker-said, .tasker-button, .tasker-facts dt, #content a, .help, "
-    ".tasker-effect, .tasker-field label"
+    ".tasker-status, .tasker-explanation, .tasker-figure, .tasker-said, .tasker-button, .tasker-facts dt, "
+    "#content a, .help, .tasker-effect, .tasker-field label"
 )
 _FILLED = (
     ".tasker-timeline .run, .tasker-timeline .mark, .tasker-timeline .hatch, .tasker-legend .run, "

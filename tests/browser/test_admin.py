@@ -20,7 +20,7 @@ def failed(transactional_db: None) -> Request:
 
 def test_an_operator_finds_out_why_a_request_failed(browser, operator, failed):
     browser.log_in("operator")
-    assert "Every pass is on time." in browser.find(".tasker-why").text
+    assert "Every pass is on time." in browser.find(".tasker-explanation").text
     assert len(browser.texts(".tasker-chart svg")) == 2
 
     browser.submit(".tasker-figure[href*=Failed]")
@@ -34,7 +34,7 @@ def test_an_operator_finds_out_why_a_request_failed(browser, operator, failed):
     assert browser.texts("th.field-token") == [failed.token]
 
     browser.follow(failed.token)
-    assert "It failed: service2_delete_user failed" in browser.find(".tasker-why").text
+    assert "It failed: service2_delete_user failed" in browser.find(".tasker-explanation").text
     assert len(browser.texts("#tasker-history tbody tr")) == 8
     assert len(browser.texts(".tasker-timeline .attempt")) == 9  # with the wait for its pick-up
     browser.click("#tasker-history tr:nth-child(6) summary")

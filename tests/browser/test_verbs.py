@@ -138,7 +138,7 @@ def test_a_job_name_is_paused_and_resumed_by_clicking(at_work: Browser) -> None:
     assert confirm(at_work, "service 2 is being moved") == "Done: noop is paused."
     assert at_work.texts("#tasker-jobs tbody tr:first-child > *")[:2] == ["noop", "paused"]
     open_page(at_work, request)
-    assert "noop is paused since" in at_work.find(".tasker-why").text
+    assert "noop is paused since" in at_work.find(".tasker-explanation").text
     assert Job.objects.get().is_parked
     at_work.open("/admin/jobs_app/pausedjob/")
     at_work.submit("[aria-label='Resume noop']")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from requests_app import formatting as texts
+from requests_app import formatting
 from requests_app.admin.masking import masked
 from requests_app.formatting import pretty
 from tests.requests_app.admin.test_requests import MOMENT
@@ -16,6 +16,7 @@ from tests.requests_app.admin.test_requests import MOMENT
     ("seconds", "text"),
     [
         (0, "0 s"),
+        (0.000_12, "0.0001 s"),
         (0.0123, "0.0123 s"),
         (9.876, "9.88 s"),
         (59, "59 s"),
@@ -25,11 +26,11 @@ from tests.requests_app.admin.test_requests import MOMENT
     ],
 )
 def test_spans_are_written_for_people(seconds: float, text: str) -> None:
-    assert texts.span(MOMENT, MOMENT + timedelta(seconds=seconds)) == text
+    assert formatting.span(MOMENT, MOMENT + timedelta(seconds=seconds)) == text
 
 
 def test_a_huge_value_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "_MOST_CHARACTERS", 100)
+    monkeypatch.setattr(formatting, "_MOST_JSON_CHARACTERS", 100)
     assert pretty({"x": "y" * 500}).endswith("… (cut)")
     assert "y" * 101 not in pretty({"x": "y" * 500})
 
@@ -52,4 +53,4 @@ def test_what_is_nested_too_deep_is_said_and_not_shown() -> None:
     deep: Any = json.loads("[" * 900 + "]" * 900)
     for _ in range(2000):
         deep = [deep]
-    assert masked(deep) == pretty(deep) == texts.TOO_DEEP
+    assert masked(deep) == pretty(deep) == formatting.TOO_DEEP

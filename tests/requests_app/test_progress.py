@@ -4,7 +4,8 @@ from itertools import permutations
 
 import pytest
 
-from requests_app.progress import Advance, Attempt, Complete, Fail, Wait, decide, first_line
+from jobs_app.telemetry.printable import first_line
+from requests_app.progress import Advance, Attempt, Complete, Fail, Wait, decide
 from requests_app.steps import Step
 
 STEPS = (Step("first", ("a", "b")), Step("second", ("c",)))

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from jobs_app.db.transactions import fault_line
-from requests_app.monitoring.dead_man import look_at_passes
+from requests_app.monitoring.pass_health import read_health
 from requests_app.monitoring.probe_connection import probe_connection
 
 _ANSWER_SECONDS = 5
@@ -32,12 +32,12 @@ class Command(BaseCommand):
         started = _started_seconds_ago() if options["since_start"] else None
         try:
             with probe_connection(_ANSWER_SECONDS) as connection:
-                verdict = look_at_passes(connection, started)
+                health = read_health(connection, started)
         except Error as error:
             raise CommandError(f"healthcheck: the database does not answer: {fault_line(error)}") from error
-        if not verdict.healthy:
-            raise CommandError(f"healthcheck: {verdict.sentence}")
-        self.stdout.write(f"healthcheck: {verdict.sentence}")
+        if health.late:
+            raise CommandError(f"healthcheck: {health.sentence}")
+        self.stdout.write(f"healthcheck: {health.sentence}")
 
 
 def _started_seconds_ago() -> float:

@@ -9,11 +9,11 @@ from django.db import DatabaseError
 
 from jobs_app.db.transactions import fault_line
 from jobs_app.models import Job
-from jobs_app.telemetry.printable import harmless
+from jobs_app.telemetry.printable import first_line, printable
 from jobs_app.tracing import traceparent
+from requests_app.formatting import iso, span
 from requests_app.models import Intervention, Request
 from requests_app.operations.explain import explain
-from requests_app.progress import first_line
 
 
 class Command(BaseCommand):
@@ -28,21 +28,21 @@ class Command(BaseCommand):
         try:
             request = Request.objects.get(token=options["token"])
             jobs = list(request.jobs.order_by("step", "name", "attempt"))
-            why = explain(request)
+            explanation = explain(request)
         except Request.DoesNotExist:
             raise CommandError(f"there is no request with token {options['token']}") from None
         except DatabaseError as error:
             raise CommandError(f"the database cannot be read: {fault_line(error)}") from error
-        text = _as_json(request, jobs, why) if options["json"] else _as_text(request, jobs, why)
-        self.stdout.write(harmless(text))
+        text = _as_json(request, jobs, explanation) if options["json"] else _as_text(request, jobs, explanation)
+        self.stdout.write(printable(text))
 
 
-def _as_text(request: Request, jobs: list[Job], why: str) -> str:
+def _as_text(request: Request, jobs: list[Job], explanation: str) -> str:
     times = [("placed", request.created_at), ("started", request.started_at), ("ended", request.completed_at)]
     lines = [
         f"{request.action}  {request.token}  {request.status}",
-        "  ".join(f"{word} {_moment(at)}" for word, at in times if at),
-        why,
+        "  ".join(f"{word} {iso(at)}" for word, at in times if at),
+        explanation,
     ]
     steps = request.steps if isinstance(request.steps, list) else []
     for index, step in enumerate(steps):
@@ -53,7 +53,7 @@ def _as_text(request: Request, jobs: list[Job], why: str) -> str:
         lines += ["", "of no step", *_attempts(strays)]
     if interventions := request.interventions.order_by("id"):
         lines += ["", "by hand"]
-        lines += [f"  {_moment(i.at)}  {i.verb} {i.job}".rstrip() + f"  {i.by}: {i.reason}" for i in interventions]
+        lines += [f"  {iso(i.at)}  {i.verb} {i.job}".rstrip() + f"  {i.by}: {i.reason}" for i in interventions]
     return "\n".join(lines)
 
 
@@ -61,26 +61,23 @@ def _attempts(jobs: list[Job]) -> list[str]:
     width = max((len(job.name) for job in jobs), default=0)
     lines = []
     for job in jobs:
-        began, ended = job.started_at, job.completed_at
-        took = f"{(ended - began).total_seconds():.3f} s" if began and ended else ""
-        due = "paused" if job.is_parked else f"due {_moment(job.due_at)}"
-        lines.append(
-            f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  "
-            f"{f'began {_moment(began)}' if began else due}  {took}".rstrip()
-        )
+        due = "paused" if job.is_parked else f"due {iso(job.due_at)}"
+        when = f"began {iso(job.started_at)}" if job.started_at else due
+        took = span(job.started_at, job.completed_at)
+        lines.append(f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  {when}  {took}".rstrip())
         if job.error:
             lines.append(f"  {'':<{width}}  {first_line(job.error)}")
     return lines
 
 
-def _as_json(request: Request, jobs: list[Job], why: str) -> str:
+def _as_json(request: Request, jobs: list[Job], explanation: str) -> str:
     return json.dumps(
         {
             **_columns(request),
-            "why": why,
+            "why": explanation,
             "jobs": [
                 _columns(job, leave_out={"request"})
-                | {"due_at": None if job.is_parked else _moment(job.due_at)}
+                | {"due_at": None if job.is_parked else iso(job.due_at)}
                 | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
                 for job in jobs
             ],
@@ -94,9 +91,4 @@ def _as_json(request: Request, jobs: list[Job], why: str) -> str:
 def _columns(row: Request | Job | Intervention, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
     fields = [field.name for field in row._meta.concrete_fields if field.name not in leave_out]
     values = {name: getattr(row, name) for name in fields}
-    return {name: _moment(value) if isinstance(value, datetime) else value for name, value in values.items()}
-
-
-def _moment(at: datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds."""
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z" if at else None
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}

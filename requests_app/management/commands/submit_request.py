@@ -10,10 +10,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
+from jobs_app.telemetry.printable import first_line
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import UNFINISHED
 from requests_app.operations.explain import explain
-from requests_app.progress import first_line
 from requests_app.recipes import recipe_of, recipes
 
 _POLL_SECONDS = 0.2

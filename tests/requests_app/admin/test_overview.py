@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,10 +10,14 @@ from django.test import Client
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PassRun, PausedJob
-from requests_app.monitoring import backlog as overview
-from requests_app.monitoring.backlog import charts, number, read_counts, read_ends, read_waiting
-from requests_app.monitoring.frequent_errors import Ended, alike, frequent_errors, most_frequent
-from requests_app.monitoring.pass_states import pass_states
+from requests_app.admin import overview
+from requests_app.admin.overview_charts import charts
+from requests_app.cron import CRON_SETTINGS
+from requests_app.models import RequestStatus
+from requests_app.monitoring import backlog, ended_attempts
+from requests_app.monitoring.backlog import Backlog, read_backlog, read_waiting
+from requests_app.monitoring.ended_attempts import read_ended_attempts
+from requests_app.monitoring.frequent_errors import Ended, fingerprint, frequent_errors, most_frequent
 from tests.factories import make_job, make_request, pass_inprogress
 from tests.requests_app.admin.test_requests import assert_served_by_an_index, operator, statements, text_of
 
@@ -31,6 +34,16 @@ def run(name: str, minutes_ago: float = 0, *, ended: bool = True, error: str = "
     )
 
 
+def counted() -> Backlog:
+    return read_backlog(connection, list(RequestStatus))
+
+
+def states(operator: Client) -> dict[str, str]:
+    """As the table of passes shows them."""
+    rows = re.findall(r'\?name=(\w+)">\w+</a></td><td><span[^>]*>([^<]*)</span>', text_of(operator.get(START)))
+    return dict(rows)
+
+
 # Counts and what waits -----------------------------------------------------------------------------------------------
 def test_requests_and_jobs_are_counted_by_what_they_wait_for() -> None:
     request = make_request("Inprogress", ["noop"])
@@ -43,7 +56,7 @@ def test_requests_and_jobs_are_counted_by_what_they_wait_for() -> None:
     make_job(request, "noop_2")
     PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
     Job.objects.park(["noop_2"])
-    counts = read_counts()
+    counts = counted()
     assert [*counts.requests.values()] == [1, 1, 0, 2, 0]
     assert (counts.due, counts.later, counts.paused, counts.running, counts.lost) == (1, 1, 1, 2, 1)
 
@@ -51,14 +64,22 @@ def test_requests_and_jobs_are_counted_by_what_they_wait_for() -> None:
 def test_paused_jobs_are_named_with_who_and_why(operator: Client) -> None:
     PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
     html = text_of(operator.get(START))
-    assert re.search(r"noop_2 is paused since [\d: -]+ by ann: its service is away<", html)
+    assert re.search(r"noop_2 is paused since [\d: -]+ UTC by ann: its service is away<", html)
 
 
-def test_counting_stops_at_its_bound_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "MOST_COUNTED", 2)
+def test_counting_stops_at_its_bound_and_says_so(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (backlog, overview):
+        monkeypatch.setattr(module, "MOST_COUNTED", 2)
     for _ in range(4):
         make_request("Failed")
-    assert [number(count) for count in read_counts().requests.values()] == ["0", "0", "0", "2+", "0"]
+    assert [*counted().requests.values()] == [0, 0, 0, 2, 0]
+    assert re.findall(r'tasker-figure" href="[^"]*"><b>([^<]*)<', text_of(operator.get(START))) == [
+        "0",
+        "0",
+        "0",
+        "2+",
+        "0",
+    ]
 
 
 def test_the_longest_waiting_of_each_kind_come_first(operator: Client) -> None:
@@ -89,7 +110,7 @@ def test_what_ended_is_counted_in_five_minutes_and_in_hours() -> None:
         [("completed", 0), ("completed", 0), ("retry", 0), ("failure", 130), ("completed", 60 * 30), ("cancelled", 0)]
     ):
         make_job(request, f"job_{number_}", status, due_in=-60 * minutes)
-    hour, day = charts(read_ends(), database_now())
+    hour, day = charts(read_ended_attempts(), database_now())
     assert hour.totals == {"completed": 2, "retry": 1, "failure": 0}
     assert day.totals == {"completed": 2, "retry": 1, "failure": 1}
     assert hour.text == "The last hour: 2 completed, 1 retry, 0 failure."
@@ -99,53 +120,47 @@ def test_what_ended_is_counted_in_five_minutes_and_in_hours() -> None:
 def test_where_too_much_ended_only_the_newest_are_read_and_the_page_says_since_when(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview, "_MOST_ENDS", 3)
+    monkeypatch.setattr(ended_attempts, "_MOST_READ", 3)
     request = make_request("Inprogress")
     for attempt, minutes in enumerate((1, 20, 40, 60, 80), start=1):
         make_job(request, "noop", "completed", attempt=attempt, due_in=-60 * minutes)
-    ends = read_ends()
-    assert sum(slot["completed"] for slot in ends.slots.values()) == 3
-    assert ends.since is not None
-    assert timedelta(minutes=39) < database_now() - ends.since < timedelta(minutes=46)
+    ended = read_ended_attempts()
+    assert sum(slot["completed"] for slot in ended.slots.values()) == 3
+    assert ended.since is not None
+    assert timedelta(minutes=39) < database_now() - ended.since < timedelta(minutes=46)
     assert "Only the newest are counted" in text_of(operator.get(START))
 
 
 # Passes --------------------------------------------------------------------------------------------------------------
-def test_a_pass_is_late_when_two_moments_of_its_cron_line_went_by(settings: Any) -> None:
-    settings.WRK_JOB_CRON = "*/15 * * * *"
-    run("run_jobs", minutes_ago=14)
-    run("run_new_requests", minutes_ago=11)
-    states = pass_states(database_now())
-    assert not states["run_jobs"].is_late
-    assert states["run_new_requests"].is_late
-    assert states["run_inprogress_requests"].well_at is None
-
-
-def test_run_worker_counts_as_all_three() -> None:
-    run("run_jobs", minutes_ago=600)
-    run("run_worker", ended=False)
-    states = pass_states(database_now())
-    assert not any(state.is_late for state in states.values())
-    assert all(state.by_worker for state in states.values() if state.line)
-
-
-def test_a_run_that_fails_does_not_count_and_one_that_still_runs_does() -> None:
+@pytest.mark.usefixtures("old_tables")
+def test_each_pass_has_a_line_with_its_state_and_its_newest_run(operator: Client) -> None:
     run("run_jobs", minutes_ago=100)
     run("run_jobs", minutes_ago=1, error="database away")
-    assert pass_states(database_now())["run_jobs"].is_late
-    run("run_jobs", minutes_ago=2, ended=False)
-    state = pass_states(database_now())["run_jobs"]
-    assert not state.is_late
-    assert state.last
-    assert state.last.error == "database away"
+    run("run_new_requests", minutes_ago=2)
+    assert states(operator) == {
+        "run_new_requests": "on time",
+        "run_jobs": "late",
+        "run_inprogress_requests": "late",
+    }
+    assert re.search(r">run_jobs<.*?1 min 0 s ago", text_of(operator.get(START)), re.DOTALL)
 
 
+@pytest.mark.usefixtures("old_tables")
+def test_run_worker_is_shown_as_running_or_silent_and_does_the_work_of_all_three(operator: Client) -> None:
+    run("run_jobs", minutes_ago=600)
+    run("run_worker", ended=False)
+    assert states(operator) == dict.fromkeys(CRON_SETTINGS, "done by run_worker") | {"run_worker": "runs"}
+    PassRun.objects.filter(name="run_worker").update(seen_at=database_now() - timedelta(hours=2))
+    assert states(operator) == dict.fromkeys(CRON_SETTINGS, "late") | {"run_worker": "silent"}
+
+
+@pytest.mark.usefixtures("old_tables")
 def test_the_page_begins_with_what_needs_somebody(operator: Client) -> None:
     for name in ("run_new_requests", "run_jobs"):
         run(name)
     run("run_inprogress_requests", minutes_ago=30)
     html = text_of(operator.get(START))
-    assert "run_inprogress_requests is late: it last ran 30 min 0 s ago, its cron line is */1 * * * *." in html
+    assert "run_inprogress_requests is late: it last succeeded 30 min 0 s ago, its cron line is */1 * * * *." in html
     assert "tasker-bad" in html
     run("run_inprogress_requests")
     html = text_of(operator.get(START))
@@ -168,8 +183,8 @@ def test_the_page_begins_with_what_needs_somebody(operator: Client) -> None:
         ("", "no reason given"),
     ],
 )
-def test_errors_are_made_alike_and_lose_what_may_be_personal(error: str, text: str) -> None:
-    assert alike(error) == text
+def test_errors_are_made_into_fingerprints_and_lose_what_may_be_personal(error: str, text: str) -> None:
+    assert fingerprint(error) == text
 
 
 def test_a_place_that_is_no_job_of_ours_is_a_callers_text() -> None:

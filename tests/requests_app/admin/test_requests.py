@@ -11,8 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from jobs_app.models import Job, PassRun
-from requests_app.admin import request_page
-from requests_app.admin import requests as module
+from requests_app.admin import read_only, request_page
 from requests_app.models import Request
 
 pytestmark = pytest.mark.django_db
@@ -114,7 +113,7 @@ def statements(client: Client, path: str) -> list[str]:
 
 
 def test_counting_stops_at_its_bound_and_the_page_says_more_than(operator, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_ROWS", 60)
+    monkeypatch.setattr(read_only, "_MOST_ROWS", 60)
     for number in range(70):
         make_request(number)
     html = text_of(operator.get(REQUESTS))

@@ -8,7 +8,7 @@ import pytest
 
 from jobs_app.models import Job
 from requests_app.admin.axis import Axis
-from requests_app.admin.timeline import GUTTER, MARGIN, WIDTH, Attempt, Timeline, timeline
+from requests_app.admin.timeline import GUTTER, MARGIN, WIDTH, AttemptShape, Timeline, timeline
 from requests_app.models import Request
 
 BEGIN = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
@@ -39,7 +39,7 @@ def drawn(*jobs: Job, steps: tuple[str, ...] = ("first",), now: float = 100, **o
     return timeline(request(**of_request), jobs, steps, at(now))
 
 
-def only(picture: Timeline) -> Attempt:
+def only(picture: Timeline) -> AttemptShape:
     (attempt,) = picture.bands[1].lanes[0].attempts
     return attempt
 

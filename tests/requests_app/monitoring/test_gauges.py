@@ -16,10 +16,12 @@ from jobs_app.models.attempts import JobStatus
 from jobs_app.models.tally import BOUNDS, Key
 from jobs_app.registry import names
 from requests_app.models import Request, RequestStatus
-from requests_app.monitoring import gauges as metrics
+from requests_app.models.request import UNFINISHED
+from requests_app.monitoring import backlog, gauges
+from requests_app.monitoring.backlog import read_backlog
 from requests_app.monitoring.counters import read_sums
-from requests_app.monitoring.gauges import DatabaseCollector, look_at_open_rows
-from requests_app.monitoring.pass_health import last_successes
+from requests_app.monitoring.gauges import DatabaseCollector
+from requests_app.monitoring.pass_health import read_health
 from requests_app.recipes import recipes
 from tests.deploy.prometheus import of_prometheus
 from tests.factories import pass_new
@@ -86,7 +88,7 @@ def test_open_rows_are_counted_by_status(registry):
 
 
 def test_counting_stops_at_its_bound(registry, monkeypatch):
-    monkeypatch.setattr(metrics, "_MOST_COUNTED", 3)
+    monkeypatch.setattr(backlog, "MOST_COUNTED", 3)
     for _ in range(5):
         make_request()
     assert registry.get_sample_value("tasker_requests", {"status": "Queuing"}) == 3
@@ -181,8 +183,8 @@ def test_a_histogram_counts_in_each_bucket_what_is_below_as_well(registry):
 
 def test_a_scrape_takes_as_many_statements_for_many_rows_as_for_none(django_assert_num_queries):
     def scrape() -> None:
-        look_at_open_rows(connection)
-        last_successes(connection)
+        read_backlog(connection, UNFINISHED)
+        read_health(connection)
         read_sums(connection)
 
     with django_assert_num_queries(3):
@@ -218,9 +220,7 @@ def test_without_the_database_it_says_so_and_the_process_still_tells_of_itself(c
 
 
 def test_without_tables_it_counts_as_away(registry, monkeypatch):
-    monkeypatch.setattr(
-        metrics, "look_at_open_rows", lambda connection: connection.cursor().execute("SELECT * FROM no")
-    )
+    monkeypatch.setattr(gauges, "read_backlog", lambda connection, _: connection.cursor().execute("SELECT * FROM no"))
     assert registry.get_sample_value("tasker_database_up") == 0
 
 
@@ -236,7 +236,7 @@ def test_prometheus_finds_no_fault_with_the_metrics(client):
 
 
 @pytest.mark.integration
-def test_the_look_at_open_rows_reads_nothing_but_ranges_of_indexes():
+def test_the_backlog_is_counted_by_nothing_but_ranges_of_indexes():
     request = make_request("Inprogress")
     for number in range(20):
         make_request()
@@ -245,7 +245,7 @@ def test_the_look_at_open_rows_reads_nothing_but_ranges_of_indexes():
         make_job(request, f"lost{number}", "inprogress", lease_until=ago(1))
         make_job(request, f"done{number}", "completed")
     with CaptureQueriesContext(connection) as statements:
-        look_at_open_rows(connection)
+        read_backlog(connection, UNFINISHED)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {statements[0]['sql']}", [])
         plan = [dict(zip([column[0] for column in cursor.description], row, strict=True)) for row in cursor.fetchall()]

@@ -1,11 +1,16 @@
-"""Small bar charts: numbers to coordinates. Pure; units are those of the SVG's viewBox."""
+"""The overview's two bar charts of what ended: numbers to coordinates. Pure; units are those of the SVG's viewBox."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from requests_app.formatting import clock, duration
+from requests_app.monitoring.ended_attempts import OUTCOMES, SLOT_SECONDS, EndedAttempts
 
 WIDTH, HEIGHT = 560.0, 170.0
 _LEFT, _TOP, _BOTTOM = 52.0, 12.0, 24.0
-_LEAST = 3.0  # one failure beside a million
+_LEAST_HEIGHT = 3.0  # of one failure beside a million
+_HOUR_SLOTS, _DAY_HOURS = 12, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,23 @@ class Chart:
         return [(kind, f"{count:,} {kind}") for kind, count in self.totals.items()]
 
 
+def charts(ended: EndedAttempts, now: datetime) -> tuple[Chart, Chart]:
+    """Of the last hour in five minutes each, and of the last day in hours."""
+    seconds = int(now.timestamp())
+    last, last_hour = seconds - seconds % SLOT_SECONDS, seconds - seconds % 3600
+    hour = [_column(ended, last - SLOT_SECONDS * back, SLOT_SECONDS) for back in reversed(range(_HOUR_SLOTS))]
+    day = [_column(ended, last_hour - 3600 * back, 3600) for back in reversed(range(_DAY_HOURS))]
+    return chart("The last hour", hour, 3), chart("The last day", day, 4)
+
+
+def _column(ended: EndedAttempts, first: int, seconds: int) -> Column:
+    begin = datetime.fromtimestamp(first, UTC)
+    parts = [ended.slots.get(slot, {}) for slot in range(first, first + seconds, SLOT_SECONDS)]
+    counts = {outcome.label: sum(part.get(outcome, 0) for part in parts) for outcome in OUTCOMES}
+    said = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
+    return Column(f"{begin:%H:%M}", f"{clock(begin)}, {duration(seconds)}: {said}", counts)
+
+
 def chart(name: str, columns: Sequence[Column], label_every: int) -> Chart:
     top = nice(max((sum(column.counts.values()) for column in columns), default=0))
     bottom = HEIGHT - _BOTTOM
@@ -74,7 +96,7 @@ def _stack(column: Column, x: float, width: float, bottom: float, top: int) -> l
     pieces, y = [], bottom
     for kind, count in column.counts.items():
         if count:
-            height = round(max(_LEAST, (bottom - _TOP) * count / top), 1)
+            height = round(max(_LEAST_HEIGHT, (bottom - _TOP) * count / top), 1)
             y = round(y - height, 1)
             pieces.append(Piece(kind, x, y, width, height, column.title))
     return pieces
