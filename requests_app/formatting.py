@@ -43,7 +43,7 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    seconds = max(0.0, round(seconds, 4))  # finer, and Python would write an exponent
+    seconds = max(0.0, round(seconds, 4))  # of a smaller number Python would write an exponent
     if seconds < 60:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
     hours, minutes = divmod(int(seconds) // 60, 60)
@@ -59,7 +59,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def in_the_middle(text: str, most: int) -> str:
-    """Shortened there: names that are long differ at their ends."""
+    """Shortened in the middle, since long names often differ at their ends alone."""
     head = most // 2
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
 

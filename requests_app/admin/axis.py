@@ -36,7 +36,7 @@ class Axis:
         return self.begin + self.span
 
     def x(self, moment: datetime) -> float:
-        """Of a moment outside, the nearer end."""
+        """A moment outside of the axis is put at its nearer end."""
         share = (moment - self.begin) / self.span
         return round(self.left + self.width * min(1.0, max(0.0, share)), 1)
 

@@ -1,4 +1,4 @@
-"""What an operator says before a verb is done: the reason always, of complete_job also which job, and its extras."""
+"""What an operator enters before a verb is done: always the reason; for complete_job also the job and its extras."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _REASON_CHARACTERS = 1000
 
 
 class ReasonForm(forms.Form):
-    """`choices`: of CompleteForm."""
+    """`choices`: used by CompleteForm alone."""
 
     reason = forms.CharField(
         max_length=_REASON_CHARACTERS,
@@ -32,7 +32,7 @@ class ReasonForm(forms.Form):
 
 
 class CompleteForm(ReasonForm):
-    """Any name and step is taken: whether they fit is the move's to judge, under its lock."""
+    """Any name and step is accepted here: the move checks them under its lock."""
 
     job = forms.CharField(widget=forms.Select)
     extras = forms.CharField(

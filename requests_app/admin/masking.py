@@ -9,7 +9,7 @@ _MARKED = re.compile(r'"(<(?:text of \d+|number of \d+|true or false)>)"')
 
 
 def mask(value: object) -> Any:
-    """The same structure and keys, for `pretty`; of a value only what kind it is and how long. null stays null."""
+    """The same structure and keys, for `pretty`; in place of a value its kind and length. null stays null."""
     match value:
         case dict():
             return {key: mask(inner) for key, inner in value.items()}
@@ -25,7 +25,7 @@ def mask(value: object) -> Any:
 
 
 def masked(value: object) -> str:
-    """As text, without the quotes around what stands for a value: nobody is to take it for one."""
+    """As JSON text, but without quotes around a placeholder, so that nobody takes it for a value."""
     try:
         return _MARKED.sub(r"\1", pretty(mask(value)))
     except RecursionError:

@@ -23,7 +23,7 @@ _MOST_PAUSED = 20
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number with its name, as a link when there is a list of them."""
+    """A card: a number with its name, and a link to the list of what it counts, if there is one."""
 
     number: str
     label: SafeString | str
@@ -159,7 +159,7 @@ def _request_url(id_: int) -> str:
 
 # The sentence --------------------------------------------------------------------------------------------------------
 def _alarms(backlog: Backlog, health: Health) -> list[str]:
-    """What needs somebody."""
+    """What an operator has to see to."""
     never = [one.name for one in health.late if one.success is None]
     said = [f"{', '.join(never)} never ran (is cron set up, or run_worker started?)"] if never else []
     said += [

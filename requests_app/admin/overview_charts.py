@@ -41,7 +41,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`lines`: y of the grid, with their numbers. `totals`: by kind. `text`: the same for those who do not see it."""
+    """`lines`: y of the grid, with their numbers. `totals`: by kind. `text`: the same for screen readers."""
 
     width: float
     height: float

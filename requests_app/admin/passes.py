@@ -16,7 +16,7 @@ from requests_app.monitoring.pass_health import PASSES
 
 
 class PassNameFilter(admin.SimpleListFilter):
-    """By fixed names: asking the table which there are would read all of it."""
+    """By fixed names: to ask the table which names there are would read all of it."""
 
     title = "name"
     parameter_name = "name"

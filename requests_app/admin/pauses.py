@@ -1,4 +1,4 @@
-"""The admin's page of job names: which are paused, since when, by whom and why; who may, pauses and resumes them here.
+"""The admin's page of job names: which are paused, since when, by whom and why; and their pausing and resuming.
 
 The permission is `jobs_app.operate_job`. Each pause and resume is in `job_interventions` and in the admin's log.
 """
@@ -101,7 +101,7 @@ class PausedJobAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/jobs_app/pausedjob/pauses.html", shown)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **options: Any) -> HttpResponse:
-        return HttpResponseRedirect(_listing())  # where all that is known of a name stands
+        return HttpResponseRedirect(_listing())  # it shows all that is known of a name
 
     def ask(self, http: HttpRequest, verb: str, name: str) -> HttpResponse:
         """GET: asks. POST: does it, and leads back to the page."""

@@ -1,4 +1,4 @@
-"""What the lists and pages of all models have in common: they change nothing, and are bounded. Made for a million rows.
+"""What all models' lists and pages have in common: they are read-only and bounded. Made for a million rows.
 
 No statement counts beyond a bound, sorts a table, or grows with the rows of a page.
 """
@@ -31,7 +31,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """To look at. `filter_parameters`: the only lookups that a query string may hold; others could scan the table."""
+    """`filter_parameters`: the only lookups that a query string may hold; others could scan the table."""
 
     actions: Any = None
     paginator = BoundedPaginator

@@ -81,7 +81,7 @@ FOR_MANY = tuple(VERBS[name] for name in ("retry_request", "retry_now", "cancel_
 
 
 def possible(request: Request) -> list[Verb]:
-    """The verbs that the request's state allows now; the moves themselves guard again."""
+    """The verbs that the request's state allows now. The moves check again, under their locks."""
     is_open = request.status in {RequestStatus.FAILED, RequestStatus.INPROGRESS}
     allowed = {
         "retry_request": request.status == RequestStatus.FAILED,
@@ -93,7 +93,7 @@ def possible(request: Request) -> list[Verb]:
 
 
 def refusal(act: Callable[[], None]) -> str:
-    """Does it; answers why it was refused, or nothing."""
+    """Does it; answers why it was refused, or an empty text."""
     try:
         act()
     except Request.DoesNotExist:
@@ -106,7 +106,7 @@ def refusal(act: Callable[[], None]) -> str:
 
 
 def _action(verb: Verb) -> Callable[..., HttpResponse]:
-    """Of the list. Its name is what the form of the list sends."""
+    """An action of the list; the list's form sends its name."""
 
     @admin.action(permissions=["operate"], description=f"{verb.label} the chosen requests")
     def action(model_admin: "VerbsAdmin", http: HttpRequest, chosen: Any) -> HttpResponse:
@@ -135,7 +135,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     # One request -----------------------------------------------------------------------------------------------------
     def one(self, http: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        """GET: asks. POST: does it, and leads back to the request's page with what became of it."""
+        """GET: asks. POST: does it, and leads back to the request's page with a message that says the result."""
         request: Request | None = self.get_object(http, object_id)
         if request is None or verb not in VERBS:
             raise Http404

@@ -31,7 +31,7 @@ def history(request: Request) -> list[Job]:
 
 
 def interventions_of(request: Request) -> list[tuple[str, Intervention]]:
-    """When, and what was done by hand; the newest first."""
+    """When, and what operators did; the newest first."""
     return [(clock(row.at), row) for row in request.interventions.order_by("-id")[:_MOST_INTERVENTIONS]]
 
 
@@ -53,7 +53,7 @@ class AttemptLine:
 
 
 class RequestPage:
-    """A request and its history, as the template writes them down.
+    """A request and its history, formatted for the template.
 
     `now`: the database's. `is_unmasked`: with the values of params and extras, which may be personal data.
     """

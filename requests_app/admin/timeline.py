@@ -23,7 +23,7 @@ _CROWDED = 14.0  # units for each attempt of a lane; below, marks are small
 _TOUCHING = 5.0  # of small marks
 _LABEL_CHARACTERS, _ERROR_CHARACTERS = 27, 120
 _LEAST_SPAN = timedelta(milliseconds=10)
-_ROOM_RIGHT = 0.03  # of the span, so that what goes on is seen to go on
+_ROOM_RIGHT = 0.03  # of the span, so that a bar of what still runs does not touch the edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """`now`: x, unless all is over. `left_out`: jobs that were not drawn. `text`: the same for those who do not see."""
+    """`now`: x, unless all is over. `left_out`: jobs that were not drawn. `text`: the same for screen readers."""
 
     width: float
     height: float
@@ -83,7 +83,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What is to be drawn of one band, before it has a place."""
+    """What is drawn in one band, before its place is known."""
 
     label: str
     note: str
@@ -122,7 +122,7 @@ def _axis(request: Request, jobs: Sequence[Job], now: datetime | None) -> Axis:
 
 
 def _steps(jobs: Sequence[Job], steps: Sequence[str]) -> Iterator[_Rows]:
-    """Every step that was named or has attempts."""
+    """Every step that the request names or that has attempts."""
     begun = {step: tuple(attempts) for step, attempts in groupby(jobs, key=lambda job: job.step)}
     for step in sorted({*range(len(steps)), *begun}):
         label = f"{step} {steps[step]}" if 0 <= step < len(steps) else f"step {step}"

@@ -7,8 +7,8 @@ from datetime import timedelta
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-def duration(text: str) -> timedelta:
-    """Raises what argparse shows together with the flag's name."""
+def parse_duration(text: str) -> timedelta:
+    """Raises ArgumentTypeError, which argparse shows together with the flag's name."""
     match = re.fullmatch(r"([1-9]\d{0,5})([dhm])", text)
     if match is None:
         raise argparse.ArgumentTypeError(

@@ -1,4 +1,4 @@
-"""What the operators' verbs have in common as commands: tokens, the reason, who it was, one line each, exit codes."""
+"""What the commands of operators' verbs have in common: tokens, the reason, who did it, one line each, exit codes."""
 
 import getpass
 import sys
@@ -16,7 +16,7 @@ STANDARD_INPUT = "-"
 
 
 class VerbCommand(BaseCommand):
-    """Exit 0: done. 1: refused or not possible, with a sentence, of one of them at least. 2: wrong usage."""
+    """Exit 0: all done. 1: one of them at least was refused or not possible, which a sentence says. 2: wrong usage."""
 
     done: ClassVar[str]
     takes_many: ClassVar[bool] = True

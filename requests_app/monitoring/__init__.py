@@ -1,1 +1,1 @@
-"""What machines ask: metrics, probes, whether the passes run; and what the log says of requests."""
+"""What is measured: the backlog, the passes' health, metrics and probes; and the log events of requests."""

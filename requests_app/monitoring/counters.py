@@ -32,7 +32,7 @@ def read_sums(connection: BaseDatabaseWrapper) -> Sums:
 
 
 def tally_families(sums: Sums) -> Iterator[Metric]:
-    """Ends that never came are there as 0, so that the first one is seen as an increase."""
+    """What never happened is there as 0, so that its first time shows as an increase."""
     jobs, actions = [*names(), OTHER], [*(recipe.action for recipe in recipes()), OTHER]
     yield _counter(
         "tasker_requests_started_total",

@@ -10,9 +10,9 @@ from django.db import connection
 from jobs_app.db.dialect import dialect
 from jobs_app.models.attempts import JobStatus
 
-OUTCOMES = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE)  # of what ran
+OUTCOMES = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE)  # of attempts that ran
 SLOT_SECONDS = 300
-_READ_SECONDS = 25 * 3600  # the day's first hour has begun before it
+_READ_SECONDS = 25 * 3600  # the chart of a day has 24 full hours, and the present one
 _MOST_READ = 50_000  # of each outcome; the newest
 
 

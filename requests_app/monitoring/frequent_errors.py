@@ -19,7 +19,7 @@ from requests_app.formatting import shortened
 LATEST = 500  # of each kind
 _MOST_SHOWN = 10
 _CHARACTERS = 160
-_CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients say it, without an id
+_CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients write it, without an id
 _ANSWERED = re.compile(r"\banswered (\d{3})\b")
 _REPLACED = (  # in this order
     (re.compile(r"[^\s\"'<>:,;]+@[^\s\"'<>:,;]+"), "<e-mail>"),
@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FrequentError:
-    """`request_id`: the latest that has it. `at`: when that was due."""
+    """`request_id`: the latest request that has it. `at`: when that was due."""
 
     count: int
     kind: str

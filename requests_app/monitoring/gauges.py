@@ -30,7 +30,7 @@ _ANSWER_SECONDS = 5  # Prometheus gives up after 10
 
 
 class DatabaseCollector(Collector):
-    """All metrics that come from the database. Without it, `tasker_database_up` is 0, the tables' are missing."""
+    """All metrics that come from the database. Without it, `tasker_database_up` is 0 and the others are missing."""
 
     def collect(self) -> Iterator[Metric]:
         began = time.perf_counter()

@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PassHealth:
-    """`line`: empty for run_worker, which is never late itself. `last_run`: whatever became of it.
+    """`line`: empty for run_worker, which is never late itself. `last_run`: successful or not.
 
     `success`: the last run that counts for the pass, its own or run_worker's. `since`: when that was; if there is none,
     when the tables were made.
@@ -65,7 +65,7 @@ class PassHealth:
 
     @property
     def lateness(self) -> str:
-        """To follow the pass's name."""
+        """Follows the pass's name in a sentence."""
         what = "has not succeeded since" if self.success else "has never succeeded since the tables were made at"
         return f"{what} {clock_utc(self.since)}"
 

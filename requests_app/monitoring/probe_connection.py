@@ -11,19 +11,19 @@ _CONNECT_SECONDS = 2
 
 @contextmanager
 def probe_connection(answer_seconds: int) -> Iterator[BaseDatabaseWrapper]:
-    """Settings' patience is made for workers; whoever probes wants an answer, also when the database is frozen.
+    """The settings' timeouts are made for workers; a probe needs an answer soon, also when the database is frozen.
 
     `answer_seconds`: how long one statement may take. Raises django.db.Error at the first use.
     """
     connection = connections[DEFAULT_DB_ALIAS].copy()
     options = connection.settings_dict["OPTIONS"]
     if connection.vendor == "mysql":
-        patience = {
+        timeouts = {
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": answer_seconds,
             "write_timeout": answer_seconds,
         }
-        options.update(patience)
+        options.update(timeouts)
     else:
         options["timeout"] = answer_seconds
     try:

@@ -1,7 +1,7 @@
-"""What the web process tells of itself: HTTP, the Python runtime, CPU and memory; of all gunicorn workers at once.
+"""Metrics of the web process: HTTP, the Python runtime, CPU and memory; of all gunicorn workers together.
 
-Under several workers a scrape reaches one of them. Every series here is of all together, so that it does not jump from
-one worker's value to another's: files that prometheus_client shares between them, and /proc.
+Under several workers a scrape reaches one of them. Every series here sums over all, so that it does not jump from one
+worker's value to another's. Sources: files that prometheus_client shares between them, and /proc.
 """
 
 import gc
@@ -22,7 +22,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def has_several_workers() -> bool:
-    """prometheus_client's own sign, set before gunicorn's workers start."""
+    """By the variable that makes prometheus_client share its files; it is set before gunicorn's workers start."""
     return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
@@ -45,7 +45,7 @@ class GcCounters:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._told: dict[tuple[str, int], int] = {}
+        self._counted: dict[tuple[str, int], int] = {}
         self._counters = {
             "collected": _gc_counter("python_gc_objects_collected", "Objects collected during gc"),
             "uncollectable": _gc_counter("python_gc_objects_uncollectable", "Uncollectable objects found during GC"),
@@ -56,8 +56,8 @@ class GcCounters:
         with self._lock:
             for generation, stats in enumerate(gc.get_stats()):
                 for key, counter in self._counters.items():
-                    new = stats[key] - self._told.get((key, generation), 0)
-                    self._told[key, generation] = stats[key]
+                    new = stats[key] - self._counted.get((key, generation), 0)
+                    self._counted[key, generation] = stats[key]
                     counter.labels(str(generation)).inc(new)
 
 

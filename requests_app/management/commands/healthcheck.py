@@ -1,4 +1,4 @@
-"""`manage.py healthcheck`: whether the passes run, for a supervisor, a cron's mail or a container's health check."""
+"""`manage.py healthcheck`: whether a pass is late, for a supervisor, a cron's mail or a container's health check."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""`manage.py purge_requests --older-than 90d --scrub-after 30d`: deletes what is over for long, empties the rest."""
+"""`manage.py purge_requests --older-than 90d --scrub-after 30d`: deletes what ended long ago, empties the rest."""
 
 import time
 from datetime import timedelta
@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.pass_command import positive
-from requests_app.management.durations import duration
+from requests_app.management.durations import parse_duration
 from requests_app.models import RequestStatus
 from requests_app.operations.retention import CLOSED, Retention
 
@@ -25,10 +25,10 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--older-than", type=duration, metavar="SPAN", help="delete what ended so long ago")
+        parser.add_argument("--older-than", type=parse_duration, metavar="SPAN", help="delete what ended so long ago")
         parser.add_argument(
             "--scrub-after",
-            type=duration,
+            type=parse_duration,
             metavar="SPAN",
             help="empty params, extras, errors and reasons of requests that ended so long ago; their history stays",
         )

@@ -1,4 +1,4 @@
-"""`manage.py show_request TOKEN`: a request with every attempt, and in words what it waits for."""
+"""`manage.py show_request TOKEN`: a request with every attempt, and its explanation."""
 
 import json
 from datetime import datetime

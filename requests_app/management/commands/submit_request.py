@@ -32,10 +32,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         columns = {"action": _known_action(options["action"]), "params": _object(options["params"])}
-        # Made here, not by the database: an INSERT whose answer is lost can be looked for.
+        # Made here, not by the database: after an INSERT whose answer was lost, the row can be found by it.
         token = str(uuid4()) if options["token"] is None else _token(options["token"])
         try:
-            connection.ensure_connection()  # a database that is not there at all is said at once
+            connection.ensure_connection()  # without any database: fail at once, do not retry
             _place(token, columns)
             self.stdout.write(token)
             if options["wait"]:
@@ -73,7 +73,7 @@ def _place(token: str, columns: dict[str, Any]) -> None:
         run_transaction(insert, seconds=RECONNECT_SECONDS)
     except IntegrityError:
         if tries == 1:
-            raise  # else by a try whose answer was lost
+            raise  # later it was our own insert, whose answer was lost
 
 
 def _known_action(action: str) -> str:
