@@ -65,11 +65,11 @@ def start_due(
             counts = {"started": started, "refused": refused}
             good, bad = [row for row in rows if row.id in first_steps], [row for row in rows if row.id in errors]
             tally.add(
-                tallies.started(row.action for row in good)
-                + tallies.ended((row.action for row in bad), RequestStatus.FAILED)
+                tallies.count_started(row.action for row in good)
+                + tallies.count_ended((row.action for row in bad), RequestStatus.FAILED)
             )
-            events.started(good)
-            events.ended(bad, RequestStatus.FAILED)
+            events.log_started(good)
+            events.log_ended(bad, RequestStatus.FAILED)
             return counts
 
     counts = _again_if_rows_exist(work, seconds)
@@ -218,9 +218,9 @@ def _apply(
     )
     _insert_step(advance, claim, may_exist=may_exist)
     tally.add(
-        tallies.ended((row.action for row in completed), RequestStatus.COMPLETED)
-        + tallies.ended((row.action for row in failed), RequestStatus.FAILED)
+        tallies.count_ended((row.action for row in completed), RequestStatus.COMPLETED)
+        + tallies.count_ended((row.action for row in failed), RequestStatus.FAILED)
     )
-    events.ended(completed, RequestStatus.COMPLETED)
-    events.ended(failed, RequestStatus.FAILED)
+    events.log_ended(completed, RequestStatus.COMPLETED)
+    events.log_ended(failed, RequestStatus.FAILED)
     return +moved

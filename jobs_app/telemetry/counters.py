@@ -15,7 +15,7 @@ LEASES_LOST = "job_leases_lost"
 TOO_LATE = "job_results_too_late"
 
 
-def ended(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
+def count_ended(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
     """What is handed back has not ended. Names that this release does not know count together."""
     by_name: dict[str, list[Result]] = {}
     for result in won:
@@ -34,7 +34,7 @@ def ended(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
     return found
 
 
-def too_late(results: Sequence[Result]) -> Counter[Key]:
+def count_too_late(results: Sequence[Result]) -> Counter[Key]:
     """They changed nothing."""
     return Counter(Key(TOO_LATE, _subject(result.job.name)) for result in results)
 

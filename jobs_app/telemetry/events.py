@@ -24,7 +24,7 @@ def know_actions(actions: Iterable[str]) -> None:
     _known_actions.update(actions)
 
 
-def ended(results: Iterable[Result], *, lease_expired: bool = False) -> None:
+def log_ended(results: Iterable[Result], *, lease_expired: bool = False) -> None:
     """`lease_expired`: whoever ran them fell silent."""
     event = "job_lease_lost" if lease_expired else "job_ended"
     lowest = _stdlib_log.getEffectiveLevel()
@@ -34,13 +34,13 @@ def ended(results: Iterable[Result], *, lease_expired: bool = False) -> None:
             log.log(level, event, **_of(result.job), outcome=result.status.value, **_took(result))
 
 
-def too_late(results: Iterable[Result]) -> None:
+def log_too_late(results: Iterable[Result]) -> None:
     """Their lease was lost meanwhile: the result changes nothing."""
     for result in results:
         log.warning("job_result_too_late", **_of(result.job), outcome=result.status.value, **_took(result))
 
 
-def not_storable(result: Result, error: BaseException) -> None:
+def log_not_storable(result: Result, error: BaseException) -> None:
     log.error("job_end_not_storable", **_of(result.job), fault=fault_line(error))
 
 

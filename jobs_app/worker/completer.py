@@ -68,8 +68,8 @@ def record_results(
         ]
     if len(won) < len(results) and not lease_expired:
         _tell_too_late(results, won, run, seconds)
-    events.ended(won, lease_expired=lease_expired)
-    run.add(Counter(_COUNTED[result.status] for result in won) + Counter(recording.moved))
+    events.log_ended(won, lease_expired=lease_expired)
+    run.add(Counter(_COUNTED[result.status] for result in won) + Counter(recording.progressed))
     return won
 
 
@@ -87,7 +87,7 @@ class _Recording:
         self._results, self._lease_expired = results, lease_expired
         self._on_recorded, self._claim = on_recorded, claim
         self._unanswered: list[Result] = []  # won by a try whose COMMIT brought no answer
-        self.moved: Mapping[str, int] = {}
+        self.progressed: Mapping[str, int] = {}
 
     def transaction(self) -> list[Result]:
         """Answers those that won, in this try or in one before it."""
@@ -95,13 +95,13 @@ class _Recording:
         with transaction.atomic():
             requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
             won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
-            tally.add(counters.ended(won, lease_expired=self._lease_expired))
+            tally.add(counters.count_ended(won, lease_expired=self._lease_expired))
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered = won
-                self.moved = self._move_on(requests or {}, won)
+                self.progressed = self._progress(requests or {}, won)
         return already + won
 
-    def _move_on(self, requests: Mapping[int, LockedRequest], won: Sequence[Result]) -> Mapping[str, int]:
+    def _progress(self, requests: Mapping[int, LockedRequest], won: Sequence[Result]) -> Mapping[str, int]:
         if not self._on_recorded:
             return {}
         ids = sorted({result.job.request_id for result in won})
@@ -113,15 +113,15 @@ def _tell_too_late(results: Sequence[Result], won: Sequence[Result], run: RunRec
     ids = {result.job.id for result in won}
     late = [result for result in results if result.job.id not in ids]
     run.add({"too_late": len(late)})
-    events.too_late(late)
-    run_transaction(lambda: tally.add(counters.too_late(late)), seconds=seconds)
+    events.log_too_late(late)
+    run_transaction(lambda: tally.add(counters.count_too_late(late)), seconds=seconds)
 
 
 def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
     """What is recorded in place of a result that cannot be stored. Raises the error when that was refused as well."""
     if result.status == JobStatus.FAILURE:
         raise error
-    events.not_storable(result, error)
+    events.log_not_storable(result, error)
     return Result(result.job, JobStatus.FAILURE, f"the end of this attempt cannot be stored: {fault_line(error)}")
 
 

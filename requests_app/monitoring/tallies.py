@@ -1,4 +1,4 @@
-"""What is tallied of requests and of the verbs done to them. The table and what is said of jobs are jobs_app's."""
+"""What the table `tallies` counts of requests and of the verbs done to them; what it counts of jobs: jobs_app."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ REQUESTS_ENDED = "requests_ended"
 INTERVENTIONS = "interventions"
 
 
-def started(actions: Iterable[str]) -> Counter[Key]:
+def count_started(actions: Iterable[str]) -> Counter[Key]:
     return Counter(Key(REQUESTS_STARTED, subject(action)) for action in actions)
 
 
-def ended(actions: Iterable[str], status: str) -> Counter[Key]:
+def count_ended(actions: Iterable[str], status: str) -> Counter[Key]:
     return Counter(Key(REQUESTS_ENDED, subject(action), status) for action in actions)
 
 
-def intervention(verb: str) -> Counter[Key]:
+def count_intervention(verb: str) -> Counter[Key]:
     return Counter([Key(INTERVENTIONS, verb)])
 
 
 def subject(action: str) -> str:
-    """A row may bring any action with steps of its own: only those with a recipe are told apart."""
+    """A row may bring any action with steps of its own: only those with a recipe are counted by name."""
     return action if recipe_of(action) else OTHER

@@ -76,8 +76,11 @@ def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reas
                 request.refresh_from_db()  # it is the move that waited for others
                 raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
             Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)
-            request_events.intervention(verb, token, request.action, job, by)
+            request_events.log_intervention(verb, token, request.action, job, by)
             cancelled = [request.action] if verb == "cancel_request" else []
-            tallies.add(request_tallies.intervention(verb) + request_tallies.ended(cancelled, RequestStatus.CANCELLED))
+            tallies.add(
+                request_tallies.count_intervention(verb)
+                + request_tallies.count_ended(cancelled, RequestStatus.CANCELLED)
+            )
 
     run_transaction(work)
