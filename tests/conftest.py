@@ -24,25 +24,45 @@ def _on_server() -> bool:
     return bool(connection.vendor == "mysql")  # also of a list of addresses
 
 
-def pytest_report_header() -> str:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_ = "leave out what asks for no database: `make test` has run it on SQLite already"
+    parser.addoption("--only-database", action="store_true", help=help_)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = ["database: SQLite; tests marked integration are left out (make test runs them)"]
     if _on_server():
-        return f"database: server at {settings.DATABASES['default']['HOST']}"
-    return "database: SQLite; tests marked integration are left out (make test runs them)"
+        lines = [f"database: server at {settings.DATABASES['default']['HOST']}"]
+    if config.option.only_database:
+        lines.append("tests that ask for no database are left out: they ran on SQLite")
+    return lines
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is about the other database, and says so: pytest counts it as deselected."""
-    left_out = "sqlite" if _on_server() else "integration"
+    """Leaves out what is about the other database or has run, and says so: pytest counts it as deselected."""
     asked_for = config.option.markexpr
-    if left_out == "integration" and "integration" in asked_for and "not integration" not in asked_for:
+    if not _on_server() and "integration" in asked_for and "not integration" not in asked_for:
         raise pytest.UsageError(
             "tests marked integration need a MariaDB or MySQL server. `make test` starts one; so does "
             "`.venv/bin/python -m tests.database_server -- .venv/bin/pytest -m integration`."
         )
-    deselected = [item for item in items if item.get_closest_marker(left_out)]
-    if deselected:
+    if deselected := [item for item in items if _is_left_out(config, item)]:
         config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if not item.get_closest_marker(left_out)]
+        items[:] = [item for item in items if not _is_left_out(config, item)]
+
+
+def _is_left_out(config: pytest.Config, item: pytest.Item) -> bool:
+    is_of_the_other = item.get_closest_marker("sqlite" if _on_server() else "integration") is not None
+    return is_of_the_other or (config.option.only_database and not _asks_for_database(item))
+
+
+def _asks_for_database(item: pytest.Item) -> bool:
+    """Safe to go by: pytest-django refuses the database to a test that does not ask for it in one of these ways.
+
+    A test marked integration may use a server of its own, or a process on the one that DB_* name.
+    """
+    fixtures = {"db", "transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures or item.get_closest_marker("django_db") or item.get_closest_marker("integration"))
 
 
 # The database ---------------------------------------------------------------------------------------------------------
