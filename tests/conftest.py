@@ -1,14 +1,18 @@
 """What every test may ask for: the test database (never in memory), the three services, commands as real processes."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management import execute_from_command_line
 from django.db import connection
 
 from demo.services import Services
@@ -152,6 +156,39 @@ def manage(transactional_db: None, tmp_path: Path) -> Iterator[Manage]:
     manage = Manage(_environment_of_commands() | {RECORD_VARIABLE: str(tmp_path / "record")})
     yield manage
     manage.end_all()
+
+
+@pytest.fixture
+def manage_without_database(tmp_path: Path) -> Iterator[Manage]:
+    """Runs manage.py for what it reads in settings and files."""
+    manage = Manage(os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "WRK_SQLITE_FILE": str(tmp_path / "no")})
+    yield manage
+    manage.end_all()
+
+
+def called_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py` in this process, for what is not about a process: its exit code and what it printed, without the log.
+
+    It takes milliseconds where a process takes a third of a second. Like one it closes its connection at the end.
+    """
+    out, errors, code = StringIO(), StringIO(), 0
+    with own_signals(), redirect_stdout(out), redirect_stderr(errors):
+        try:
+            execute_from_command_line(["manage.py", *arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Commands listen to signals; the test run has its own handlers back afterwards."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -98,6 +98,10 @@ def update_raw(table: str, id_: int, **columns: Any) -> None:
         connection.check_constraints()
 
 
+def let_leases_run_out() -> None:
+    Job.objects.filter(status=JobStatus.INPROGRESS).update(lease_until=database_now() - timedelta(seconds=1))
+
+
 # What they say afterwards ---------------------------------------------------------------------------------------------
 def rows() -> Rows:
     """Both tables, every column."""

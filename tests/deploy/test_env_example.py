@@ -74,8 +74,8 @@ def test_every_name_has_a_line_that_explains_it():
 
 
 @pytest.mark.parametrize("mode", ["local", "production"])
-def test_the_settings_take_it_as_it_stands(mode, manage):
-    checked = manage("check", **given(), ENV=mode)
+def test_the_settings_take_it_as_it_stands(mode, manage_without_database):
+    checked = manage_without_database("check", **given(), ENV=mode)
     assert checked.returncode == 0, checked.stderr
 
 

@@ -53,15 +53,15 @@ def test_a_machine_s_own_cron_gets_absolute_paths_by_default():
 
 
 @pytest.mark.parametrize("arguments", [("--python", "/no/such/python"), ("--manage", "/no/such/manage.py")])
-def test_a_path_that_is_not_there_is_wrong_usage(arguments, manage):
-    ended = manage("render_crontab", *arguments)
+def test_a_path_that_is_not_there_is_wrong_usage(arguments, manage_without_database):
+    ended = manage_without_database("render_crontab", *arguments)
     assert ended.returncode == 2
     assert arguments[1] in ended.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_malformed_line_is_refused_with_the_name_of_its_setting(name, manage):
-    ended = manage("render_crontab", **{name: "61 * * * *"})
+def test_a_malformed_line_is_refused_with_the_name_of_its_setting(name, manage_without_database):
+    ended = manage_without_database("render_crontab", **{name: "61 * * * *"})
     assert ended.returncode == 1
     assert f"{name}: '61 * * * *' is not a cron line" in ended.stderr
     assert ended.stdout == ""

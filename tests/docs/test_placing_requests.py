@@ -18,6 +18,7 @@ from demo.services import Services
 from requests_app.models import Request
 from tests.conftest import Manage
 from tests.docs.blocks import Block, blocks_of, document
+from tests.factories import pass_inprogress, pass_jobs, pass_new
 from tests.proxy import Proxy
 
 DOCUMENT = document("placing-requests.md")
@@ -205,12 +206,12 @@ def sql_client(caller: dict[str, str], tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.mark.integration
 def test_the_sql_client_places_a_request_and_reads_its_status(
-    sql_client: Callable[[str], str], services: Services, manage: Manage
+    sql_client: Callable[[str], str], services: Services, transactional_db: None
 ):
     insert, select = _block("sql client").text.strip().split("\n")
     assert sql_client(insert + select) == "Queuing\t\n"
-    for name in ("run_new_requests", "run_jobs", "run_inprogress_requests", "run_jobs", "run_inprogress_requests"):
-        assert manage(name).returncode == 0
+    for run_pass in (pass_new, pass_jobs, pass_inprogress, pass_jobs, pass_inprogress):
+        run_pass()
     assert sql_client(select) == "Completed\t\n"
 
 
@@ -290,12 +291,12 @@ def test_every_refusal_of_the_table_has_its_example_here():
 
 
 @pytest.mark.parametrize("beginning", REFUSED)
-def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, manage: Manage):
+def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, transactional_db: None):
     row = REFUSED[beginning]
     with connection.cursor() as cursor:
         marks = ", ".join(["%s"] * len(row))
         cursor.execute(f"INSERT INTO requests ({', '.join(row)}) VALUES ({marks})", list(row.values()))
-    assert manage("run_new_requests").returncode == 0
+    pass_new()
     request = Request.objects.get()
     documented = next(error for error in _documented_errors() if error.startswith(beginning))
     assert request.status == "Failed"
@@ -305,10 +306,10 @@ def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, man
         assert request.error == documented
 
 
-def test_a_job_refuses_params_as_the_document_says(manage: Manage):
+def test_a_job_refuses_params_as_the_document_says(transactional_db: None):
     Request.objects.create(action="delete_user")
-    for name in ("run_new_requests", "run_jobs", "run_inprogress_requests"):
-        assert manage(name).returncode == 0
+    for run_pass in (pass_new, pass_jobs, pass_inprogress):
+        run_pass()
     assert f"`{Request.objects.get().error}`" in DOCUMENT
 
 

@@ -9,8 +9,8 @@ from django.db import connections
 
 from demo.services import Services
 from jobs_app.registry import unregister
-from tests.conftest import Manage, _environment_of_commands
-from tests.faults.life import Life, quiet_signals, register_jobs
+from tests.conftest import Manage, _environment_of_commands, own_signals
+from tests.faults.life import Life, register_jobs
 from tests.proxy import Proxy
 from tests.sample.jobs import RECORD_VARIABLE
 
@@ -20,7 +20,7 @@ def life(transactional_db: None, services: Services, settings: Any) -> Iterator[
     """The tables and what moves them, in this process. Backoff is short, leases are not."""
     settings.WRK_JOB_BACKOFF_BASE_SECONDS = 0.01
     registered = register_jobs()
-    with quiet_signals():
+    with own_signals():
         yield Life(services)
     for name in registered:
         unregister(name)

@@ -4,13 +4,11 @@ The jobs here answer by what they are, not by how often they were called before:
 same end as one without.
 """
 
-import contextlib
 import io
 import json
 import re
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -284,14 +282,3 @@ def _what_counts(row: Row) -> Row:
 
 def _sorted(text: str | None) -> str:
     return json.dumps(json.loads(text or "null"), sort_keys=True)
-
-
-@contextlib.contextmanager
-def quiet_signals() -> Iterator[None]:
-    """Commands listen to signals; the test run has its own handlers back afterwards."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -22,6 +22,7 @@ from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.operations.explain import explain
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.worker import run_worker
+from tests.conftest import called_here
 from tests.factories import make_job, make_request, pass_jobs
 from tests.lifecycle.statements import listening
 
@@ -254,7 +255,7 @@ def test_a_pass_takes_no_statement_more_for_pauses_than_without_them() -> None:
     assert sum("paused_jobs" in statement.sql for statement in heard) == 1
 
 
-def test_the_commands_say_what_they_did_and_why_they_refuse(manage) -> None:
+def test_the_commands_say_what_they_did_and_why_they_refuse() -> None:
     because = ("--reason", "mended")
     for command, said in (
         ("pause_job", "noop is paused\n"),
@@ -262,9 +263,9 @@ def test_the_commands_say_what_they_did_and_why_they_refuse(manage) -> None:
         ("resume_job", "noop is resumed\n"),
         ("resume_job", "noop was not paused\n"),
     ):
-        done = manage(command, "noop", *because)
+        done = called_here(command, "noop", *because)
         assert (done.returncode, done.stdout) == (0, said)
-    refused = manage("pause_job", "nobody", *because)
+    refused = called_here("pause_job", "nobody", *because)
     assert refused.returncode == 1
     assert 'no job is registered as "nobody"' in refused.stderr
-    assert manage("pause_job", "noop").returncode == 2
+    assert called_here("pause_job", "noop").returncode == 2

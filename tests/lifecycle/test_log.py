@@ -7,6 +7,7 @@ from jobs_app.models import Job
 from jobs_app.tracing import traceparent
 from requests_app.models import Request
 from tests.conftest import Manage
+from tests.factories import pass_new
 
 JSON: dict[str, Any] = {
     "WRK_LOG_FORMAT": "json",
@@ -63,7 +64,7 @@ def test_what_went_well_is_told_at_debug(manage: Manage) -> None:
 def test_on_a_terminal_it_is_text_and_a_token_steers_nothing(manage: Manage) -> None:
     place(token="\x1b[2Jred")
     text: dict[str, Any] = {"WRK_LOG_LEVEL": "INFO", "WRK_JOB_BACKOFF_BASE_SECONDS": "0"}
-    manage("run_new_requests")
+    pass_new()
     said = manage("run_jobs", **text).stderr
     assert "[info     ] job_ended" in said
     assert "token=\N{REPLACEMENT CHARACTER}[2Jred" in said

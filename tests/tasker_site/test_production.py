@@ -18,13 +18,13 @@ PRODUCTION = {
 }
 
 
-def test_the_deployment_checks_find_nothing(manage):
-    checked = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+def test_the_deployment_checks_find_nothing(manage_without_database):
+    checked = manage_without_database("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("name", ["PORT", "DB_HOST", "URL_SERVICE2"])
-def test_a_required_name_that_is_missing_is_named(name, manage):
-    checked = manage("check", "--deploy", **(PRODUCTION | {name: ""}))
+def test_a_required_name_that_is_missing_is_named(name, manage_without_database):
+    checked = manage_without_database("check", "--deploy", **(PRODUCTION | {name: ""}))
     assert checked.returncode != 0
     assert name in checked.stderr

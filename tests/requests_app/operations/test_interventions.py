@@ -15,6 +15,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Intervention, Request
 from requests_app.operations.interventions import Refused, cancel_request, complete_job, retry_now, retry_request
 from requests_app.passes import run_inprogress_requests, run_new_requests
+from tests.conftest import called_here
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY: dict[str, Any] = {"by": "ada", "reason": "user 4711 asked"}
@@ -191,26 +192,26 @@ def test_a_hurried_job_is_tried_by_the_next_pass() -> None:
     assert request.status == "Completed"
 
 
-def test_the_commands_say_what_they_did_and_why_they_refuse(manage) -> None:
+def test_the_commands_say_what_they_did_and_why_they_refuse() -> None:
     request = failed("fails")
-    done = manage("retry_request", request.token, "--reason", "mended")
+    done = called_here("retry_request", request.token, "--reason", "mended")
     assert (done.returncode, done.stdout) == (0, f"{request.token} is taken up again\n")
-    refused = manage("retry_request", request.token, "--reason", "mended")
+    refused = called_here("retry_request", request.token, "--reason", "mended")
     assert refused.returncode == 1
     assert "only a Failed request can be retried; this one is Inprogress" in refused.stderr
     assert "Traceback" not in refused.stderr
-    unknown = manage("cancel_request", "nobody", "--reason", "x")
+    unknown = called_here("cancel_request", "nobody", "--reason", "x")
     assert (unknown.returncode, unknown.stderr) == (1, "CommandError: there is no request with token nobody\n")
-    assert manage("cancel_request", request.token).returncode == 2
-    assert manage("complete_job", request.token, "fails", "--extras", "[1]", "--reason", "x").returncode == 2
-    shown = json.loads(manage("show_request", request.token, "--json").stdout)
+    assert called_here("cancel_request", request.token).returncode == 2
+    assert called_here("complete_job", request.token, "fails", "--extras", "[1]", "--reason", "x").returncode == 2
+    shown = json.loads(called_here("show_request", request.token, "--json").stdout)
     assert [(row["verb"], row["reason"]) for row in shown["interventions"]] == [("retry_request", "mended")]
-    assert "retry_request" in manage("show_request", request.token).stdout
+    assert "retry_request" in called_here("show_request", request.token).stdout
 
 
-def test_a_command_takes_many_tokens_and_says_of_each_what_became_of_it(manage) -> None:
+def test_a_command_takes_many_tokens_and_says_of_each_what_became_of_it() -> None:
     bad, good = failed("fails"), in_state("Completed")
-    ended = manage("retry_request", bad.token, good.token, "nobody", "--reason", "mended")
+    ended = called_here("retry_request", bad.token, good.token, "nobody", "--reason", "mended")
     assert (ended.returncode, ended.stdout) == (1, f"{bad.token} is taken up again\n")
     refused, unknown = ended.stderr.splitlines()
     assert refused.startswith(f"{good.token}: retry_request: only a Failed request can be retried; this one is Comple")

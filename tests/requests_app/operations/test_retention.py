@@ -14,12 +14,13 @@ from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
-from requests_app.management.durations import duration
+from requests_app.management.durations import parse_duration
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retention import CLOSED, Retention
 from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor
+from tests.conftest import called_here
 from tests.factories import changes_by, make_job, make_request
 from tests.lifecycle.statements import listening
 
@@ -193,37 +194,37 @@ def test_a_retry_by_hand_waits_for_a_purge_that_was_first_and_finds_nothing() ->
 # The command ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("text", "seconds"), [("90d", 90 * DAY), ("12h", 12 * 3600), ("5m", 300)])
 def test_spans_are_read(text: str, seconds: float) -> None:
-    assert duration(text).total_seconds() == seconds
+    assert parse_duration(text).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1.5d", "90D", "1w", "", "9999999d"])
 def test_what_is_no_span_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="such as 90d"):
-        duration(text)
+        parse_duration(text)
 
 
-def test_the_command_says_what_it_did_and_what_it_would_do(manage) -> None:
+def test_the_command_says_what_it_did_and_what_it_would_do() -> None:
     aged("Completed", 91)
     aged("Failed", 91)
     aged("Cancelled", 31)
     both = ("--older-than", "90d", "--scrub-after", "30d")
-    tried = manage("purge_requests", *both, "--failed", "--dry-run")
+    tried = called_here("purge_requests", *both, "--failed", "--dry-run")
     assert tried.stdout.startswith(
         "purge_requests dry run, nothing is changed: requests=2 jobs=2 interventions=2 passes=0 scrubbed=1 seconds="
     )
-    done = manage("purge_requests", *both)
+    done = called_here("purge_requests", *both)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("purge_requests requests=1 jobs=1 interventions=1 passes=0 scrubbed=1 seconds=")
     assert Request.objects.filter(status="Failed", scrubbed_at=None).count() == 1
 
 
-def test_the_command_refuses_spans_that_make_no_sense(manage) -> None:
+def test_the_command_refuses_spans_that_make_no_sense() -> None:
     for arguments, said in [
         ((), "--older-than SPAN, --scrub-after SPAN, or both"),
         (("--older-than", "30d", "--scrub-after", "30d"), "must be shorter"),
         (("--older-than", "90"), "argument --older-than: '90' is no span of time"),
     ]:
-        refused = manage("purge_requests", *arguments)
+        refused = called_here("purge_requests", *arguments)
         assert refused.returncode == 2
         assert said in refused.stderr
 
