@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from django.db import connection
 
 from demo.services import Services
 from tests.sample.jobs import RECORD_VARIABLE
+from tests.scratch import scratch_folder
 
 COMMAND_SECONDS = 60.0
 
@@ -74,12 +76,13 @@ def _asks_for_database(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """SQLite's test database is a file of this run: one in memory has other locks, and no second process sees it."""
-    if not _on_server():
-        file = tmp_path_factory.mktemp("database") / "tasker.sqlite3"
-        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(file)
+    django_db_modify_db_settings_parallel_suffix: None,
+) -> Iterator[None]:
+    """SQLite's test database is a file of this run: SQLite's own in memory has other locks, and one process sees it."""
+    with TemporaryDirectory(prefix="tasker-db-", dir=scratch_folder()) as folder:
+        if not _on_server():
+            settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{folder}/tasker.sqlite3"
+        yield
 
 
 # The services ---------------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from tests.scratch import scratch_folder
+
 DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")
 START_SECONDS = 60.0  # far above the second it takes: a loaded machine is slow, not broken
 STOP_SECONDS = 20.0
@@ -38,18 +40,20 @@ class DatabaseServerError(Exception):
 class MariaDBServer:
     """One mariadbd of our own. `durable=True`: every commit reaches the disk, as benchmarks must have it.
 
-    Otherwise commits reach the operating system only: they survive `kill()`, not a power cut.
+    Otherwise commits reach the operating system only: they survive `kill()`, not a power cut. `parent`: the folder to
+    make its own in; without it, on disk if durable, else in memory if there is room.
     """
 
-    def __init__(self, *, durable: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, durable: bool = False, options: tuple[str, ...] = (), parent: Path | None = None) -> None:
         self.durable = durable
         self.options = options
+        self._parent = str(parent) if parent else None if durable else scratch_folder()
         self._password = secrets.token_hex(12)
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._folder = _short_temporary_folder()
+        self._folder = _short_temporary_folder(self._parent)
         try:
             self._install()
             self.start()
@@ -209,8 +213,8 @@ class MariaDBServer:
             self._folder = None
 
 
-def _short_temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="tasker-db-"))
+def _short_temporary_folder(parent: str | None) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tasker-db-", dir=parent))
     if len(str(folder / "s")) < MAX_SOCKET_PATH:
         return folder
     folder.rmdir()  # TMPDIR is somewhere deep

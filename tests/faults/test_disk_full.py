@@ -3,7 +3,6 @@
 import contextlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,9 +131,7 @@ def small_server(request: pytest.FixtureRequest, transactional_db: None, tmp_pat
         if request.param == "disk":
             room = Disk(tmp_path)
             stack.enter_context(room.mounted())
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(tempfile, "tempdir", str(tmp_path))
-        server = stack.enter_context(MariaDBServer(options=room.options))
+        server = stack.enter_context(MariaDBServer(options=room.options, parent=tmp_path))
         stack.enter_context(_this_process_on(server))
         call_command("migrate", verbosity=0)
         yield room
