@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The suite twice: on SQLite without any server, then on the server that DB_* name or, without them, a private MariaDB.
-# Arguments go to pytest. After scripts/setup.sh test.
+# The suite twice: on SQLite without any server, then, what asks for a database, on the server that DB_* name or, without
+# them, a private MariaDB. Arguments go to pytest. After scripts/setup.sh test.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-pytest=(.venv/bin/python -m pytest -n 2 "$@")
+pytest=(.venv/bin/python -m pytest -n 2 --dist worksteal "$@")
 worst=0
 
 # leg NAME COMMAND...: one run; a selection (-k) that finds nothing in one of the two is no fault.
@@ -11,13 +11,6 @@ leg() {
   local code=0
   printf '\n== %s\n' "$1"
   "${@:2}" || code=$?
-  # Some tests measure time, and two of them at once on a busy machine disturb each other: what failed is tried once
-  # more, by itself. What is wrong fails again.
-  if [ $code -eq 1 ]; then
-    printf '\n== %s: once more, what failed, one at a time\n' "$1"
-    code=0
-    "${@:2}" --last-failed --last-failed-no-failures none -n 0 || code=$?
-  fi
   [ $code -eq 5 ] || [ $code -le $worst ] || worst=$code
 }
 
@@ -27,6 +20,6 @@ for name in DB_USER DB_PASS DB_HOST DB_PORT DB_NAME; do
 done
 begun=$SECONDS
 leg "Tests on SQLite" "${without_database[@]}" "${pytest[@]}"
-leg "Tests on ${DB_HOST:-a private MariaDB}" .venv/bin/python -m tests.database_server -- "${pytest[@]}"
+leg "Tests on ${DB_HOST:-a private MariaDB}" .venv/bin/python -m tests.database_server -- "${pytest[@]}" --only-database
 echo "make test: $((SECONDS - begun)) s, $([ $worst -eq 0 ] && echo passed || echo FAILED)"
 exit $worst
