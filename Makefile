@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint chaos bench bench-peers bench-report screenshots clean
+.PHONY: help setup demo run test test-long lint chaos bench bench-peers bench-report screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,10 @@ run: ## Web, worker and three services on var/tasker.sqlite3, until Ctrl-C
 test: ## All tests: on SQLite, then on a private MariaDB, or on the server that DB_* name
 	@scripts/setup.sh test
 	@scripts/test.sh $(ARGS)
+
+test-long: ## What takes long by nature, all of it: every fault, every malformed input, storms (about 40 minutes)
+	@scripts/setup.sh test
+	@scripts/test_long.sh
 
 lint: ## Ruff, mypy, import contracts, missing migrations, Dockerfile, docker-compose.yml
 	@scripts/setup.sh lint

@@ -11,6 +11,7 @@ from tests.chaos.processes import ROOT
 ADDRESSES, KILL, REJOIN = "TASKER_TEST_CLUSTER", "TASKER_TEST_CLUSTER_KILL", "TASKER_TEST_CLUSTER_REJOIN"
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.skipif(
     not {ADDRESSES, KILL} <= os.environ.keys(),

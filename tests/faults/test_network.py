@@ -1,7 +1,6 @@
 """What a network does to the commands, as real processes behind a proxy: they carry on, or end with one line and 1."""
 
 import contextlib
-import os
 import random
 import subprocess
 import threading
@@ -15,13 +14,13 @@ from django.db import connection, connections
 from demo.services import Services
 from jobs_app.db import transactions as faults
 from tests.conftest import Manage
+from tests.depth import LONG
 from tests.faults.clock import HastyClock
 from tests.faults.life import PASSES, Life, Ran, steps
 from tests.proxy import Cut, Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
-FULL = os.environ.get("TASKER_TEST_FULL_SWEEP") == "1"
 COMMANDS = (*PASSES, "run_worker")
 
 
@@ -136,7 +135,8 @@ def test_what_ended_while_the_database_was_away_past_its_lease_is_not_taken_for_
     assert " completed=8 retry=0 " in ended(worker).stdout
 
 
-@pytest.mark.skipif(not FULL, reason="takes 40 s: TASKER_TEST_FULL_SWEEP=1")
+@pytest.mark.long
+@pytest.mark.skipif(not LONG, reason="takes 40 s: make test-long")
 def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to_or_said_to_be_away(
     manage: Manage, proxy: Proxy, through: Manage
 ) -> None:
@@ -199,6 +199,7 @@ def _ends(manage: Manage) -> bool:
     return statuses() <= {"Completed", "Failed"}
 
 
+@pytest.mark.long
 def test_in_a_storm_of_resets_no_acknowledged_request_is_lost_and_all_are_completed(
     through: Manage, proxy: Proxy, life: Life
 ) -> None:
@@ -212,7 +213,7 @@ def test_in_a_storm_of_resets_no_acknowledged_request_is_lost_and_all_are_comple
     writer = threading.Thread(target=_write, args=(proxy, acknowledged, stopped))
     writer.start()
     until(lambda: len(life.rows("passes")) >= len(workers))
-    ends_at = time.monotonic() + (60 if FULL else 5)
+    ends_at = time.monotonic() + (60 if LONG else 5)
     chance = random.Random(4)
     while time.monotonic() < ends_at:
         time.sleep(chance.uniform(0.02, 0.25))
@@ -274,6 +275,7 @@ def _write(proxy: Proxy, acknowledged: list[str], stopped: threading.Event) -> N
 
 
 # Every packet --------------------------------------------------------------------------------------------------------
+@pytest.mark.long
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "not even sent"])
 @pytest.mark.parametrize("name", PASSES)
 def test_whichever_query_the_connection_is_cut_at_the_pass_carries_on(
@@ -287,7 +289,7 @@ def test_whichever_query_the_connection_is_cut_at_the_pass_carries_on(
     count = through_proxy.queries
     life.finish()
     without = life.ends()
-    step = 1 if FULL else max(1, count // 15)
+    step = 1 if LONG else max(1, count // 10)
     for number in range(1 + random.Random(name).randrange(step), count + 1, step):
         life.restore(begun)
         through_proxy.queries, through_proxy.cut = 0, Cut(number=number, arrives=arrives)

@@ -1,10 +1,9 @@
 """The N-th statement of a pass fails, for every N: afterwards clean passes come to the same end as without the fault.
 
-By default each N meets one or two of the twelve faults, in turn; TASKER_TEST_FULL_SWEEP=1 makes it meet them all.
+By default each N meets one of the twelve faults, in turn; in `make test-long` it meets them all.
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,13 +11,13 @@ import pytest
 
 from jobs_app.db import transactions as faults
 from requests_app import worker
+from tests.depth import LONG
 from tests.faults.clock import HastyClock
 from tests.faults.injector import CLOSED, TEXTS, Injector, When, every_connection_counts, injected
 from tests.faults.life import Ends, Life, Ran, Row
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
-FULL = os.environ.get("TASKER_TEST_FULL_SWEEP") == "1"
 FAULTS = [*itertools.product(TEXTS, When)]
 OPTIONS = {"run_worker": {"max_seconds": 0.12}}
 MANY = 10_000
@@ -32,13 +31,14 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", TEXTS)
 @pytest.mark.parametrize("name", ["run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker"])
 def test_whichever_statement_fails_the_tables_end_as_without_the_fault(name: str, error: int, life: Life) -> None:
     without = _without.get(name) or _live_without(name, life)
     runs = given_up = 0
     wrong: list[str] = []
-    for number, when in _sample(name, without.statements, error):
+    for number, when in _sample(without.statements, error):
         life.restore(without.begun)
         with injected(Injector(number, error, when)) as injector:
             ran = life.run(name, **OPTIONS.get(name, {}))
@@ -79,11 +79,10 @@ def _may_end(number: int, error: int) -> bool:
     return number <= 2 and error in CLOSED
 
 
-def _sample(name: str, statements: int, error: int) -> Iterator[tuple[int, When]]:
-    turns = {0} if name == "run_worker" else {0, 5}
+def _sample(statements: int, error: int) -> Iterator[tuple[int, When]]:
     for number in range(1, statements + 1):
         for when in When:
-            if FULL or (number - FAULTS.index((error, when))) % len(FAULTS) in turns:
+            if LONG or (number - FAULTS.index((error, when))) % len(FAULTS) == 0:
                 yield number, when
 
 

@@ -1,10 +1,6 @@
-"""Rows of every malformed kind, inserted by raw SQL: each ends with its reason in one pass, and the others go on.
-
-TASKER_TEST_EXAMPLES=50000 runs as many examples; the default is for every day.
-"""
+"""Rows of every malformed kind, inserted by raw SQL: each ends with its reason in one pass, and the others go on."""
 
 import json
-import os
 import subprocess
 import sys
 import unicodedata
@@ -27,10 +23,11 @@ from jobs_app.registry import job, unregister
 from requests_app.models import Request
 from requests_app.steps import StepsError, read_steps
 from tests.conftest import Manage, _environment_of_commands
+from tests.depth import LONG
 from tests.factories import held, make_job, make_request
 from tests.lifecycle.malformed import GOOD_STEPS, IN_PROGRESS, LONG_AGO, NEVER, QUEUED, REFUSED, Columns, Row
 
-EXAMPLES = int(os.environ.get("TASKER_TEST_EXAMPLES", "500"))
+EXAMPLES = 25_000 if LONG else 200  # on each engine
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 # What a refusal names; MySQL names no column for one that is nested too deep.
 COLUMNS = {
@@ -113,6 +110,7 @@ def run_passes() -> None:
         call_command(command, stdout=StringIO())
 
 
+@pytest.mark.long
 @every_input
 @given(rows=st.lists(st.one_of(*QUEUED, *IN_PROGRESS, *REFUSED), min_size=1, max_size=4))
 def test_a_malformed_row_ends_with_its_reason_in_one_pass_and_its_neighbours_complete(

@@ -33,10 +33,11 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import run_inprogress_requests, run_new_requests
+from tests.depth import LONG
 from tests.lifecycle.model import BY_HAND, JOBS, MAX_ATTEMPTS, SLOW, SUCCEEDS_AT, Model, ModelRequest, canonical
 
 MOST_REQUESTS = 5
-EXAMPLES, STEPS = 60, 25
+EXAMPLES, STEPS = (600, 25) if LONG else (30, 25)
 
 _steps = st.lists(st.lists(st.sampled_from(JOBS), min_size=1, max_size=3, unique=True), min_size=1, max_size=3)
 
@@ -226,6 +227,7 @@ def slow_job(settings: Any) -> Iterator[None]:
     unregister(SLOW)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("transactional_db", "slow_job")
 def test_any_life_of_requests_is_as_the_model_says():
     run_state_machine_as_test(
