@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.db import connection
 
-from jobs_app.db.dialect import dialect
-
 ROOT = Path(__file__).resolve().parent.parent
+CHECKOUT_VARIABLE = "TASKER_BENCH_CHECKOUT"  # the folder whose manage.py is run, in place of this one
 ONE_THEN_THREE = ("noop_1",), ("noop_2", "noop_3", "noop_4")
 ROWS = 1000
 
@@ -54,9 +54,10 @@ def clear() -> None:
     """Empties the tables, their statistics too."""
     on_server = connection.vendor == "mysql"
     with connection.cursor() as cursor:
+        there = connection.introspection.table_names(cursor)
         if on_server:
             cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
-        for table in ("jobs", "requests", "passes", "unseen_ends"):
+        for table in {"jobs", "requests", "passes", "unseen_ends"}.intersection(there):
             cursor.execute(f"TRUNCATE TABLE {table}" if on_server else f"DELETE FROM {table}")
         if on_server:
             cursor.execute("SET FOREIGN_KEY_CHECKS = 1")
@@ -82,7 +83,8 @@ def query(sql: str, values: list[Any] | None = None) -> Any:
 
 def any_open() -> bool:
     """Whether any request is open. It stops at the first one: a count of them all costs what is being measured."""
-    of_status = f"SELECT 1 FROM requests {dialect('default').force('requests_status_due')} WHERE status ="
+    index = "FORCE INDEX (requests_status_due)" if connection.vendor == "mysql" else ""
+    of_status = f"SELECT 1 FROM requests {index} WHERE status ="
     return bool(query(f"SELECT EXISTS({of_status} 'Queuing') OR EXISTS({of_status} 'Inprogress')"))
 
 
@@ -105,16 +107,19 @@ def jobs_per_second(after: int = 0) -> float:
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
+def manage(command: str, *options: str, **popen: Any) -> subprocess.Popen[bytes]:
+    """A process of `manage.py` of the checkout that is measured."""
+    folder = os.environ.get(CHECKOUT_VARIABLE, ROOT)
+    return subprocess.Popen([sys.executable, "manage.py", command, *options], cwd=folder, **popen)
+
+
 @contextmanager
 def workers(count: int = 1, *options: str, **environment: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     """`manage.py run_worker` processes that have started; ended in order at the end. One that fails is an error."""
-    command = [sys.executable, "manage.py", "run_worker", *options]
     before = query("SELECT COUNT(*) FROM passes")
     with tempfile.TemporaryFile() as said:
-        started = [
-            subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=said, stderr=said)
-            for _ in range(count)
-        ]
+        process = partial(manage, "run_worker", *options, env=os.environ | environment, stdout=said, stderr=said)
+        started = [process() for _ in range(count)]
         try:
             while query("SELECT COUNT(*) FROM passes") < before + count and not any(one.poll() for one in started):
                 time.sleep(0.02)
@@ -141,9 +146,7 @@ class Ended:
 def run_command(command: str, *options: str) -> Ended:
     """One `manage.py` command from its start to its end."""
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", command, *options], cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ
-    )
+    process = manage(command, *options, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

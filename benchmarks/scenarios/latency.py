@@ -3,19 +3,16 @@
 import json
 import random
 import time
-from itertools import islice
 
 from django.db import connection
 
 from benchmarks.scenarios.scale import Measures, Scale, repeated
 from benchmarks.scenarios.throughput import SLEEPS_20_MS
-from benchmarks.workload import ONE_THEN_THREE, any_open, cpu_seconds, drain, place, run_command, steps, workers
-from jobs_app.db.dialect import marks, numbers
+from benchmarks.workload import ONE_THEN_THREE, any_open, clear, cpu_seconds, drain, place, run_command, steps, workers
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 STAMPS = ("stamps_1",), ("stamps_2", "stamps_3", "stamps_4")
-WATCHED, LOOK_SECONDS = 100, 0.002
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -26,40 +23,45 @@ def percentile(values: list[float], percent: float) -> float:
 @repeated
 def latency(scale: Scale) -> Measures:
     """From an INSERT to `Completed`, one request of two steps at a time; and what an idle worker costs."""
-    of_steps = steps(*ONE_THEN_THREE)
     with workers() as (worker,):
-        busy = [_one(of_steps, random.uniform(0.005, 0.05)) for _ in range(scale.rows(400))]
-        idle = [_one(of_steps, 4.0) for _ in range(2 if scale.quick else 8)]
+        busy = busy_latencies(scale.rows(400))
+        idle = [_one(4.0) for _ in range(2 if scale.quick else 8)]
         time.sleep(scale.seconds(4))
-        before, pause = cpu_seconds(worker.pid), scale.seconds(5)
-        time.sleep(pause)
-        cost = (cpu_seconds(worker.pid) - before) / pause
+        cost = idle_percent(worker.pid, scale.seconds(5))
     return {
         "latency when busy: p50 ms": percentile(busy, 50),
         "latency when busy: p99 ms": percentile(busy, 99),
         "latency after 4 idle s: p50 ms": percentile(idle, 50),
         "latency after 4 idle s: most ms": max(idle),
-        "idle worker: % of a core": 100 * cost,
+        "idle worker: % of a core": cost,
         **{f"latency when busy by percentile {percent}": percentile(busy, percent) for percent in PERCENTILES},
     }
 
 
-def _one(of_steps: str, pause: float) -> float:
-    """Milliseconds."""
+def busy_latencies(count: int) -> list[float]:
+    """Milliseconds of so many requests, 5 to 50 ms after each other."""
+    return [_one(random.uniform(0.005, 0.05)) for _ in range(count)]
+
+
+def _one(pause: float) -> float:
     time.sleep(pause)
     began = time.perf_counter()
-    place(1, of_steps)
+    place(1, steps(*ONE_THEN_THREE))
     while any_open():
         time.sleep(0.0005)
     return 1000 * (time.perf_counter() - began)
 
 
+def idle_percent(pid: int, seconds: float) -> float:
+    """Of one core, that a process uses while nothing is there to do."""
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return 100 * (cpu_seconds(pid) - before) / seconds
+
+
 @repeated
 def record_delay(scale: Scale) -> Measures:
-    """From a callback's return until its end is seen in the table, by a reader that looks every 2 ms.
-
-    Of every 40th request, while the others keep the worker as busy as it gets; also of eight workers at once.
-    """
+    """From a callback's return until its result is recorded, while the others keep the worker as busy as it gets."""
     figures: Measures = {}
     loads = [
         ("no-op", 1, scale.rows(8000), steps(*ONE_THEN_THREE), "{}"),
@@ -68,12 +70,8 @@ def record_delay(scale: Scale) -> Measures:
     if connection.vendor == "mysql":
         loads.append(("no-op, 8 processes", 8, scale.rows(24_000), steps(*ONE_THEN_THREE), "{}"))
     for load, count, requests, of_steps, params in loads:
-        with workers(count):
-            for _ in range(40):
-                place(requests // 40, of_steps, params)
-                place(requests // 40 // 40 or 1, steps(*STAMPS), params)
-            delays = _watch_stamped()
-            drain()
+        clear()
+        delays = record_delays(requests, of_steps, params, processes=count)
         figures |= {f"record delay, {load}: p{percent} ms": percentile(delays, percent) for percent in (50, 99)}
         figures |= {f"record delay, {load}: most ms": max(delays)}
         figures |= {
@@ -82,33 +80,23 @@ def record_delay(scale: Scale) -> Measures:
     return figures
 
 
-def _watch_stamped() -> list[float]:
-    """Milliseconds, of all jobs that say when they returned.
+def record_delays(requests: int, of_steps: str, params: str = "{}", processes: int = 1) -> list[float]:
+    """Milliseconds, of the jobs of one request in 40: they return the moment of their return.
 
-    It looks at the oldest that have not ended, several times as many as are in progress at once: a look at all of them
-    takes a fifth of two cores (MySQL) from what is being measured.
+    Recorded is `completed_at`, the moment of the statement that writes the result, by the same machine's clock: the rest
+    of its transaction and the COMMIT are not counted.
     """
+    with workers(processes):
+        for _ in range(40):
+            place(requests // 40, of_steps, params)
+            place(requests // 40 // 40 or 1, steps(*STAMPS), params)
+        drain()
+    recorded = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', completed_at) / 1e6"
+    if connection.vendor == "sqlite":
+        recorded = "(julianday(completed_at) - 2440587.5) * 86400"
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM requests WHERE status <> 'Completed' AND steps LIKE %s ORDER BY id", ['%"stamps_1"%']
-        )
-        left = {id_: 4 for (id_,) in cursor.fetchall()}  # jobs to be seen of each
-        seen: dict[int, float] = {}
-        while left:
-            oldest = list(islice(left, WATCHED))
-            cursor.execute(
-                f"SELECT id, request_id, extras FROM jobs WHERE request_id IN ({numbers(oldest)}) "
-                "AND status = 'completed'",
-            )
-            now = time.time()
-            for id_, request_id, extras in cursor.fetchall():
-                if id_ not in seen:
-                    (returned_at,) = json.loads(extras).values()
-                    seen[id_] = 1000 * (now - returned_at)
-                    left[request_id] -= 1
-            left = {request_id: jobs for request_id, jobs in left.items() if jobs}
-            time.sleep(LOOK_SECONDS)
-    return list(seen.values())
+        cursor.execute(f"SELECT extras, {recorded} FROM jobs WHERE name LIKE %s", ["stamps%"])
+        return [1000 * (float(at) - returned) for extras, at in cursor for returned in json.loads(extras).values()]
 
 
 @repeated
@@ -129,5 +117,5 @@ def _statements() -> int:
     """What the server was asked so far, but for settings of sessions, commits and this question."""
     kinds = ("select", "insert", "update", "delete", "insert_select")
     with connection.cursor() as cursor:
-        cursor.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN ({marks(kinds)})", [f"Com_{kind}" for kind in kinds])
+        cursor.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN {tuple(f'Com_{kind}' for kind in kinds)}")
         return sum(int(value) for _, value in cursor.fetchall())
