@@ -1,14 +1,16 @@
-"""The limit: the same rows and moves as raw SQL on one connection, in batches, without leases, retries or callbacks.
+"""The limit: the same rows and moves in as few statements and commits as SQL needs, on one connection.
 
 `python -m benchmarks.raw_loop --batch 500 --find` works off what is placed in the database of DB_* and prints nothing:
-the rate is read from the rows, as for our own commands. `--find` merges a mapping per job into its request's extras.
+the rate is read from the rows, as for our own commands. It leaves out leases and their renewal, retries, callbacks,
+pauses, tallies and the history of passes, and takes all requests to have the same steps.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+import uuid
+from dataclasses import dataclass
+from operator import itemgetter
 
 import django
 
@@ -17,123 +19,117 @@ django.setup()
 
 from django.db import connection  # noqa: E402 - needs the settings
 
-from jobs_app.db.dialect import case, dialect, marks  # noqa: E402
+FOUND = {"attempt": 1}  # what each job of --find returns under its name
 
-Row = tuple[int, int, int, str]
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """What differs between the engines. `status`: the column, where it must not choose the index."""
+
+    now: str = "UTC_TIMESTAMP(6)"
+    later: str = "UTC_TIMESTAMP(6) + INTERVAL 300 SECOND"
+    begin: str = "BEGIN"
+    due: str = "FORCE INDEX (requests_status_due)"
+    of_requests: str = "FORCE INDEX (jobs_attempt)"
+    skip_locked: str = "FOR UPDATE SKIP LOCKED"
+    status: str = "status"
+    found: str = """CONCAT('{"', name, '": ', '%s}')"""
+    merge: str = "JSON_MERGE_PATCH"
+
+
+SERVER = Sql()
+SQLITE = Sql(
+    now="strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    later="strftime('%Y-%m-%d %H:%M:%f000', 'now', '300 seconds')",
+    begin="BEGIN IMMEDIATE",
+    due="",
+    of_requests="",
+    skip_locked="",
+    status="+status",
+    found="""'{"' || name || '": %s}'""",
+    merge="json_patch",
+)
 
 
 class RawLoop:
+    """One transaction a turn: ends the batches in progress, the oldest first, and picks up the next.
+
+    Jobs are inserted as `inprogress`, as the worker inserts those that it has room for.
+    """
+
     def __init__(self, batch: int, find: bool) -> None:
-        self._batch, self._find = batch, find
+        self._batch, self._find, self._claim = batch, find, uuid.uuid4()
+        self._sql = SERVER if connection.vendor == "mysql" else SQLITE
         connection.ensure_connection()
-        self._sql = dialect("default")
         self._cursor = connection.connection.cursor()  # the driver's own
-        self._mysql = connection.vendor == "mysql"
-        if self._mysql:
-            connection.connection.autocommit(False)
+        self._cursor.execute("SELECT steps FROM requests WHERE status = 'Queuing' LIMIT 1")
+        row = self._cursor.fetchone()  # None: another loop was faster
+        self._steps: list[list[str]] = [step["jobs"] for step in json.loads(row[0])] if row else [[]]
 
     def run(self) -> None:
-        while self._turn():
-            pass
+        in_progress: list[list[int]] = [[] for _ in self._steps]  # ids of requests by step
+        while True:
+            self._cursor.execute(self._sql.begin)
+            for step in reversed(range(len(self._steps))):
+                if in_progress[step]:
+                    self._end_step(in_progress[step], step)
+            in_progress = [self._pick_up(), *in_progress[:-1]]
+            self._cursor.execute("COMMIT")
+            if not any(in_progress):
+                return
 
-    def _turn(self) -> bool:
-        picked_up = self._pick_up()
-        self._commit()
-        claimed = self._claim()
-        self._commit()
-        if claimed:
-            self._finish(claimed)
-            self._commit()
-        return bool(picked_up or claimed)
-
-    def _execute(self, statement: str, values: Sequence[object]) -> list[Any]:
-        if not self._mysql:
-            statement = statement.replace("%s", "?").replace("%%", "%")
-            if not connection.connection.in_transaction:
-                self._cursor.execute("BEGIN IMMEDIATE")
-        self._cursor.execute(statement, values)
-        return list(self._cursor.fetchall()) if statement.startswith("SELECT") else []
-
-    def _commit(self) -> None:
-        connection.connection.commit()
-
-    def _pick_up(self) -> list[tuple[int, str]]:
+    def _pick_up(self) -> list[int]:
         sql = self._sql
-        rows = self._execute(
-            f"SELECT id, steps FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' "
-            f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {self._batch} {sql.skip_locked}",
-            [],
+        self._cursor.execute(
+            f"SELECT id FROM requests {sql.due} WHERE status = 'Queuing' AND due_at <= {sql.now} "
+            f"ORDER BY due_at, id LIMIT {self._batch} {sql.skip_locked}"
         )
-        if rows:
-            ids = [id_ for id_, _ in rows]
-            self._execute(
-                f"UPDATE requests SET status = 'Inprogress', started_at = {sql.now} WHERE id IN ({marks(ids)})", ids
-            )
-            self._insert([(id_, 0, name) for id_, steps in rows for name in json.loads(steps)[0]["jobs"]])
-        return rows
+        if ids := list(map(itemgetter(0), self._cursor.fetchall())):
+            self._move(ids, f"status = 'Inprogress', started_at = {sql.now}", f"{sql.status} = 'Queuing'")
+            self._insert(ids, 0)
+        return ids
 
-    def _insert(self, jobs: list[tuple[int, int, str]]) -> None:
-        values = [value for job in jobs for value in job]
-        self._execute(
-            f"INSERT INTO jobs (request_id, step, name) VALUES {', '.join(['(%s, %s, %s)'] * len(jobs))}", values
+    def _end_step(self, ids: list[int], step: int) -> None:
+        sql, last = self._sql, step + 1 == len(self._steps)
+        found = f", extras = {sql.found % json.dumps(FOUND)}" if self._find else ""
+        self._write(
+            f"UPDATE jobs {sql.of_requests} SET status = 'completed', completed_at = {sql.now}, claimed_by = NULL, "
+            f"lease_until = NULL{found} WHERE request_id IN ({_text(ids)}) AND step = {step} "
+            f"AND {sql.status} = 'inprogress' AND claimed_by = '{self._claim}'",
+            len(ids) * len(self._steps[step]),
+        )
+        moved = f"status = 'Completed', completed_at = {sql.now}" if last else f"step = {step + 1}"
+        merged = json.dumps(dict.fromkeys(self._steps[step], FOUND))
+        extras = f", extras = {sql.merge}(extras, '{merged}')" if self._find else ""
+        self._move(ids, moved + extras, f"{sql.status} = 'Inprogress' AND step = {step}")
+        if not last:
+            self._insert(ids, step + 1)
+
+    def _move(self, ids: list[int], assignments: str, guard: str) -> None:
+        self._write(f"UPDATE requests SET {assignments} WHERE id IN ({_text(ids)}) AND {guard}", len(ids))
+
+    def _insert(self, ids: list[int], step: int) -> None:
+        names = " UNION ALL ".join(f"SELECT '{name}' AS name" for name in self._steps[step])
+        self._write(
+            "INSERT INTO jobs (request_id, step, name, status, claimed_by, started_at, lease_until) "
+            f"SELECT r.id, {step}, n.name, 'inprogress', '{self._claim}', {self._sql.now}, {self._sql.later} "
+            f"FROM requests r CROSS JOIN ({names}) n WHERE r.id IN ({_text(ids)})",
+            len(ids) * len(self._steps[step]),
         )
 
-    def _claim(self) -> list[Row]:
-        sql = self._sql
-        rows = self._execute(
-            f"SELECT id, request_id, step, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
-            f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {self._batch} {sql.skip_locked}",
-            [],
-        )
-        if rows:
-            ids = [row[0] for row in rows]
-            self._execute(
-                f"UPDATE jobs SET status = 'inprogress', claimed_by = 'raw', started_at = {sql.now}, "
-                f"lease_until = {sql.now_plus} WHERE id IN ({marks(ids)})",
-                [300, *ids],
-            )
-        return rows
+    def _write(self, statement: str, rows: int) -> None:
+        self._cursor.execute(statement)
+        if self._cursor.rowcount != rows:
+            raise RuntimeError(f"{self._cursor.rowcount} rows instead of {rows}: {statement[:200]}")
 
-    def _finish(self, rows: list[Row]) -> None:
-        found = {row[0]: json.dumps({row[3]: {"attempt": 1}}) for row in rows} if self._find else {}
-        self._execute(
-            f"UPDATE jobs SET status = 'completed', completed_at = {self._sql.now}, claimed_by = NULL, "
-            f"lease_until = NULL, extras = {case(found, 'extras')} WHERE id IN ({marks(rows)})",
-            [*found.values(), *(row[0] for row in rows)],
-        )
-        if self._find:
-            self._merge(rows)
-        first = sorted({row[1] for row in rows if row[2] == 0})
-        last = sorted({row[1] for row in rows if row[2] == 1})
-        if first:
-            self._execute(f"UPDATE requests SET step = 1 WHERE id IN ({marks(first)})", first)
-            steps = self._execute(f"SELECT id, steps FROM requests WHERE id IN ({marks(first)})", first)
-            self._insert([(id_, 1, name) for id_, text in steps for name in json.loads(text)[1]["jobs"]])
-        if last:
-            self._execute(
-                f"UPDATE requests SET status = 'Completed', completed_at = {self._sql.now} WHERE id IN ({marks(last)}) "
-                "AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.request_id = requests.id AND j.step = 1 "
-                "AND j.status <> 'completed')",
-                last,
-            )
 
-    def _merge(self, rows: list[Row]) -> None:
-        ids = sorted({row[1] for row in rows})
-        texts = self._execute(
-            f"SELECT id, extras FROM requests WHERE id IN ({marks(ids)}) ORDER BY id {self._sql.for_update}", ids
-        )
-        extras = {id_: json.loads(text) for id_, text in texts}
-        for _, request_id, _, name in rows:
-            extras[request_id][name] = {"attempt": 1}
-        merged = {id_: json.dumps(value) for id_, value in extras.items()}
-        self._execute(
-            f"UPDATE requests SET extras = {case(merged)} WHERE id IN ({marks(ids)})", [*merged.values(), *ids]
-        )
+def _text(ids: list[int]) -> str:
+    return ", ".join(map(str, ids))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=500)
-    parser.add_argument("--find", action="store_true")
+    parser.add_argument("--batch", type=int, default=500, help="requests a transaction")
+    parser.add_argument("--find", action="store_true", help="merge a mapping of each job into its request's extras")
     arguments = parser.parse_args()
     RawLoop(arguments.batch, arguments.find).run()

@@ -118,8 +118,8 @@ def workers(count: int = 1, *options: str, **environment: str) -> Iterator[list[
     """`manage.py run_worker` processes that have started; ended in order at the end. One that fails is an error."""
     before = query("SELECT COUNT(*) FROM passes")
     with tempfile.TemporaryFile() as said:
-        process = partial(manage, "run_worker", *options, env=os.environ | environment, stdout=said, stderr=said)
-        started = [process() for _ in range(count)]
+        start = partial(manage, "run_worker", *options, env=os.environ | environment, stdout=said, stderr=said)
+        started = [start() for _ in range(count)]
         try:
             while query("SELECT COUNT(*) FROM passes") < before + count and not any(one.poll() for one in started):
                 time.sleep(0.02)

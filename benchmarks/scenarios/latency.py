@@ -83,8 +83,8 @@ def record_delay(scale: Scale) -> Measures:
 def record_delays(requests: int, of_steps: str, params: str = "{}", processes: int = 1) -> list[float]:
     """Milliseconds, of the jobs of one request in 40: they return the moment of their return.
 
-    Recorded is `completed_at`, the moment of the statement that writes the result, by the same machine's clock: the rest
-    of its transaction and the COMMIT are not counted.
+    Recorded is `completed_at`, the moment of the statement that writes the result, by the same machine's clock: the
+    rest of its transaction and the COMMIT are not counted.
     """
     with workers(processes):
         for _ in range(40):
