@@ -1,7 +1,7 @@
-"""The limit of real calls: threads that do nothing but call the service through our client, no table in sight.
+"""The limit of slow callbacks: threads that do nothing but call one of them, without any table.
 
-`URL_SERVICE1=... python -m benchmarks.bare_calls --calls 8000 --threads 32` prints the calls per second and, by
-getrusage, the CPU seconds a call, as JSON.
+`URL_SERVICE1=... python -m benchmarks.bare_calls calls_service --calls 8000 --threads 32` prints the calls per second
+and, by getrusage, the CPU seconds a call, as JSON. The other callback is `sleeps`: 20 ms.
 """
 
 import argparse
@@ -9,7 +9,9 @@ import json
 import os
 import resource
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 
 import django
@@ -19,23 +21,27 @@ django.setup()
 
 from benchmarks.jobs import calls_service  # noqa: E402 - needs the settings
 from jobs_app.outcomes import JobContext  # noqa: E402
+from tests.sample.jobs import sleeps  # noqa: E402
 
-CONTEXT = JobContext("a-token", "bench", 0, "calls_service", 1, {}, {})
+CALLBACKS: dict[str, Callable[[JobContext], None]] = {"calls_service": calls_service, "sleeps": sleeps}
 
 
-def call_until(numbers: "count[int]", calls: int) -> None:
+def call_until(callback: Callable[[JobContext], None], context: JobContext, numbers: "count[int]", calls: int) -> None:
     while next(numbers) < calls:
-        calls_service(CONTEXT)
+        callback(context)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("callback", choices=CALLBACKS)
     parser.add_argument("--calls", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=32)
     arguments = parser.parse_args()
-    numbers, before, began = count(), _cpu_seconds(), time.perf_counter()
+    context = JobContext("a-token", "bench", 0, arguments.callback, 1, {"seconds": 0.02}, {})
+    call = partial(call_until, CALLBACKS[arguments.callback], context, count(), arguments.calls)
+    before, began = _cpu_seconds(), time.perf_counter()
     with ThreadPoolExecutor(arguments.threads) as threads:
-        for ended in [threads.submit(call_until, numbers, arguments.calls) for _ in range(arguments.threads)]:
+        for ended in [threads.submit(call) for _ in range(arguments.threads)]:
             ended.result()
     seconds, cpu = time.perf_counter() - began, _cpu_seconds() - before
     print(json.dumps({"calls_per_second": arguments.calls / seconds, "cpu_seconds_per_call": cpu / arguments.calls}))

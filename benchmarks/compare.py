@@ -44,7 +44,7 @@ def scenarios() -> dict[str, Callable[[], Measures]]:
 
     def record_delay() -> Measures:
         clear()
-        of_all = delays.record_delays(8000, steps(*ONE_THEN_THREE))
+        of_all = delays.record_delays(8000)
         return {"record delay: p50 ms": delays.percentile(of_all, 50), "record delay: most ms": max(of_all)}
 
     return {

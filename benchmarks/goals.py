@@ -25,40 +25,24 @@ class Goal:
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
 
+# Ratios to what was run in the same minutes, for a figure depends on the machine; two are what a user waits for.
 GOALS = (
-    Goal("no-op: ours / raw loop", at_least=1.0, engines=(MARIADB, MYSQL)),
-    Goal("no-op: jobs/s", at_least=20_000),
-    Goal("no-op: jobs/s", at_least=10_000, engines=(MYSQL,)),
-    Goal("no-op: jobs/s", at_least=25_000, engines=(SQLITE,)),
-    Goal("extras merged: ours / raw loop", at_least=0.85),
-    Goal("20 ms, 32 threads: jobs/s", at_least=0.98 * 1600),
-    Goal("20 ms, async, 500 at once: jobs/s", at_least=10_000),
-    Goal("HTTP, 20 ms: ours / bare loop", at_least=0.85),
-    Goal("latency when busy: p50 ms", at_most=8),
-    Goal("latency when busy: p99 ms", at_most=15),
-    Goal("latency after 4 idle s: most ms", at_most=60),
-    Goal("idle worker: % of a core", at_most=2),
+    Goal("no-op: ours / raw loop", at_least=0.65),
+    Goal("extras merged: ours / raw loop", at_least=0.65),
+    Goal("20 ms: ours / bare threads", at_least=0.95),
+    Goal("HTTP, 20 ms: ours / bare loop", at_least=0.9),
+    Goal("latency when busy: ours / raw loop", at_most=3),
     Goal("record delay, no-op: most ms", at_most=100, engines=(MARIADB, MYSQL, SQLITE)),
-    Goal("record delay, 20 ms: most ms", at_most=100, engines=(MARIADB, MYSQL, SQLITE)),
-    *(Goal(f"{name}, idle: s", at_most=0.5) for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")),
-    *(
-        Goal(f"{name}, idle: statements", at_most=4, engines=(MARIADB, MYSQL))
-        for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")
-    ),
-    Goal("idle pass, 100,000 waiting / 1,000", at_most=2),
-    Goal("idle pass, 100,000 waiting / 1,000: whole process", at_most=2),
-    Goal("memory: most, MB", at_most=120),
+    Goal("idle pass beside 100,000 waiting: ms", at_most=1000),
     Goal("memory: 1,000,000 queued / 1,000", at_most=1.1),
-    Goal("2 processes: ours / raw loops", at_least=0.8),
+    Goal("2 processes: ours / raw loops", at_least=0.9),
     Goal("2 processes / 1", at_least=1.0, engines=(MARIADB, MYSQL)),
-    Goal("8 processes / 2", at_least=0.9),
+    Goal("8 processes / 2", at_least=0.7),
     Goal("largest / empty table: worker, jobs/s", at_least=0.9),
     *(
         Goal(f"largest / empty table: {name}, idle, s", at_most=1.1)
         for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")
     ),
-    Goal("largest table: /metrics, ms", at_most=50),
-    Goal("largest table: admin's list, ms", at_most=300),
 )
 
 

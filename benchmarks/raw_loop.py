@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -52,33 +54,33 @@ SQLITE = Sql(
 
 
 class RawLoop:
-    """One transaction a turn: ends the batches in progress, the oldest first, and picks up the next.
+    """Works off requests of these steps. Jobs are inserted as `inprogress`, as a worker with room for them does."""
 
-    Jobs are inserted as `inprogress`, as the worker inserts those that it has room for.
-    """
-
-    def __init__(self, batch: int, find: bool) -> None:
-        self._batch, self._find, self._claim = batch, find, uuid.uuid4()
+    def __init__(self, steps: list[list[str]], batch: int = 500, find: bool = False) -> None:
+        self._steps, self._batch, self._find, self._claim = steps, batch, find, uuid.uuid4()
         self._sql = SERVER if connection.vendor == "mysql" else SQLITE
         connection.ensure_connection()
         self._cursor = connection.connection.cursor()  # the driver's own
-        self._cursor.execute("SELECT steps FROM requests WHERE status = 'Queuing' LIMIT 1")
-        row = self._cursor.fetchone()  # None: another loop was faster
-        self._steps: list[list[str]] = [step["jobs"] for step in json.loads(row[0])] if row else [[]]
 
     def run(self) -> None:
-        in_progress: list[list[int]] = [[] for _ in self._steps]  # ids of requests by step
+        """One transaction ends a step of each batch in progress, the oldest first, and picks up the next batch."""
+        in_progress: list[list[int]] = [[] for _ in self._steps]  # ids of requests, by step
         while True:
-            self._cursor.execute(self._sql.begin)
-            for step in reversed(range(len(self._steps))):
-                if in_progress[step]:
-                    self._end_step(in_progress[step], step)
-            in_progress = [self._pick_up(), *in_progress[:-1]]
-            self._cursor.execute("COMMIT")
+            with self.transaction():
+                for step in reversed(range(len(self._steps))):
+                    if ids := in_progress[step]:
+                        self.end_step(ids, step)
+                in_progress = [self.pick_up(), *in_progress[:-1]]
             if not any(in_progress):
                 return
 
-    def _pick_up(self) -> list[int]:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._cursor.execute(self._sql.begin)
+        yield
+        self._cursor.execute("COMMIT")
+
+    def pick_up(self) -> list[int]:
         sql = self._sql
         self._cursor.execute(
             f"SELECT id FROM requests {sql.due} WHERE status = 'Queuing' AND due_at <= {sql.now} "
@@ -89,7 +91,7 @@ class RawLoop:
             self._insert(ids, 0)
         return ids
 
-    def _end_step(self, ids: list[int], step: int) -> None:
+    def end_step(self, ids: list[int], step: int) -> None:
         sql, last = self._sql, step + 1 == len(self._steps)
         found = f", extras = {sql.found % json.dumps(FOUND)}" if self._find else ""
         self._write(
@@ -123,6 +125,14 @@ class RawLoop:
             raise RuntimeError(f"{self._cursor.rowcount} rows instead of {rows}: {statement[:200]}")
 
 
+def queued_steps() -> list[list[str]] | None:
+    """The names of the jobs of each step, of any queued request. None: another loop has begun them all."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT steps FROM requests WHERE status = 'Queuing' LIMIT 1")
+        row = cursor.fetchone()
+    return [step["jobs"] for step in json.loads(row[0])] if row else None
+
+
 def _text(ids: list[int]) -> str:
     return ", ".join(map(str, ids))
 
@@ -132,4 +142,5 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=500, help="requests a transaction")
     parser.add_argument("--find", action="store_true", help="merge a mapping of each job into its request's extras")
     arguments = parser.parse_args()
-    RawLoop(arguments.batch, arguments.find).run()
+    if steps := queued_steps():
+        RawLoop(steps, arguments.batch, arguments.find).run()

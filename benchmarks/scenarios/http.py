@@ -1,16 +1,13 @@
 """Real calls through our client to a local service that waits 20 ms, beside a bare loop of the same client."""
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.scenarios.scale import Measures, Scale, repeated
+from benchmarks.scenarios.throughput import THREADS, bare_calls
 from benchmarks.workload import ROOT, clear, cpu_seconds, drain, jobs_per_second, place, steps, workers
-
-THREADS = 32
 
 
 @contextmanager
@@ -31,7 +28,7 @@ def calls(scale: Scale) -> Measures:
     """CPU is counted while the calls are made, not while the processes start."""
     count = scale.rows(8000)
     with waiting_service() as (url, service):
-        bare = _bare_calls(url, count)
+        bare = bare_calls("calls_service", count, URL_SERVICE1=url)
         clear()
         with workers(1, "--concurrency", str(THREADS), URL_SERVICE1=url) as (worker,):
             before, served = cpu_seconds(worker.pid), cpu_seconds(service)
@@ -47,11 +44,3 @@ def calls(scale: Scale) -> Measures:
         "HTTP: CPU ms a call, bare loop": 1000 * bare["cpu_seconds_per_call"],
         "HTTP: CPU ms a call, the service": 1000 * serving / count,
     }
-
-
-def _bare_calls(url: str, count: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.bare_calls", "--calls", str(count), "--threads", str(THREADS)]
-    environment = os.environ | {"URL_SERVICE1": url}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    figures: dict[str, float] = json.loads(ran.stdout)
-    return figures

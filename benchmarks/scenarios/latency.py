@@ -1,4 +1,4 @@
-"""How long a request, the record of an end, and a pass with nothing to do take."""
+"""How long a request, the record of a result, and a pass with nothing to do take."""
 
 import json
 import random
@@ -6,8 +6,8 @@ import time
 
 from django.db import connection
 
+from benchmarks.raw_loop import RawLoop
 from benchmarks.scenarios.scale import Measures, Scale, repeated
-from benchmarks.scenarios.throughput import SLEEPS_20_MS
 from benchmarks.workload import ONE_THEN_THREE, any_open, clear, cpu_seconds, drain, place, run_command, steps, workers
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
@@ -22,15 +22,22 @@ def percentile(values: list[float], percent: float) -> float:
 
 @repeated
 def latency(scale: Scale) -> Measures:
-    """From an INSERT to `Completed`, one request of two steps at a time; and what an idle worker costs."""
+    """From an INSERT to `Completed`, one request of two steps at a time; and what an idle worker costs.
+
+    Before and after, the same transactions in a row on one connection.
+    """
+    raw = raw_latencies(scale.rows(200))
     with workers() as (worker,):
         busy = busy_latencies(scale.rows(400))
         idle = [_one(4.0) for _ in range(2 if scale.quick else 8)]
         time.sleep(scale.seconds(4))
         cost = idle_percent(worker.pid, scale.seconds(5))
+    raw += raw_latencies(scale.rows(200))
     return {
         "latency when busy: p50 ms": percentile(busy, 50),
         "latency when busy: p99 ms": percentile(busy, 99),
+        "latency, raw loop: p50 ms": percentile(raw, 50),
+        "latency when busy: ours / raw loop": percentile(busy, 50) / percentile(raw, 50),
         "latency after 4 idle s: p50 ms": percentile(idle, 50),
         "latency after 4 idle s: most ms": max(idle),
         "idle worker: % of a core": cost,
@@ -39,8 +46,12 @@ def latency(scale: Scale) -> Measures:
 
 
 def busy_latencies(count: int) -> list[float]:
-    """Milliseconds of so many requests, 5 to 50 ms after each other."""
-    return [_one(random.uniform(0.005, 0.05)) for _ in range(count)]
+    """Milliseconds of so many requests, each after a pause of 5 to 50 ms."""
+    return [_one(_pause()) for _ in range(count)]
+
+
+def _pause() -> float:
+    return random.uniform(0.005, 0.05)
 
 
 def _one(pause: float) -> float:
@@ -50,6 +61,23 @@ def _one(pause: float) -> float:
     while any_open():
         time.sleep(0.0005)
     return 1000 * (time.perf_counter() - began)
+
+
+def raw_latencies(count: int) -> list[float]:
+    """As `busy_latencies`, without a worker: INSERT; pick-up; first step ended and second begun; `Completed`."""
+    clear()
+    loop, milliseconds = RawLoop([list(names) for names in ONE_THEN_THREE]), []
+    for _ in range(count):
+        time.sleep(_pause())
+        began = time.perf_counter()
+        place(1, steps(*ONE_THEN_THREE))
+        with loop.transaction():
+            ids = loop.pick_up()
+        for step in range(len(ONE_THEN_THREE)):
+            with loop.transaction():
+                loop.end_step(ids, step)
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return milliseconds
 
 
 def idle_percent(pid: int, seconds: float) -> float:
@@ -63,15 +91,12 @@ def idle_percent(pid: int, seconds: float) -> float:
 def record_delay(scale: Scale) -> Measures:
     """From a callback's return until its result is recorded, while the others keep the worker as busy as it gets."""
     figures: Measures = {}
-    loads = [
-        ("no-op", 1, scale.rows(8000), steps(*ONE_THEN_THREE), "{}"),
-        ("20 ms", 1, scale.rows(3000), steps(("sleeps",), ("sleeps",)), SLEEPS_20_MS),
-    ]
+    loads = [("no-op", 1, scale.rows(8000))]
     if connection.vendor == "mysql":
-        loads.append(("no-op, 8 processes", 8, scale.rows(24_000), steps(*ONE_THEN_THREE), "{}"))
-    for load, count, requests, of_steps, params in loads:
+        loads.append(("no-op, 8 processes", 8, scale.rows(24_000)))
+    for load, count, requests in loads:
         clear()
-        delays = record_delays(requests, of_steps, params, processes=count)
+        delays = record_delays(requests, processes=count)
         figures |= {f"record delay, {load}: p{percent} ms": percentile(delays, percent) for percent in (50, 99)}
         figures |= {f"record delay, {load}: most ms": max(delays)}
         figures |= {
@@ -80,7 +105,7 @@ def record_delay(scale: Scale) -> Measures:
     return figures
 
 
-def record_delays(requests: int, of_steps: str, params: str = "{}", processes: int = 1) -> list[float]:
+def record_delays(requests: int, processes: int = 1) -> list[float]:
     """Milliseconds, of the jobs of one request in 40: they return the moment of their return.
 
     Recorded is `completed_at`, the moment of the statement that writes the result, by the same machine's clock: the
@@ -88,8 +113,8 @@ def record_delays(requests: int, of_steps: str, params: str = "{}", processes: i
     """
     with workers(processes):
         for _ in range(40):
-            place(requests // 40, of_steps, params)
-            place(requests // 40 // 40 or 1, steps(*STAMPS), params)
+            place(requests // 40, steps(*ONE_THEN_THREE))
+            place(requests // 40 // 40 or 1, steps(*STAMPS))
         drain()
     recorded = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', completed_at) / 1e6"
     if connection.vendor == "sqlite":
@@ -103,19 +128,7 @@ def record_delays(requests: int, of_steps: str, params: str = "{}", processes: i
 def idle_passes(_: Scale) -> Measures:
     """Whole processes with nothing to do, as cron starts them."""
     figures: Measures = {}
-    counts_statements = connection.vendor == "mysql"
     for name in PASSES:
-        before = _statements() if counts_statements else 0
         ended = run_command(name)
         figures |= {f"{name}, idle: s": ended.seconds, f"{name}, idle: CPU s": ended.cpu_seconds}
-        if counts_statements:
-            figures[f"{name}, idle: statements"] = _statements() - before
     return figures
-
-
-def _statements() -> int:
-    """What the server was asked so far, but for settings of sessions, commits and this question."""
-    kinds = ("select", "insert", "update", "delete", "insert_select")
-    with connection.cursor() as cursor:
-        cursor.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN {tuple(f'Com_{kind}' for kind in kinds)}")
-        return sum(int(value) for _, value in cursor.fetchall())

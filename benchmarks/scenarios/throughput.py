@@ -1,5 +1,6 @@
-"""Jobs per second, each beside the raw loop on the same tables in the same minute."""
+"""Jobs per second, each beside its limit in the same minute: the raw loop, or threads without a table."""
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from benchmarks.workload import (
 )
 
 FINDS = ("finds_1",), ("finds_2", "finds_3", "finds_4")
+THREADS = 32  # of a worker; its default
 SLEEPS_20_MS = '{"seconds": 0.02}'
 
 
@@ -64,61 +66,76 @@ def _make_room(after: int) -> None:
         clear()
 
 
+def bare_calls(callback: str, calls: int, **environment: str) -> dict[str, float]:
+    """Calls a second, and CPU seconds a call, of as many threads as a worker's, which do nothing else."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.bare_calls",
+        callback,
+        "--calls",
+        str(calls),
+        "--threads",
+        str(THREADS),
+    ]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True)
+    figures: dict[str, float] = json.loads(ran.stdout)
+    return figures
+
+
 @repeated
 def noop(scale: Scale) -> Measures:
-    """2,000 requests are 8,000 jobs, the goal's unit; 4,000 are less noisy, and what the raw loop was timed with."""
-    requests = scale.rows(4000)
-    limit = raw_loop(requests, steps(*ONE_THEN_THREE))
-    ours = our_worker(requests, steps(*ONE_THEN_THREE))
-    fewer = our_worker(requests // 2, steps(*ONE_THEN_THREE))
-    return {
-        "no-op: jobs/s": ours,
-        "no-op: raw loop, jobs/s": limit,
-        "no-op: ours / raw loop": ours / limit,
-        "no-op, half as many: jobs/s": fewer,
-    }
+    return _beside_raw_loop("no-op", scale.rows(12_000), ONE_THEN_THREE)
 
 
 @repeated
 def extras(scale: Scale) -> Measures:
-    requests = scale.rows(4000)
-    limit = raw_loop(requests, steps(*FINDS), "--find")
-    ours = our_worker(requests, steps(*FINDS))
+    return _beside_raw_loop("extras merged", scale.rows(8000), FINDS, "--find")
+
+
+def _beside_raw_loop(name: str, requests: int, jobs: tuple[tuple[str, ...], ...], *options: str) -> Measures:
+    limit = raw_loop(requests, steps(*jobs), *options)
+    ours = our_worker(requests, steps(*jobs))
     return {
-        "extras merged: jobs/s": ours,
-        "extras merged: raw loop, jobs/s": limit,
-        "extras merged: ours / raw loop": ours / limit,
+        f"{name}: jobs/s": ours,
+        f"{name}: raw loop, jobs/s": limit,
+        f"{name}: ours / raw loop": ours / limit,
     }
 
 
 @repeated
 def sleeping(scale: Scale) -> Measures:
-    threads = our_worker(scale.rows(4000), steps(("sleeps",), ("sleeps",)), params=SLEEPS_20_MS)
+    requests = scale.rows(4000)
+    bare = bare_calls("sleeps", 2 * requests)["calls_per_second"]
+    threads = our_worker(requests, steps(("sleeps",), ("sleeps",)), params=SLEEPS_20_MS)
     loop = our_worker(
         scale.rows(10_000), steps(("async_sleeps",), ("async_sleeps",)), "--concurrency", "500", params=SLEEPS_20_MS
     )
-    return {"20 ms, 32 threads: jobs/s": threads, "20 ms, async, 500 at once: jobs/s": loop}
+    return {
+        "20 ms, 32 threads: jobs/s": threads,
+        "20 ms, 32 bare threads: calls/s": bare,
+        "20 ms: ours / bare threads": threads / bare,
+        "20 ms, async, 500 at once: jobs/s": loop,
+    }
 
 
 @repeated
 def processes(scale: Scale) -> Measures:
-    """Eight raw loops too, also with a batch that eight can fill and record within the 100 ms that we promise.
+    """Requests enough that eight processes spend most of the time at their pace, not on the way to it.
 
-    So many requests that eight processes spend most of the time at their pace, not on the way to it. One and two on the
-    way there and back, so that a machine that becomes slower or faster meanwhile spoils neither.
+    One and two, on the way there and back, so that a machine that becomes slower or faster meanwhile spoils neither.
     """
     requests, of_steps = scale.rows(24_000), steps(*ONE_THEN_THREE)
     rates: dict[int, list[float]] = {1: [], 2: [], 8: []}
+    raw = [raw_loop(requests, of_steps, processes=2)]
     for count in (1, 2, 8, 2, 1):
         rates[count].append(our_worker(requests, of_steps, processes=count))
+    raw.append(raw_loop(requests, of_steps, processes=2))
     ours = {count: mean(of_count) for count, of_count in rates.items()}
-    raw = {count: raw_loop(requests, of_steps, processes=count) for count in (2, 8)}
     return {
         **{f"{count} processes: jobs/s": rate for count, rate in ours.items()},
-        **{f"{count} raw loops: jobs/s": rate for count, rate in raw.items()},
-        "8 raw loops, 100 a batch: jobs/s": raw_loop(requests, of_steps, "--batch", "100", processes=8),
-        "2 processes: ours / raw loops": ours[2] / raw[2],
+        "2 raw loops: jobs/s": mean(raw),
+        "2 processes: ours / raw loops": ours[2] / mean(raw),
         "2 processes / 1": ours[2] / ours[1],
         "8 processes / 2": ours[8] / ours[2],
-        "8 raw loops / 2": raw[8] / raw[2],
     }
