@@ -40,6 +40,7 @@ class OperatorMoves(models.QuerySet[Row]):
         )
         return self.filter(~models.Exists(later))
 
+    # Moves -----------------------------------------------------------------------------------------------------------
     def insert_again(self, request_id: int, step: int) -> None:
         """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock."""
         ended = self.filter(request_id=request_id, step=step).latest_attempts().exclude(status__in=SETTLED)

@@ -89,7 +89,8 @@ def test_a_server_that_does_not_read_does_not_stretch_the_deadline(call, setting
         read_all.set()
 
     settings.WRK_HTTP_TIMEOUT_SECONDS = 1
-    arrived, given_up, read_all = [], threading.Event(), threading.Event()
+    arrived: list[int] = []
+    given_up, read_all = threading.Event(), threading.Event()
     with serving(read_late) as server:
         with ends_in_time(seconds=1):
             call(server.url, "POST", body={"email": "x" * 6 * MIB})
