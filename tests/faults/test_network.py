@@ -15,6 +15,7 @@ from demo.services import Services
 from jobs_app.db import transactions as faults
 from tests.conftest import Manage
 from tests.depth import LONG
+from tests.factories import pass_inprogress, pass_jobs, pass_new
 from tests.faults.clock import HastyClock
 from tests.faults.life import PASSES, Life, Ran, steps
 from tests.proxy import Cut, Proxy
@@ -106,7 +107,7 @@ def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
     fault: Callable[[Proxy], None], manage: Manage, proxy: Proxy, through: Manage
 ) -> None:
     place(8, ["sleeps"], params='{"seconds": 0.5}')
-    manage("run_new_requests")
+    pass_new()
     process = through.start("run_jobs", "--concurrency", "4")
     until(lambda: "claimed" in _counts_in_progress())
     fault(proxy)
@@ -115,7 +116,7 @@ def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
     # Some may have been handed back unstarted and claimed again: their lease was too old by then.
     assert " completed=8 retry=0 failure=0 " in run.stdout
     assert "Traceback" not in run.stderr
-    manage("run_inprogress_requests")
+    pass_inprogress()
     assert statuses() == {"Completed"}
 
 
@@ -138,11 +139,11 @@ def test_what_ended_while_the_database_was_away_past_its_lease_is_not_taken_for_
 @pytest.mark.long
 @pytest.mark.skipif(not LONG, reason="takes 40 s: make test-long")
 def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to_or_said_to_be_away(
-    manage: Manage, proxy: Proxy, through: Manage
+    proxy: Proxy, through: Manage, life: Life
 ) -> None:
     """What was sent before the silence arrives after it, on connections that the pass has long given up."""
     place(8, ["sleeps"], params='{"seconds": 0.5}')
-    manage("run_new_requests")
+    pass_new()
     process = through.start("run_jobs", "--concurrency", "4")
     until(lambda: "claimed" in _counts_in_progress())
     proxy.is_black_hole = True
@@ -152,7 +153,7 @@ def test_a_database_silent_for_longer_than_a_reads_timeout_is_reconnected_to_or_
     if run.returncode:  # a connection that was new in the silence is noticed in 5 s, and given up in 10
         assert_one_line(run, "run_jobs")
     assert "Traceback" not in run.stderr
-    until(lambda: _ends(manage), 30)
+    life.finish()
     assert statuses() == {"Completed"}
 
 
@@ -163,40 +164,33 @@ def _counts_in_progress() -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_slow_line_slows_a_pass_and_breaks_nothing(
-    command: str, manage: Manage, proxy: Proxy, through: Manage
-) -> None:
+def test_a_slow_line_slows_a_pass_and_breaks_nothing(command: str, proxy: Proxy, through: Manage) -> None:
     proxy.latency_seconds, proxy.bytes_per_second = 0.005, 10_000
     place(3, ["noop"], ["noop"])
     if command in {"run_jobs", "run_inprogress_requests"}:
-        manage("run_new_requests")
+        pass_new()
     if command == "run_inprogress_requests":
-        manage("run_jobs")
-    options = ["--max-seconds", "4"] if command == "run_worker" else []
-    run = through(command, *options)
-    assert (run.returncode, "Traceback" in run.stderr) == (0, False)
+        pass_jobs()
+    process = through.start(command)
     if command == "run_worker":
-        assert statuses() == {"Completed"}
+        until(lambda: statuses() == {"Completed"})
+        process.terminate()
+    run = ended(process)
+    assert (run.returncode, "Traceback" in run.stderr) == (0, False)
 
 
 def test_a_database_gone_for_good_ends_the_pass_with_one_line_and_its_jobs_are_tried_again(
-    manage: Manage, proxy: Proxy, through: Manage
+    proxy: Proxy, through: Manage, life: Life
 ) -> None:
     place(4, ["sleeps"], params='{"seconds": 0.3}')
-    manage("run_new_requests")
-    process = through.start("run_jobs")
+    pass_new()
+    process = through.start("run_jobs", WRK_DATABASE_AWAY_SECONDS="2")
     until(lambda: "claimed" in _counts_in_progress())
     proxy.refuses = True
     proxy.reset()
     assert_one_line(ended(process), "run_jobs")
-    until(lambda: _ends(manage), 30)
+    life.finish()
     assert statuses() == {"Completed"}
-
-
-def _ends(manage: Manage) -> bool:
-    for command in PASSES:
-        assert manage(command).returncode == 0
-    return statuses() <= {"Completed", "Failed"}
 
 
 @pytest.mark.long

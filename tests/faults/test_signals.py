@@ -14,7 +14,8 @@ import requests
 from django.conf import settings
 from django.db import connection
 
-from tests.conftest import Manage, _environment_of_commands
+from tests.conftest import Manage, _environment_of_commands, called_here
+from tests.factories import let_leases_run_out, pass_jobs, pass_new
 from tests.faults.life import PASSES
 from tests.faults.test_network import ended, place, statuses, until
 from tests.proxy import Proxy
@@ -36,11 +37,11 @@ def count(sql: str, *values: int) -> int:
 def at_work(manage: Manage, proxy: Proxy, through: Manage) -> dict[str, subprocess.Popen[str]]:
     """All the commands, over a slow line, and work for each: to pick up, to run and to move on."""
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # what a shell starts with & and without job control ignores it
-    place(300, ["noop"], ["noop_1"])
-    manage("run_new_requests")
-    manage("run_jobs")
-    place(300, ["noop"], ["noop_1"])
-    place(60, ["sleeps"], params='{"seconds": 0.4}')
+    place(150, ["noop"], ["noop_1"])
+    pass_new()
+    pass_jobs()
+    place(150, ["noop"], ["noop_1"])
+    place(30, ["sleeps"], params='{"seconds": 0.4}')
     proxy.latency_seconds = 0.02
     before = count("SELECT MAX(id) FROM passes")
     processes = {command: through.start(command, **SHORT) for command in COMMANDS}
@@ -65,12 +66,13 @@ def test_whatever_signal_ends_the_commands_nothing_is_lost(
     else:
         assert {run.returncode for run in runs.values()} <= {0, -number}
         assert runs["run_worker"].returncode == -number
+    let_leases_run_out()
     worker = manage.start("run_worker", **SHORT | {"WRK_JOB_CONCURRENCY": "60"})
     until(lambda: statuses() == {"Completed"}, 30)
     worker.terminate()
     assert ended(worker).returncode == 0
     assert not count("SELECT COUNT(*) FROM jobs WHERE attempt > 1") or number in {signal.SIGQUIT, signal.SIGKILL}
-    assert manage("verify").returncode == 0
+    assert called_here("verify").returncode == 0
 
 
 # The web process -----------------------------------------------------------------------------------------------------

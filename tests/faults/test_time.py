@@ -12,6 +12,7 @@ from django.db import connection, connections
 
 from jobs_app.db.dialect import database_now
 from tests.conftest import Manage
+from tests.factories import pass_new
 from tests.faults.life import Life, steps
 from tests.faults.wrong_clock import WrongClock
 
@@ -43,9 +44,20 @@ class Machines:
 
     def run(self, shift: int, *arguments: str) -> str:
         """What it printed; it has to end well."""
-        stdout, stderr = self.start(shift, *arguments).communicate(timeout=60)
-        assert "Error" not in stderr, stderr
-        return str(stdout)
+        return _said(self.start(shift, *arguments))
+
+    def complete_all(self, shift: int, life: Life) -> None:
+        """By a worker that is told to stop when all requests are completed."""
+        worker = self.start(shift, "run_worker")
+        until_completed(life)
+        worker.terminate()
+        _said(worker)
+
+
+def _said(process: Any) -> str:
+    stdout, stderr = process.communicate(timeout=60)
+    assert "Error" not in stderr, stderr
+    return str(stdout)
 
 
 def place(*jobs_of_steps: list[str], params: str = "{}", token: str | None = None, due_in: float = 0) -> None:
@@ -103,9 +115,8 @@ def test_all_times_in_the_tables_are_the_databases(wrong: Machines, life: Life, 
     place(["retries", "noop"], ["noop_1"], params='{"succeed_at": 2, "after": 0}')
     began = database_now().replace(tzinfo=None)
     wrong.run(shift, "submit_request", "delete_user", "--params", '{"id": 7}')
-    wrong.run(shift, "run_worker", "--max-seconds", "3")
+    wrong.complete_all(shift, life)
     ended = database_now().replace(tzinfo=None)
-    until_completed(life, seconds=1)
     for table in ("requests", "jobs", "passes"):
         for row in life.rows(table):
             for column, value in row.items():
@@ -118,8 +129,7 @@ def test_backoff_lasts_as_long_as_was_asked_on_a_machine_whose_clock_is_wrong(
     wrong: Machines, life: Life, shift: int
 ) -> None:
     place(["retries"], params='{"succeed_at": 2, "after": 1.5}')
-    wrong.run(shift, "run_worker", "--max-seconds", "4")
-    until_completed(life, seconds=1)
+    wrong.complete_all(shift, life)
     first, second = life.rows("jobs")
     assert timedelta(seconds=1.4) < second["due_at"] - first["completed_at"] < timedelta(seconds=1.6)
     assert timedelta() <= second["started_at"] - second["due_at"] < timedelta(seconds=1)
@@ -148,7 +158,7 @@ def test_two_workers_twenty_minutes_apart_claim_nothing_twice_and_leave_nothing(
 @AHEAD_OR_BEHIND
 def test_a_lease_that_is_not_over_by_the_databases_clock_is_nobodys(wrong: Machines, life: Life, shift: int) -> None:
     place(["noop", "noop_1"])
-    wrong.run(0, "run_new_requests")
+    pass_new()
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE jobs SET status = 'inprogress', claimed_by = name, started_at = UTC_TIMESTAMP(6), lease_until = "
