@@ -4,7 +4,7 @@ import json
 import random
 import time
 
-from django.db import connection
+from django.db import connection, transaction
 
 from benchmarks.raw_loop import RawLoop
 from benchmarks.scenarios.scale import Measures, Scale, repeated
@@ -13,6 +13,7 @@ from benchmarks.workload import ONE_THEN_THREE, any_open, clear, cpu_seconds, dr
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 STAMPS = ("stamps_1",), ("stamps_2", "stamps_3", "stamps_4")
+STAMPED, JOBS = 40, 4  # requests, and jobs of each
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -47,11 +48,7 @@ def latency(scale: Scale) -> Measures:
 
 def busy_latencies(count: int) -> list[float]:
     """Milliseconds of so many requests, each after a pause of 5 to 50 ms."""
-    return [_one(_pause()) for _ in range(count)]
-
-
-def _pause() -> float:
-    return random.uniform(0.005, 0.05)
+    return [_one(random.uniform(0.005, 0.05)) for _ in range(count)]
 
 
 def _one(pause: float) -> float:
@@ -64,11 +61,10 @@ def _one(pause: float) -> float:
 
 
 def raw_latencies(count: int) -> list[float]:
-    """As `busy_latencies`, without a worker: INSERT; pick-up; first step ended and second begun; `Completed`."""
+    """Of INSERT; pick-up; first step ended and second begun; `Completed`: one request after the other, no worker."""
     clear()
     loop, milliseconds = RawLoop([list(names) for names in ONE_THEN_THREE]), []
     for _ in range(count):
-        time.sleep(_pause())
         began = time.perf_counter()
         place(1, steps(*ONE_THEN_THREE))
         with loop.transaction():
@@ -89,39 +85,60 @@ def idle_percent(pid: int, seconds: float) -> float:
 
 @repeated
 def record_delay(scale: Scale) -> Measures:
-    """From a callback's return until its result is recorded, while the others keep the worker as busy as it gets."""
+    """From a callback's return until its result is written, and until a reader sees it, under full load."""
     figures: Measures = {}
     loads = [("no-op", 1, scale.rows(8000))]
     if connection.vendor == "mysql":
         loads.append(("no-op, 8 processes", 8, scale.rows(24_000)))
     for load, count, requests in loads:
         clear()
-        delays = record_delays(requests, processes=count)
-        figures |= {f"record delay, {load}: p{percent} ms": percentile(delays, percent) for percent in (50, 99)}
-        figures |= {f"record delay, {load}: most ms": max(delays)}
-        figures |= {
-            f"record delay, {load} by percentile {percent}": percentile(delays, percent) for percent in PERCENTILES
-        }
+        written, seen = record_delays(requests, processes=count)
+        for name, delays in ((f"record delay, {load}", written), (f"record delay, {load}, seen", seen)):
+            figures |= {f"{name}: p{percent} ms": percentile(delays, percent) for percent in (50, 99)}
+            figures |= {f"{name}: most ms": max(delays)}
+            figures |= {f"{name} by percentile {percent}": percentile(delays, percent) for percent in PERCENTILES}
     return figures
 
 
-def record_delays(requests: int, processes: int = 1) -> list[float]:
-    """Milliseconds, of the jobs of one request in 40: they return the moment of their return.
+def record_delays(requests: int, processes: int = 1) -> tuple[list[float], list[float]]:
+    """Milliseconds, of the jobs of 40 requests among the others: they return the moment of their return.
 
-    Recorded is `completed_at`, the moment of the statement that writes the result, by the same machine's clock: the
-    rest of its transaction and the COMMIT are not counted.
+    Written: `completed_at`, the moment of the statement that writes it, by the same machine's clock. Seen: the rest of
+    the transaction, its COMMIT and up to 2 ms of the reader come on top.
     """
     with workers(processes):
-        for _ in range(40):
-            place(requests // 40, steps(*ONE_THEN_THREE))
-            place(requests // 40 // 40 or 1, steps(*STAMPS))
+        with transaction.atomic():
+            for _ in range(STAMPED):
+                place(requests // STAMPED, steps(*ONE_THEN_THREE))
+                place(1, steps(*STAMPS))
+        seen_at = _watch_stamped()
         drain()
-    recorded = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', completed_at) / 1e6"
+    written_at = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', completed_at) / 1e6"
     if connection.vendor == "sqlite":
-        recorded = "(julianday(completed_at) - 2440587.5) * 86400"
+        written_at = "(julianday(completed_at) - 2440587.5) * 86400"
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT extras, {recorded} FROM jobs WHERE name LIKE %s", ["stamps%"])
-        return [1000 * (float(at) - returned) for extras, at in cursor for returned in json.loads(extras).values()]
+        cursor.execute(f"SELECT id, {written_at}, extras FROM jobs WHERE name LIKE %s", ["stamps%"])
+        rows = [(id_, float(at), *json.loads(extras).values()) for id_, at, extras in cursor.fetchall()]
+    return [1000 * (at - back) for _, at, back in rows], [1000 * (seen_at[id_] - back) for id_, _, back in rows]
+
+
+def _watch_stamped() -> dict[int, float]:
+    """When each job of these requests was seen to be completed. Looks at all of them: a few, so as not to disturb."""
+    seen: dict[int, float] = {}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM requests WHERE steps LIKE %s", ['%"stamps_1"%'])
+        left = dict.fromkeys((id_ for (id_,) in cursor.fetchall()), JOBS)
+        while left:
+            ids = ", ".join(map(str, left))
+            cursor.execute(f"SELECT id, request_id FROM jobs WHERE request_id IN ({ids}) AND status = 'completed'")
+            now = time.time()
+            for id_, request_id in cursor.fetchall():
+                if id_ not in seen:
+                    seen[id_] = now
+                    left[request_id] -= 1
+            left = {request_id: jobs for request_id, jobs in left.items() if jobs}
+            time.sleep(0.001)
+    return seen
 
 
 @repeated

@@ -14,6 +14,7 @@ from benchmarks.workload import (
     forget,
     last_request,
     memory_mb,
+    most_memory_mb,
     place_many,
     run_command,
     steps,
@@ -114,7 +115,7 @@ def memory(scale: Scale) -> Measures:
         clear()
         place_many(scale.rows(queued), steps(("noop",)))
         seconds = f"{scale.seconds(8)}"
-        held = {name: run_command(name, "--max-seconds", seconds).memory_mb for name in PASSES}
+        held = {name: most_memory_mb(name, "--max-seconds", seconds) for name in PASSES}
         with workers() as (worker,):
             time.sleep(scale.seconds(8))
             held["run_worker"] = memory_mb(worker.pid)
