@@ -142,7 +142,9 @@ def test_of_a_batch_in_which_one_was_lost_the_others_are_recorded_and_move_their
     requests = [add_request(["noop"], ["noop_1"]) for _ in range(3)]
     claims = [add_job(request, "noop", "inprogress") for request in requests]
     ends = [Result(held, JobStatus.COMPLETED, extras='{"found": 1}') for held in claims]
-    worker = Actor(lambda: record_results(ends, run, on_recorded=progress_locked), stop_before="UPDATE jobs")
+    worker = Actor(
+        lambda: record_results(ends, run, on_recorded=progress_locked), stop_before="SELECT id, claimed_by FROM jobs"
+    )
     with worker, Actor(lambda: Job.objects.filter(pk=claims[1].id).update(claimed_by="the new owner's")) as owner:
         assert worker.stands
         owner.go_on()
