@@ -254,21 +254,3 @@ class Request(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.token}"
-
-
-class Intervention(models.Model):
-    """What an operator did to a request, by whom and why. Written by the verbs of interventions.py."""
-
-    id = models.BigAutoField(primary_key=True)
-    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="interventions")
-    verb = ByteCharField(max_length=40)
-    job = ByteCharField(max_length=100, blank=True, db_default="")
-    by = models.CharField(max_length=150)
-    reason = models.TextField(blank=True, db_default="")
-    at = models.DateTimeField(db_default=UtcNow())
-
-    class Meta:
-        db_table = "interventions"
-
-    def __str__(self) -> str:
-        return f"{self.verb} by {self.by}"
