@@ -8,10 +8,13 @@ from collections.abc import Collection
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections, models, transaction
+from django.db.models import Case, Value, When
 
-from jobs_app.db.dialect import dialect, marks
+from jobs_app.db.columns import UtcNow
+from jobs_app.db.dialect import dialect, numbers
 from jobs_app.models import Job
 from jobs_app.models.operator_moves import SCRUBBED
+from requests_app.models.intervention import Intervention
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 
@@ -28,7 +31,8 @@ class OldRequestQuerySet(models.QuerySet[Row]):
     ) -> list[tuple[int, Any]]:
         """(id, due_at) of requests that came to this final status so many seconds ago or more, in the index's order.
 
-        `after`: the last row of the page before. Read without locks: the moves guard again.
+        `after`: the last row of the page before. Read without locks: the moves guard again. In SQL of ours, since the
+        index has to be named: the optimizers would read and sort all requests of this status for each page.
         """
         sql = dialect(self.db)
         values: list[Any] = [status, -seconds]
@@ -54,40 +58,45 @@ class OldRequestQuerySet(models.QuerySet[Row]):
     # Moves -----------------------------------------------------------------------------------------------------------
     def purge(self, ids: Collection[int], status: str, seconds: float) -> Purged:
         """Deletes those of these that are still in this final status, for so many seconds or more, children first."""
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+        with transaction.atomic(using=self.db, savepoint=False):
             if not (old := self._lock_old(ids, status, seconds)):
                 return Purged()
-            cursor.execute(f"DELETE FROM interventions WHERE request_id IN ({marks(old)})", old)
-            interventions = int(cursor.rowcount)
+            interventions, _ = self._interventions(old).delete()
             jobs = Job.objects.purge(old)
-            cursor.execute(f"DELETE FROM requests WHERE id IN ({marks(old)}) AND status = %s", [*old, status])
-            return Purged(int(cursor.rowcount), jobs, interventions)
+            # delete() would read all columns of all rows first, to look for children.
+            requests = self.filter(id__in=old, status=status)._raw_delete(self.db)
+            return Purged(requests, jobs, interventions)
 
     def scrub(self, ids: Collection[int], status: str, seconds: float) -> int:
-        """Empties what may be personal in those of these that `purge` would delete; that, when and how often it was
-        tried stays. `scrubbed_at` says so, and no verb takes such a request up again."""
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
+        """Empties what may be personal in those of these that `purge` would delete. Moments and attempts stay.
+
+        `scrubbed_at` says so, and no verb takes such a request up again.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
             if not (old := self._lock_old(ids, status, seconds)):
                 return 0
-            cursor.execute(
-                f"UPDATE interventions SET reason = %s WHERE request_id IN ({marks(old)}) AND reason <> ''",
-                [SCRUBBED, *old],
-            )
+            self._interventions(old).exclude(reason="").update(reason=SCRUBBED)
             Job.objects.scrub(old)
-            cursor.execute(
-                "UPDATE requests SET params = '{}', extras = '{}', error = CASE WHEN error = '' THEN '' ELSE %s END, "
-                f"scrubbed_at = {dialect(self.db).now} WHERE id IN ({marks(old)}) AND status = %s",
-                [SCRUBBED, *old, status],
+            return self.filter(id__in=old, status=status).update(
+                params={},
+                extras={},
+                error=Case(When(error="", then=Value("")), default=Value(SCRUBBED)),
+                scrubbed_at=UtcNow(),
             )
-            return int(cursor.rowcount)
+
+    def _interventions(self, ids: Collection[int]) -> models.QuerySet[Intervention]:
+        return Intervention.objects.using(self.db).filter(request_id__in=ids)
 
     def _lock_old(self, ids: Collection[int], status: str, seconds: float) -> list[int]:
-        """Locks by id ascending. Under the locks no job can become open any more, so that is looked at after it."""
+        """Locks by id ascending. Under the locks no job can become open any more, so that is looked at after it.
+
+        In SQL of ours, since the index has to be named: by the index of the status, rows are locked in another order.
+        """
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM requests {sql.by_id} WHERE id IN ({marks(ids)}) AND status = %s "
+                f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = %s "
                 f"AND completed_at < {sql.now_plus} ORDER BY id {sql.for_update}",
-                [*sorted(ids), status, -seconds],
+                [status, -seconds],
             )
             return self.without_open_jobs([row[0] for row in cursor.fetchall()])
