@@ -54,7 +54,7 @@ def draw(figures: Figures) -> list[Path]:
     by_batch = curves(figures, r"batches of (?P<x>\d+): (?P<curve>.*), jobs/s")
     by_size = curves(figures, r"(?P<x>[\d,]+) finished jobs: (?P<curve>.*), jobs/s")
     by_processes = curves(figures, r"by processes (?P<x>\d+): (?P<curve>.*), jobs/s")
-    by_percentile = curves(figures, r"(?P<curve>latency.*|record delay.*) by percentile (?P<x>\d+)")
+    by_percentile = curves(figures, r"(?P<curve>latency.*|record delay.*, seen) by percentile (?P<x>\d+)")
     charts = {
         "batch-size": (pygal.Bar(title="Jobs per second by batch size", **OPTIONS), by_batch),
         "table-size": (pygal.Bar(title="Jobs per second by finished jobs in the table", **OPTIONS), by_size),
