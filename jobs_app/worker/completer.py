@@ -1,4 +1,4 @@
-"""Records how attempts ended: in batches, in a thread and on a connection of its own, beside the one that claims."""
+"""Records how attempts ended: in batches, in threads and on connections of their own, beside the one that claims."""
 
 import time
 from collections import Counter
@@ -143,9 +143,10 @@ def end_lost_leases(
 
 
 class Completer:
-    """The recording thread. Batches grow by themselves: each is whatever ended while the one before was written.
+    """The recording threads, one for each of the executor's queues: one works a batch out while another's is written.
 
-    `changed` is set whenever a batch is taken up or done. `fault` holds what ended the thread, if anything did.
+    Batches grow by themselves: each is whatever ended while the one before was written. `changed` is set whenever one
+    is taken up or done. `fault` holds what ended a thread, if anything did.
     """
 
     def __init__(
@@ -155,19 +156,25 @@ class Completer:
         self._seconds, self._on_recorded = seconds, on_recorded
         self.changed = Event()
         self.fault: BaseException | None = None
-        self._thread = Thread(target=self._work, name="completer", daemon=True)
+        self._threads = [
+            Thread(target=self._work, args=(results,), name=f"completer-{number}", daemon=True)
+            for number, results in enumerate(executor.results)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Records what is left and ends the thread."""
-        self._executor.results.put(None)
-        self._thread.join()
+        """Records what is left and ends the threads."""
+        for results in self._executor.results:
+            results.put(None)
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self) -> None:
+    def _work(self, results: "SimpleQueue[Result | None]") -> None:
         try:
-            while batch := collect(self._executor.results, self._executor.owned):
+            while batch := collect(results, self._executor.owned):
                 self.changed.set()
                 self._record(batch)
                 self.changed.set()

@@ -40,7 +40,7 @@ def results(executor: Executor, count: int) -> dict[int, tuple[JobStatus, str, f
     """The next ones, as if recorded: id -> status, error, seconds until it is due again (of a retry: drawn, so 0)."""
     found = {}
     for _ in range(count):
-        result = executor.results.get(timeout=PATIENCE)
+        result = executor.results[0].get(timeout=PATIENCE)
         assert result is not None
         executor.recorded([result.job.id])
         found[result.job.id] = (
@@ -181,7 +181,7 @@ def test_at_its_timeout_a_callback_ends_as_a_retry_and_its_late_result_is_droppe
     let_go.set()
     assert returned.wait(PATIENCE)
     wait_until(lambda: executor.lost_threads == 0)
-    assert executor.results.empty()
+    assert executor.results[0].empty()
 
 
 def test_another_thread_takes_the_place_of_one_that_hangs(
@@ -212,7 +212,7 @@ def test_at_its_timeout_an_async_callback_is_cancelled(executor: Executor, regis
     wait_until(lambda: none_owned(executor))
     assert results(executor, 1) == {0: TIMED_OUT}
     assert seen.wait(PATIENCE)
-    assert executor.results.empty()
+    assert executor.results[0].empty()
 
 
 def test_the_clock_of_a_timeout_starts_when_the_callback_begins(
@@ -223,7 +223,7 @@ def test_the_clock_of_a_timeout_starts_when_the_callback_begins(
     submit(executor, "hangs", "hangs", "waits")
     time.sleep(0.05)
     executor.end_overdue(LEASE)
-    assert executor.results.empty()
+    assert executor.results[0].empty()
     let_go.set()
     assert set(results(executor, 3).values()) == {DONE}
 
@@ -256,7 +256,7 @@ def test_stopping_what_runs_ends_it_once(executor: Executor, register: Register,
     assert results(executor, 2) == {0: STOPPED, 1: STOPPED}
     let_go.set()
     wait_until(lambda: executor.lost_threads == 0)
-    assert executor.results.empty()
+    assert executor.results[0].empty()
 
 
 def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
@@ -277,7 +277,7 @@ def test_an_async_callback_that_ignores_its_cancelling_changes_nothing_any_more(
     results(executor, 1)
     assert over.wait(PATIENCE)
     time.sleep(0.02)
-    assert executor.results.empty()
+    assert executor.results[0].empty()
 
 
 def test_all_of_a_batch_are_owned_before_the_first_of_them_runs(executor: Executor, register: Register) -> None:
