@@ -26,12 +26,13 @@ def _raised(error: BaseException) -> Outcome:
         case Failure():
             return Failed(str(error) or "the callback raised Failure without a message")
         case Retry():
-            return Retried(str(error) or "the callback raised Retry without a message", _seconds(error.after))
+            says = str(error) or "the callback raised Retry without a message"
+            return Retried(says, _seconds(error.after), _seconds(error.at_least))
     # A bug or an unforeseen answer. The first line says it, the traceback follows.
     says = traceback.format_exception_only(error)[-1].strip()
     return Retried(f"{says}\n\n{''.join(traceback.format_exception(error))}")
 
 
 def _seconds(after: object) -> float | None:
-    """What a callback gave as `after`; anything but a number counts as nothing."""
+    """What a callback gave as `after` or `at_least`; anything but a number counts as nothing."""
     return after if isinstance(after, int | float) and not isinstance(after, bool) else None

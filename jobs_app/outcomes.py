@@ -24,14 +24,20 @@ class Failure(Exception):
 
 
 class Retry(Exception):
-    """Raised by a callback: try again. `after`: seconds to wait, obeyed up to the backoff cap."""
+    """Raised by a callback: try again.
 
-    after: float | None = None  # also of a subclass that does not call this __init__
+    `after`: seconds to wait, in place of our backoff. `at_least`: seconds below which our backoff is not to go. Both
+    are obeyed up to the backoff cap.
+    """
 
-    def __init__(self, message: str = "", *, after: float | None = None) -> None:
+    after: float | None = None  # both also of a subclass that does not call this __init__
+    at_least: float | None = None
+
+    def __init__(self, message: str = "", *, after: float | None = None, at_least: float | None = None) -> None:
         super().__init__(message)
         # What is no number is the callback's bug, and must show in the callback.
         self.after = None if after is None else float(after)
+        self.at_least = None if at_least is None else float(at_least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Try again, unless it was the last attempt allowed. `after`: seconds that the callee asked to wait."""
+    """Try again, unless it was the last attempt allowed. `after`, `at_least`: as of Retry."""
 
     error: str
     after: float | None = None
+    at_least: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

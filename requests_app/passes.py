@@ -39,12 +39,15 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
     3. A good one becomes `Inprogress` and gets its first step's jobs. 4. A bad one becomes `Failed` with the reason.
     """
     left = limit
+    if not run_transaction(Request.objects.has_due, seconds=RECONNECT_SECONDS):
+        return
     while not stop and left != 0:
         size = BATCH if left is None else min(BATCH, left)
         taken = start_due(run, size)
         run_transaction(run.heartbeat, seconds=RECONNECT_SECONDS)
         left = None if left is None else left - taken
         if taken < size:
+            run.add({"locked": run_transaction(partial(Request.objects.count_due, BATCH), seconds=RECONNECT_SECONDS)})
             return
 
 
@@ -172,11 +175,12 @@ def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RE
 
     def work(*, may_exist: bool = False) -> Mapping[str, int]:
         with transaction.atomic():
-            return progress_locked(lock_requests(ids).values(), may_exist=may_exist)
+            locked = lock_requests(ids)
+            return {**progress_locked(locked.values(), may_exist=may_exist), "locked": len(ids) - len(locked)}
 
     counts = _again_if_rows_exist(work, seconds)
     run.add(counts)
-    return sum(counts.values())
+    return sum(counts.values()) - counts["locked"]
 
 
 def progress_locked(

@@ -10,6 +10,7 @@ from jobs_app.outcomes import storable_error, storable_text
 from jobs_app.registry import MAX_NAME_CHARACTERS
 
 _KNOWN_SHOWN = 30
+MAX_JOBS = 2000  # of a request: each is a call of a service, and a row that the page shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,11 @@ def parse_steps(value: object, known_jobs: Collection[str] | None = None) -> tup
             f'steps: {_kind(value)} where a list with at least one {{"name": ..., "jobs": [...]}} is needed; '
             "leave the column out to use the action's recipe"
         )
-    return tuple(_step(f"steps[{index}]", item, known_jobs) for index, item in enumerate(value))
+    steps = tuple(_step(f"steps[{index}]", item, known_jobs) for index, item in enumerate(value))
+    # Where it is picked up only: one that the release before took on goes on.
+    if known_jobs is not None and (count := sum(len(step.jobs) for step in steps)) > MAX_JOBS:
+        raise StepsError(f"steps: {count} jobs in all; a request has at most {MAX_JOBS}: place several requests")
+    return steps
 
 
 def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step:

@@ -86,7 +86,8 @@ def _mysql() -> dict[str, Any]:
             "charset": "utf8mb4",
             # READ COMMITTED: REPEATABLE READ's gap locks deadlock claims against inserts.
             "isolation_level": "read committed",
-            "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00'",
+            # Our own lock waits end long before read_timeout: contention is not to look like a lost connection.
+            "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00', innodb_lock_wait_timeout = 5",
             # A database that stopped answering is a lost connection, not a worker that hangs for ever.
             "connect_timeout": 5,
             "read_timeout": 30,

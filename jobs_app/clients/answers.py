@@ -66,7 +66,7 @@ class Answer:
             return self
         says = f"{self.call}: answered {self.status}{self._quoted()}"
         if self.status in {408, 425, 429} or 500 <= self.status < 600:
-            raise Retry(says, after=retry_after(self.headers))
+            raise Retry(says, at_least=retry_after(self.headers))
         raise Failure(says)
 
     def _quoted(self) -> str:

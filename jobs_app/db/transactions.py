@@ -17,6 +17,7 @@ T = TypeVar("T")
 # Server and client error numbers: mariadb.com/kb/en/mariadb-error-codes, dev.mysql.com/doc/mysql-errors.
 # Deadlock, lock wait, changed since read, certification failed, no room for locks, table altered, too many at once.
 _CONTENTION = {1213, 1205, 1020, 3101, 1206, 1412, 1637}
+_LOCK_WAIT = {1205, 3572}  # of these, those that took a whole lock wait, or would have
 _CLIENT = range(2000, 3000)  # the client library's own numbers: gone, cut, no address, TLS, out of step, ...
 _CONNECTION = {
     *(1053, 1927, 3169, 4031, 1317),  # the server is stopping, or it ended the session or the statement
@@ -43,8 +44,11 @@ _TABLES_MISSING = {1146, 1054}  # no such table, unknown column
 _SQLITE_TABLES_MISSING = ("no such table", "no such column")
 MIGRATE = "the database's tables are missing or old: run `python manage.py migrate`"
 
+FIND_LOCKS = "docs/running.md tells how to find whose lock it is"
+
 RECONNECT_SECONDS = 10.0  # how long a pass or a command tries a lost connection again, before it gives up
 CONTENTION_TRIES = 20
+_LOCK_WAIT_TRIES = 2  # each takes innodb_lock_wait_timeout (settings.py)
 _CONTENTION_SECONDS = 0.01  # first wait; doubles, with full jitter, up to a second
 _RECONNECT_WAIT_SECONDS = 0.2
 _sqlite_turn = RLock()
@@ -59,6 +63,10 @@ class Fault(Enum):
 
 class DatabaseAway(Exception):
     """The database could not be reached within the budget. Its text is one line for the operator."""
+
+
+class Locked(DatabaseAway):
+    """Another session held a row for longer than we wait."""
 
 
 def sort_fault(error: BaseException) -> Fault:
@@ -132,12 +140,14 @@ class _Tries:
     def wait_after(self, error: DatabaseError | InterfaceError, fault: Fault) -> float:
         """Seconds to wait before the next try. Raises when there is none."""
         match fault:
-            case Fault.CONTENTION if self._contended + 1 < CONTENTION_TRIES:
-                self._contended += 1
+            case Fault.CONTENTION if self._contended + _cost(error) < CONTENTION_TRIES:
+                self._contended += _cost(error)
                 most = min(1.0, _CONTENTION_SECONDS * 2**self._contended)
                 return random.uniform(0, most)  # noqa: S311 - jitter is no secret
             case Fault.LOST if self._may_reconnect():
                 return _RECONNECT_WAIT_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
+            case Fault.CONTENTION if _waited_for_a_lock(error):
+                raise Locked(f"a row is locked by another session: {fault_line(error)}; {FIND_LOCKS}") from error
             case Fault.LOST | Fault.CONTENTION:
                 raise DatabaseAway(f"the database cannot be used: {fault_line(error)}") from error
         raise error
@@ -147,6 +157,15 @@ class _Tries:
         if self._give_up_at is None:
             self._give_up_at = now + self._seconds
         return now < self._give_up_at
+
+
+def _cost(error: BaseException) -> int:
+    """Of CONTENTION_TRIES: a deadlock is told at once, a lock after a wait."""
+    return CONTENTION_TRIES // _LOCK_WAIT_TRIES if _waited_for_a_lock(error) else 1
+
+
+def _waited_for_a_lock(error: BaseException) -> bool:
+    return bool(error.args and error.args[0] in _LOCK_WAIT) or _says(error, _SQLITE_CONTENTION)
 
 
 def fault_line(error: BaseException) -> str:

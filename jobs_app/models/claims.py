@@ -88,16 +88,24 @@ class Claims(models.QuerySet[Row]):
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
         return [(ClaimedJob(*row[:10]), CallbackInput(*row[8:])) for row in ordered]  # token and action are in both
 
-    def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> int:
-        """Leases again what this process holds in memory: by id and claim, never by the process's name."""
+    def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> set[int]:
+        """Leases again what this process holds in memory: by id and claim, never by the process's name.
+
+        Answers the ids that it won; a row that another session has locked is left to the next renewal.
+        """
         sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
-        with connections[self.db].cursor() as cursor:
+        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) "
-                f"AND status = 'inprogress' AND claimed_by IN ({marks(claims)})",
-                [lease_seconds, *claims],
+                f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'inprogress' "
+                f"AND claimed_by IN ({marks(claims)}) ORDER BY id {sql.skip_locked}",
+                [*claims],
             )
-            return int(cursor.rowcount)
+            if ours := {row[0] for row in cursor.fetchall()}:
+                cursor.execute(
+                    f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(sorted(ours))})",
+                    [lease_seconds],
+                )
+            return ours
 
     def lease_expired(self, limit: int) -> list[ClaimedJob]:
         """Jobs whose holder fell silent, whatever their request's status. Read without locks: `record` guards again."""

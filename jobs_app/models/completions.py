@@ -33,16 +33,27 @@ class Completions(models.QuerySet[Row]):
         """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
 
         Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
-        that a retry beside a failure sees that its request is doomed. `requests`: those of all results, if the caller
-        has locked them; None: locks those whose extras or siblings change. `lease_expired` adds to the guard that the
-        lease is still over: its holder may have renewed it since it was read.
+        that a retry beside a failure sees that its request is doomed. `requests`: those of all results, as far as the
+        caller could lock them; None: locks those whose extras or siblings change. `lease_expired` adds to the guard
+        that the lease is still over: its holder may have renewed it since it was read.
+        What another session has locked is never waited for and does not win; `still_claimed` tells it from the rest.
         """
         with transaction.atomic(using=self.db, savepoint=False):
             if requests is None:
-                requests = self.lock_requests_of([r for r in results if r.status != JobStatus.COMPLETED or r.extras])
-            siblings = self._new_siblings({r.job.request_id for r in results if r.status == JobStatus.FAILURE})
-            held = self._lock_jobs([*(r.job.id for r in results), *siblings], lease_expired=lease_expired)
-            won = [r for r in results if held.get(r.job.id) == r.job.claim]
+                free, others = _apart(results)
+                requests = self.lock_requests_of(others)
+                free += [r for r in others if r.job.request_id in requests]
+            else:
+                free = [r for r in results if r.job.request_id in requests]
+            siblings = self._new_siblings({r.job.request_id for r in free if r.status == JobStatus.FAILURE})
+            locked = self._lock_jobs([*(r.job.id for r in free), *siblings], lease_expired=lease_expired)
+            uncancelled = {request_id for id_, request_id in siblings.items() if id_ not in locked}
+            won = [
+                r
+                for r in free
+                if locked.get(r.job.id) == r.job.claim
+                and not (r.status == JobStatus.FAILURE and r.job.request_id in uncancelled)
+            ]
             by_status = {status: [r for r in won if r.status == status] for status in JobStatus}
             self._complete(by_status[JobStatus.COMPLETED], requests)
             self._fail(by_status[JobStatus.FAILURE], siblings)
@@ -56,6 +67,14 @@ class Completions(models.QuerySet[Row]):
         """With extras where a result is to be merged into them."""
         ids = {result.job.request_id for result in results}
         return lock_requests(ids, with_extras=any(result.extras for result in results), using=self.db)
+
+    def still_claimed(self, results: Sequence[Result]) -> list[Result]:
+        """Of results that did not win: those whose jobs are still ours, so that another session has locked them."""
+        if not results:
+            return []
+        running = self.filter(id__in=[result.job.id for result in results], status=JobStatus.INPROGRESS)
+        claims = dict(running.values_list("id", "claimed_by"))
+        return [result for result in results if claims.get(result.job.id) == result.job.claim]
 
     def already_recorded(self, results: Sequence[Result]) -> list[Result]:
         """Those of these results that stand in the table: what a `record` did whose COMMIT was not answered."""
@@ -99,18 +118,23 @@ class Completions(models.QuerySet[Row]):
             return {}
         return dict(self.filter(request_id__in=request_ids, status=JobStatus.NEW).values_list("id", "request_id"))
 
-    def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str]:
-        """Locks these rows by id ascending; answers the claims of those in progress (and over their lease)."""
+    def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str | None]:
+        """Locks these rows by id ascending, but for what is locked; answers their claims, None of a `new` one.
+
+        Of those in progress, if so asked, only what is over its lease.
+        """
+        if not ids:
+            return {}
         sql = dialect(self.db)
         expired = f"AND lease_until < {sql.now}" if lease_expired else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT id, claimed_by FROM jobs {sql.by_id} "
                 f"WHERE id IN ({numbers(sorted(ids))}) AND (status = 'new' OR (status = 'inprogress' {expired})) "
-                f"ORDER BY id {sql.for_update}",
+                f"ORDER BY id {sql.skip_locked}",
                 [],
             )
-            return {id_: claim for id_, claim in cursor.fetchall() if claim}
+            return dict(cursor.fetchall())
 
     def _complete(self, results: Sequence[Result], requests: Mapping[int, LockedRequest]) -> None:
         """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
@@ -204,6 +228,12 @@ class Completions(models.QuerySet[Row]):
         if not ids:
             return 0
         return self.filter(id__in=ids, status=JobStatus.NEW).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
+
+
+def _apart(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """Those that change nothing but their own row, and the others, which need their request's lock."""
+    alone = [r for r in results if r.status == JobStatus.COMPLETED and not r.extras]
+    return alone, [r for r in results if r.status != JobStatus.COMPLETED or r.extras]
 
 
 def _in_parts(texts: dict[int, str]) -> Iterator[dict[int, str]]:

@@ -6,11 +6,11 @@ Part of JobQuerySet (job.py).
 from collections.abc import Collection
 from typing import Any, Self, TypeVar
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import numbers
-from jobs_app.models.attempts import SETTLED, JobStatus, NewJob
+from jobs_app.models.attempts import OPEN, SETTLED, JobStatus, NewJob
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pause import PARKED_FROM
 from jobs_app.registry import max_attempts
@@ -39,6 +39,13 @@ class OperatorMoves(models.QuerySet[Row]):
             attempt__gt=models.OuterRef("attempt"),
         )
         return self.filter(~models.Exists(later))
+
+    def are_locked(self, request_id: int) -> bool:
+        """Whether another session holds one of its open jobs now. Locks them for a moment, and waits for nobody."""
+        jobs = self.filter(request_id=request_id, status__in=OPEN).order_by("id")
+        with transaction.atomic(using=self.db):
+            free = list(jobs.select_for_update(skip_locked=True).values_list("id", flat=True))
+            return set(jobs.values_list("id", flat=True)) > set(free)
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def insert_again(self, request_id: int, step: int) -> None:

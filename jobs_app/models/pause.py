@@ -55,10 +55,9 @@ class PauseMoves(models.QuerySet[Row]):
             if not (resumed := PausedJob.objects.using(self.db).lock_resumed(names)):
                 return 0
             if ids := sorted(self._parked(resumed)):
-                self._set_due_at(resumed_at, ids, _IS_PARKED, [])
-            else:
-                PausedJob.objects.using(self.db).forget(resumed)
-            return len(ids)
+                return self._set_due_at(resumed_at, ids, _IS_PARKED, [])
+            PausedJob.objects.using(self.db).forget(resumed)
+            return 0
 
     # In SQL of ours, since the index has to be named: the optimizers would read and sort all `new` rows.
     def _oldest_due(self, names: Collection[str]) -> list[int]:
@@ -83,12 +82,17 @@ class PauseMoves(models.QuerySet[Row]):
             return [row[0] for row in cursor.fetchall()]
 
     def _set_due_at(self, due_at: str, ids: Collection[int], guard: str, names: Collection[str]) -> int:
+        """But for what another session has locked: the next poll looks at that again."""
+        sql = dialect(self.db)
+        free = self._ids(
+            f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard} "
+            f"ORDER BY id {sql.skip_locked}",
+            names,
+        )
+        if not free:
+            return 0
         with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"UPDATE jobs {dialect(self.db).by_id} SET due_at = {due_at} "
-                f"WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard}",
-                [*names],
-            )
+            cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = {due_at} WHERE id IN ({numbers(free)})", [])
             return int(cursor.rowcount)
 
 

@@ -11,7 +11,10 @@ from jobs_app.models.attempts import MAX_STEPS_BYTES, LockedRequest
 def lock_requests(
     ids: Collection[int], *, with_extras: bool = False, using: str = DEFAULT_DB_ALIAS
 ) -> dict[int, LockedRequest]:
-    """Locks them by id ascending, whatever their status, until the caller's transaction ends."""
+    """Locks them by id ascending, whatever their status, until the caller's transaction ends.
+
+    Those that another transaction has locked are left out, never waited for: one held row is not to stop the others.
+    """
     if not ids:
         return {}
     sql = dialect(using)
@@ -20,7 +23,7 @@ def lock_requests(
             f"SELECT id, token, action, status, step, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, "
             f"{'extras' if with_extras else 'NULL'} "
             f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
-            f"ORDER BY id {sql.for_update}",
+            f"ORDER BY id {sql.skip_locked}",
             [],
         )
         return {row[0]: LockedRequest(*row) for row in cursor.fetchall()}

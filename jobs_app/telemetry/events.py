@@ -40,6 +40,12 @@ def log_too_late(results: Iterable[Result]) -> None:
         log.warning("job_result_too_late", **_of(result.job), outcome=result.status.value, **_took(result))
 
 
+def log_locked(results: Iterable[Result]) -> None:
+    """They are recorded as soon as the other session lets go of their rows."""
+    for result in results:
+        log.warning("job_result_locked", **_of(result.job), outcome=result.status.value)
+
+
 def log_not_storable(result: Result, error: BaseException) -> None:
     log.error("job_end_not_storable", **_of(result.job), fault=fault_line(error))
 

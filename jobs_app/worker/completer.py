@@ -1,10 +1,12 @@
 """Records how attempts ended: in batches, in threads and on connections of their own, beside the one that claims."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from typing import NamedTuple
 
 from django.db import DatabaseError, transaction
 
@@ -24,6 +26,8 @@ LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
 
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
 _LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
+_LOCKED_SECONDS = 0.05  # from one try to the next to record what another session has locked
+_TOLD_AFTER_SECONDS = 2.0
 _LOOK_SECONDS = 0.001  # between two looks at what has come meanwhile: to wake for each result would cost more
 
 _COUNTED = {
@@ -38,6 +42,16 @@ _COUNTED = {
 OnRecorded = Callable[[Sequence[LockedRequest], ClaimOnInsert | None], Mapping[str, int]]
 
 
+class Recorded(NamedTuple):
+    """What became of results. `locked`: another session holds their rows, so they are to be recorded later.
+
+    What is in neither came too late: its lease was lost meanwhile.
+    """
+
+    won: list[Result]
+    locked: list[Result]
+
+
 def record_results(
     results: Sequence[Result],
     run: RunRecord,
@@ -46,8 +60,8 @@ def record_results(
     seconds: float = 0,
     on_recorded: OnRecorded | None = None,
     claim: ClaimOnInsert | None = None,
-) -> list[Result]:
-    """Records results and counts them, in one transaction; answers those that won.
+) -> Recorded:
+    """Records results and counts them, in one transaction.
 
     One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
     the results are recorded without it. `seconds`: how long to try for a lost connection.
@@ -61,16 +75,17 @@ def record_results(
         if on_recorded:
             return record_results(results, run, lease_expired=lease_expired, seconds=seconds)
         parts = [[result] for result in results] if len(results) > 1 else [[_unstorable(results[0], error)]]
-        return [
-            result
-            for part in parts
-            for result in record_results(part, run, lease_expired=lease_expired, seconds=seconds)
-        ]
-    if len(won) < len(results) and not lease_expired:
-        _tell_too_late(results, won, run, seconds)
+        each = [record_results(part, run, lease_expired=lease_expired, seconds=seconds) for part in parts]
+        return Recorded(
+            [result for one in each for result in one.won], [result for one in each for result in one.locked]
+        )
+    locked: list[Result] = []
+    if (rest := _without(results, won)) and not lease_expired:
+        locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=seconds)
+        _tell_too_late(_without(rest, locked), run, seconds)
     events.log_ended(won, lease_expired=lease_expired)
     run.add(Counter(_COUNTED[result.status] for result in won) + Counter(recording.progressed))
-    return won
+    return Recorded(won, locked)
 
 
 class _Recording:
@@ -108,13 +123,16 @@ class _Recording:
         return self._on_recorded([requests[id_] for id_ in ids if id_ in requests], self._claim)
 
 
-def _tell_too_late(results: Sequence[Result], won: Sequence[Result], run: RunRecord, seconds: float) -> None:
+def _tell_too_late(late: Sequence[Result], run: RunRecord, seconds: float) -> None:
     """They changed nothing: their lease was lost meanwhile. Counted by themselves: no guard would count them once."""
-    ids = {result.job.id for result in won}
-    late = [result for result in results if result.job.id not in ids]
     run.add({"too_late": len(late)})
     events.log_too_late(late)
     run_transaction(lambda: tally.add(counters.count_too_late(late)), seconds=seconds)
+
+
+def _without(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
+    ids = {result.job.id for result in others}
+    return [result for result in results if result.job.id not in ids] if len(ids) < len(results) else []
 
 
 def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
@@ -135,79 +153,103 @@ def end_lost_leases(
     while not stop:
         lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
         results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
-        if results:
-            won = record_results(results, run, lease_expired=True, seconds=RECONNECT_SECONDS, on_recorded=on_recorded)
-            run.add({"lease_lost": len(won)})
-        if len(lost) < BATCH or not results:
+        if not results:
+            return
+        won = record_results(results, run, lease_expired=True, seconds=RECONNECT_SECONDS, on_recorded=on_recorded).won
+        run.add({"lease_lost": len(won)})
+        if len(lost) < BATCH or not won:  # what is locked is left to the next poll
             return
 
 
 class Completer:
-    """The recording threads, one for each of the executor's queues: one works a batch out while another's is written.
+    """One recording thread, of one of the executor's queues. Batches grow by themselves: each is what ended meanwhile.
 
-    Batches grow by themselves: each is whatever ended while the one before was written. `changed` is set whenever one
-    is taken up or done. `fault` holds what ended a thread, if anything did.
+    `changed` is set whenever a batch is taken up or done. `fault` holds what ended the thread, if anything did.
     """
 
     def __init__(
-        self, executor: Executor, claimer: Claimer, run: RunRecord, *, seconds: float, on_recorded: OnRecorded | None
+        self,
+        results: "SimpleQueue[Result | None]",
+        executor: Executor,
+        claimer: Claimer,
+        run: RunRecord,
+        changed: Event,
+        *,
+        seconds: float,
+        on_recorded: OnRecorded | None,
     ) -> None:
-        self._executor, self._claimer, self._run = executor, claimer, run
-        self._seconds, self._on_recorded = seconds, on_recorded
-        self.changed = Event()
+        self._results, self._executor, self._claimer, self._run = results, executor, claimer, run
+        self._changed, self._seconds, self._on_recorded = changed, seconds, on_recorded
         self.fault: BaseException | None = None
-        self._threads = [
-            Thread(target=self._work, args=(results,), name=f"completer-{number}", daemon=True)
-            for number, results in enumerate(executor.results)
-        ]
+        self.locked: list[Result] = []  # by another session; recorded as soon as it lets go
+        self._locked_since: dict[int, float] = {}
+        self._thread = Thread(target=self._work, name="completer", daemon=True)
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def close(self) -> None:
-        """Records what is left and ends the threads."""
-        for results in self._executor.results:
-            results.put(None)
-        for thread in self._threads:
-            thread.join()
+        """Records what is left and ends the thread."""
+        self._results.put(None)
+        self._thread.join()
 
-    def _work(self, results: "SimpleQueue[Result | None]") -> None:
+    def _work(self) -> None:
         try:
-            while batch := collect(results, self._executor.owned):
-                self.changed.set()
-                self._record(batch)
-                self.changed.set()
+            while (batch := self._collect()) is not None:
+                self._changed.set()
+                self._record([*self.locked, *batch])
+                self._changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
             self.fault = fault
-            self.changed.set()
+            self._changed.set()
         finally:
             close_connections()
 
+    def _collect(self) -> list[Result] | None:
+        wait_seconds = _LOCKED_SECONDS if self.locked else None
+        return collect(self._results, self._executor.owned, wait_seconds)
+
     def _record(self, results: list[Result]) -> None:
         claim = self._claimer.claim_on_insert(replacing=len(results)) if self._on_recorded else None
-        record_results(results, self._run, seconds=self._seconds, on_recorded=self._on_recorded, claim=claim)
-        self._executor.recorded([result.job.id for result in results])
+        _, self.locked = record_results(
+            results, self._run, seconds=self._seconds, on_recorded=self._on_recorded, claim=claim
+        )
+        self._tell_locked()
+        self._executor.recorded([result.job.id for result in _without(results, self.locked)])
         self._claimer.adapt()
         if claim:
             self._claimer.adopt(claim)
 
+    def _tell_locked(self) -> None:
+        """Once for each result that waits for a lock longer than transactions of ours take."""
+        now = time.monotonic()
+        since = {result.job.id: self._locked_since.get(result.job.id, now) for result in self.locked}
+        told = [result for result in self.locked if since[result.job.id] <= now - _TOLD_AFTER_SECONDS]
+        self._locked_since = since | {result.job.id: math.inf for result in told}
+        self._run.add({"locked": len(told)})
+        events.log_locked(told)
 
-def collect(results: "SimpleQueue[Result | None]", owned: Collection[object]) -> list[Result]:
-    """The next batch of results, as soon as it is full or nothing that is `owned` could join it; empty: all is over."""
+
+def collect(
+    results: "SimpleQueue[Result | None]", owned: Collection[object], wait_seconds: float | None = None
+) -> list[Result] | None:
+    """The next batch of results, as soon as it is full or nothing that is `owned` could join it; None: all is over.
+
+    `wait_seconds`: for the first one, after which the batch is empty.
+    """
     batch: list[Result] = []
     characters, closes_at = 0, 0.0
     while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
         try:
-            result = results.get(block=not batch)
+            result = results.get(block=not batch, timeout=wait_seconds)
         except Empty:
-            if not owned or time.monotonic() >= closes_at:
+            if not batch or not owned or time.monotonic() >= closes_at:
                 break
             time.sleep(_LOOK_SECONDS)
             continue
         if result is None:
             results.put(None)  # for the next call: this batch is the last
-            break
+            return batch or None
         batch.append(result)
         characters += len(result.error) + len(result.extras or "")
         closes_at = closes_at or time.monotonic() + _LINGER_SECONDS

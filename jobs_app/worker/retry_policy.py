@@ -32,14 +32,18 @@ def result_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> Resu
             attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
             said = storable_error(f"gave up after {attempts}: {error}")
             return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran)
-        case Retried(error, after):
-            return _again(job, error, backoff_seconds(job.name, job.attempt, after), job.last_attempt, ran)
+        case Retried(error, after, at_least):
+            delay = backoff_seconds(job.name, job.attempt, after, at_least)
+            return _again(job, error, delay, job.last_attempt, ran)
         case _:
             assert_never(outcome)
 
 
-def backoff_seconds(name: str, attempt: int, after: float | None = None) -> float:
-    """Seconds from `attempt` to the next one: `after` up to the cap, or full jitter over a doubling range.
+def backoff_seconds(name: str, attempt: int, after: float | None = None, at_least: float | None = None) -> float:
+    """Seconds from `attempt` to the next one: `after`, or full jitter over a doubling range, but `at_least` so many.
+
+    Never more than the cap. A service that asks for no wait at all (`Retry-After: 0`) gets our backoff all the same:
+    else all attempts would be used up in a moment.
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
@@ -49,7 +53,8 @@ def backoff_seconds(name: str, attempt: int, after: float | None = None) -> floa
     known = definition(name)
     own = known.backoff_seconds if known else None
     base = settings.WRK_JOB_BACKOFF_BASE_SECONDS if own is None else own
-    return random.uniform(0, min(cap, base * 2 ** min(attempt - 1, 64)))  # noqa: S311 - jitter is no secret
+    drawn = random.uniform(0, min(cap, base * 2 ** min(attempt - 1, 64)))  # noqa: S311 - jitter is no secret
+    return max(drawn, min(cap, at_least or 0.0))
 
 
 def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int, ran: int | None) -> Result:

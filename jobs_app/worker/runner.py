@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Collection
+from threading import Event
 from typing import Any, Self
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.db import connection
 
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
+from jobs_app.models.attempts import Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.claimer import Claimer
 from jobs_app.worker.completer import Completer, OnRecorded, end_lost_leases
@@ -60,21 +62,36 @@ class Runner:
             paused=paused,
             limit=limit,
         )
-        self._completer = Completer(self._executor, self.claimer, run, seconds=self._seconds, on_recorded=on_recorded)
+        self._changed = Event()
+        self._completers = [
+            Completer(
+                results,
+                self._executor,
+                self.claimer,
+                run,
+                self._changed,
+                seconds=self._seconds,
+                on_recorded=on_recorded,
+            )
+            for results in self._executor.results
+        ]
         self._renewed_at = time.monotonic()
+        self._gives_up_at = 0.0  # what is locked by another session
 
     def __enter__(self) -> Self:
-        self._completer.start()
+        for completer in self._completers:
+            completer.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
             self._wind_down(cut=bool(self._stop) or kind is not None)
         finally:
-            self._completer.close()
+            for completer in self._completers:
+                completer.close()
             self._executor.close()
-        if self._completer.fault and kind is None:
-            raise self._completer.fault
+        if kind is None:
+            self._raise_fault()
 
     def turn(self) -> int:
         """Watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
@@ -97,35 +114,51 @@ class Runner:
 
     def wait(self, seconds: float = _TURN_SECONDS) -> None:
         """Until the time is over, or a batch of results was taken up or recorded."""
-        self._completer.changed.wait(seconds)
-        self._completer.changed.clear()
+        self._changed.wait(seconds)
+        self._changed.clear()
 
     def _watch(self) -> None:
-        """Ends what runs past its timeout and renews the leases, when that is due. Raises what ended the completer."""
-        if self._completer.fault:
-            raise self._completer.fault
+        """Ends what runs past its timeout and renews the leases, when that is due. Raises what ended a completer."""
+        self._raise_fault()
         self._executor.end_overdue(self._lease)
         run_transaction(self._run.heartbeat, seconds=self._seconds)
         if time.monotonic() - self._renewed_at >= self._lease / 3:
             self._renew()
 
     def _renew(self) -> None:
-        """Leases all owned jobs again in one statement. Unless all were still ours, none may count on it to begin."""
+        """Leases again all jobs that are owned or wait to be recorded. Only what was still ours may begin later."""
         self._renewed_at = sent_at = time.monotonic()
         owned = list(self._executor.owned)
-        jobs = [one.job for one in owned]
-        if owned and run_transaction(lambda: Job.objects.renew(jobs, self._lease), seconds=self._seconds) == len(owned):
+        jobs = [*(one.job for one in owned), *(result.job for result in self._locked())]
+        if jobs:
+            renewed = run_transaction(lambda: Job.objects.renew(jobs, self._lease), seconds=self._seconds)
             for one in owned:
-                one.lease_ends = sent_at + self._lease
+                if one.job.id in renewed:
+                    one.lease_ends = sent_at + self._lease
 
     def _wind_down(self, *, cut: bool) -> None:
         """Lets what runs finish. When `cut` short: only for the grace period, and what did not begin is handed back."""
         grace_ends = time.monotonic() + (settings.WRK_STOP_GRACE_SECONDS if cut else math.inf)
         # Until all is recorded too: what follows a recorded batch may have claimed more for this process.
-        while (self._executor.unrecorded or self._executor.owned) and not self._completer.fault:
+        while self._executor.owned or self._waits_for_records():
             if cut:
                 self._executor.hand_back_waiting()
             if time.monotonic() >= grace_ends:
                 self._executor.stop_running()
             self._watch()
             self.wait()
+
+    def _waits_for_records(self) -> bool:
+        """Not for long for what another session has locked: its lease runs out, and it is done again."""
+        locked = {result.job.id for result in self._locked()}
+        if not locked:
+            self._gives_up_at = time.monotonic() + self._seconds
+        return bool(self._executor.unrecorded - locked) or (bool(locked) and time.monotonic() < self._gives_up_at)
+
+    def _locked(self) -> list[Result]:
+        return [result for completer in self._completers for result in completer.locked]
+
+    def _raise_fault(self) -> None:
+        for completer in self._completers:
+            if completer.fault:
+                raise completer.fault

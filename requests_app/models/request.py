@@ -66,6 +66,15 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             )
             return bool(cursor.fetchone()[0])
 
+    def is_locked(self, id_: int) -> bool:
+        """Whether another session holds its row now. Locks it for a moment, and waits for nobody."""
+        with transaction.atomic(using=self.db):
+            return not self.filter(pk=id_).select_for_update(skip_locked=True).values_list("pk").first()
+
+    def count_due(self, most: int) -> int:
+        """How many wait for their pick-up, up to `most`. Right after a pick-up: what other sessions have locked."""
+        return self.filter(status=RequestStatus.QUEUING, due_at__lte=UtcNow())[:most].count()
+
     def scan_in_progress(self, limit: int, after: Position | None = None) -> Page:
         """So many requests in progress, oldest first. Read without locks: who moves them on guards again."""
         sql = dialect(self.db)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from jobs_app.db.dialect import database_now
+from jobs_app.db.transactions import FIND_LOCKS
 from jobs_app.models import Job, PausedJob
 from jobs_app.models.attempts import JobStatus
 from jobs_app.registry import definition
@@ -22,14 +23,23 @@ def explain(request: Request) -> str:
     """One sentence, times in UTC. Reads the request's current jobs, the passes' health and the database's clock."""
     match request.status:
         case RequestStatus.QUEUING:
-            return _queuing(request)
+            return _queuing(request) + _locked(request)
         case RequestStatus.INPROGRESS:
-            return _in_progress(request)
+            return _in_progress(request) + _locked(request)
         case RequestStatus.FAILED:
             return f"It failed: {first_line(request.error)}"
         case RequestStatus.CANCELLED:
             return f"It was cancelled at {clock_utc(request.completed_at)}; nothing more is started."
     return f"It was completed at {clock_utc(request.completed_at)}."
+
+
+def _locked(request: Request) -> str:
+    """Whether another session holds its row or its jobs' rows, so that nothing of ours can move them."""
+    try:
+        held = Request.objects.is_locked(request.pk) or Job.objects.are_locked(request.pk)
+    except DatabaseError:  # whoever may only read, may not ask
+        return ""
+    return f" Another session has locked it; {FIND_LOCKS}." if held else ""
 
 
 def _queuing(request: Request) -> str:

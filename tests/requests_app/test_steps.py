@@ -89,3 +89,15 @@ def test_an_error_stays_short_whatever_the_steps_hold() -> None:
 def test_without_any_job_the_error_says_so() -> None:
     with pytest.raises(StepsError, match="known: none"):
         parse_steps([GOOD], [])
+
+
+def test_a_request_has_at_most_two_thousand_jobs_when_it_is_picked_up() -> None:
+    steps = [{"name": "n", "jobs": [f"job {number}" for number in range(500)]}] * 4
+    known = [f"job {number}" for number in range(500)]
+    assert len(parse_steps(steps, known)) == 4
+    more = [*steps, {"name": "n", "jobs": ["job 0"]}]
+    with pytest.raises(
+        StepsError, match=r"^steps: 2001 jobs in all; a request has at most 2000: place several requests$"
+    ):
+        parse_steps(more, known)
+    assert len(parse_steps(more)) == 5  # of one that is in progress

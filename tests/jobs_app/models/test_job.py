@@ -173,7 +173,7 @@ def test_a_lease_that_was_renewed_since_it_was_read_is_not_taken_away() -> None:
     job = make_job(make_request("Inprogress"), status="inprogress", lease=-5)
     read = Job.objects.lease_expired(10)
     assert [one.id for one in read] == [job.id]
-    assert Job.objects.renew(read, 60) == 1
+    assert Job.objects.renew(read, 60) == {job.id}
     ends = [result_of(one, Retried("gone")) for one in read]
     assert changes_by(lambda: Job.objects.record(ends, lease_expired=True)) == {}
 

@@ -86,6 +86,18 @@ def test_a_jobs_own_base_goes_before_the_setting(longest: None, settings: Any) -
         unregister("no_backoff")
 
 
+def test_a_service_that_asks_for_no_wait_gets_our_backoff(settings: Any) -> None:
+    settings.WRK_JOB_BACKOFF_BASE_SECONDS, settings.WRK_JOB_BACKOFF_CAP_SECONDS = 10, 900
+    waits = [backoff_seconds("noop", 4, at_least=0) for _ in range(200)]
+    assert 20 < sum(waits) / 200 < 60  # 40 on average
+
+
+@pytest.mark.parametrize(("at_least", "most"), [(300, 300), (901, 900), (1e400, 900)])
+def test_our_backoff_does_not_go_below_what_a_service_asks_for(settings: Any, at_least: float, most: float) -> None:
+    settings.WRK_JOB_BACKOFF_BASE_SECONDS, settings.WRK_JOB_BACKOFF_CAP_SECONDS = 10, 900
+    assert {backoff_seconds("noop", 1, at_least=at_least) for _ in range(50)} == {most}
+
+
 @pytest.mark.parametrize(
     ("after", "seconds"), [(30, 30), (0, 0), (0.5, 0.5), (900, 900), (901, 900), (10**9, 900), (-5, 0), (1e400, 900)]
 )

@@ -1,0 +1,144 @@
+"""A session that is not ours holds a row: the others go on, the process lives, and whoever looks is told why."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from jobs_app.db.transactions import Locked
+from jobs_app.models import Job
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.pausing import pause_job, resume_job
+from jobs_app.worker.shutdown import Stop
+from requests_app.models import Request
+from requests_app.operations import interventions
+from requests_app.operations.explain import explain
+from requests_app.worker import run_worker
+from tests.conftest import called_here
+from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+BY = {"by": "a test", "reason": "a test"}
+OLD = "2020-01-01 00:00Z"
+
+
+@contextmanager
+def held(table: str, *ids: int, how: str = "FOR UPDATE") -> Iterator[None]:
+    """Another session holds these rows, as a client does that began a transaction and went to lunch."""
+    session: Any = connection.copy()
+    try:
+        session.set_autocommit(False)
+        with session.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {table} WHERE id IN ({', '.join(map(str, ids))}) {how}")
+            cursor.fetchall()
+        yield
+    finally:
+        session.rollback()
+        session.close()
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of a second, not of five: what waits at all is told so."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+    yield
+    connection.close()
+
+
+def status_of(request: Request) -> str:
+    return str(Request.objects.get(pk=request.pk).status)
+
+
+@pytest.mark.parametrize("how", ["FOR UPDATE", "LOCK IN SHARE MODE"])
+def test_requests_beside_a_held_one_are_moved_on(how: str) -> None:
+    requests = [make_request("Inprogress") for _ in range(5)]
+    for request in requests:
+        make_job(request, status="completed")
+    with held("requests", requests[0].id, how=how):
+        assert pass_inprogress() == {"requests_completed": 4, "locked": 1}
+        assert "Another session has locked it" in explain(requests[0])
+    assert pass_inprogress() == {"requests_completed": 1}
+    assert "locked" not in explain(Request.objects.get(pk=requests[0].id))
+
+
+@pytest.mark.parametrize("how", ["FOR UPDATE", "LOCK IN SHARE MODE"])
+def test_requests_beside_a_held_one_are_picked_up_and_the_line_says_what_is_not(how: str) -> None:
+    ids = [insert_raw(steps='[{"name": "only", "jobs": ["noop"]}]') for _ in range(5)]
+    with held("requests", ids[0], how=how):
+        assert pass_new() == {"started": 4, "locked": 1}
+        assert "Another session has locked it" in explain(Request.objects.get(pk=ids[0]))
+    assert pass_new() == {"started": 1}
+
+
+@pytest.mark.parametrize("table", ["requests", "jobs"])
+@pytest.mark.parametrize("name", ["returns_extras", "noop", "fails", "retries"])
+def test_results_beside_a_held_row_are_recorded_and_its_own_as_soon_as_it_is_free(
+    table: str, name: str, settings: Any
+) -> None:
+    settings.WRK_DATABASE_AWAY_SECONDS = 3  # how long a pass that is over waits for it
+    jobs = [make_job(make_request("Inprogress", [name]), name) for _ in range(5)]
+    row = jobs[0].request_id if table == "requests" else jobs[0].id
+    with held(table, row):
+        counts = pass_jobs()
+    alone = table == "requests" and name == "noop"  # changes nothing but its own row
+    skipped = table == "jobs"  # is not even claimed
+    assert counts["claimed"] == (4 if skipped else 5)
+    assert counts.get("locked", 0) == (0 if alone or skipped else 1)
+    assert not Job.objects.filter(status="inprogress").exclude(pk=jobs[0].pk).exists()
+    assert Job.objects.get(pk=jobs[0].pk).status == ("new" if skipped else "completed" if alone else "inprogress")
+
+
+def test_a_worker_goes_on_beside_a_held_row_and_records_it_when_it_is_free() -> None:
+    first = insert_raw(steps='[{"name": "a", "jobs": ["noop"]}, {"name": "b", "jobs": ["noop_1"]}]')
+    pass_new()
+    others = [insert_raw(steps='[{"name": "only", "jobs": ["noop"]}]') for _ in range(5)]
+    with held("requests", first):
+        run = RunRecord("run_worker")
+        run_worker(Stop(max_seconds=1), run)
+        assert set(Request.objects.filter(id__in=others).values_list("status", flat=True)) == {"Completed"}
+    run_worker(Stop(max_seconds=1), RunRecord("run_worker"))
+    assert Request.objects.get(pk=first).status in {"Completed", "Inprogress"}  # its lease may have to run out first
+
+
+def test_a_renewal_leaves_out_a_held_row() -> None:
+    jobs = [make_job(make_request("Inprogress"), status="inprogress") for _ in range(3)]
+    claimed = [job for one in jobs for job, _ in Job.objects.with_requests(str(one.claimed_by), [one.id])]
+    with held("jobs", jobs[1].id):
+        assert Job.objects.renew(claimed, 900) == {jobs[0].id, jobs[2].id}
+
+
+def test_lost_leases_beside_a_held_row_are_ended() -> None:
+    jobs = [make_job(make_request("Inprogress"), status="inprogress", lease=-1) for _ in range(3)]
+    with held("jobs", jobs[1].id):
+        assert pass_jobs()["lease_lost"] == 2
+
+
+def test_a_pause_leaves_a_held_job_to_the_next_poll() -> None:
+    jobs = [make_job(make_request("Inprogress"), due_in=-10) for _ in range(3)]
+    with held("jobs", jobs[1].id):
+        assert pause_job("noop", **BY)
+        assert [job.is_parked for job in Job.objects.order_by("id")] == [True, False, True]
+    assert pass_jobs() == {}
+    with held("jobs", jobs[1].id):
+        assert resume_job("noop", **BY)
+    assert pass_jobs() == {"claimed": 3, "completed": 3}
+
+
+def test_a_verb_says_that_another_session_has_locked_the_request() -> None:
+    request = make_request("Inprogress")
+    with held("requests", request.id), pytest.raises(Locked, match=r"locked by another session: .*docs/running\.md"):
+        interventions.cancel_request(request.token, **BY)
+    interventions.cancel_request(request.token, **BY)
+
+
+def test_a_command_of_a_verb_is_one_line_and_exit_code_1() -> None:
+    request = make_request("Inprogress")
+    with held("requests", request.id):
+        ran = called_here("cancel_request", request.token, "--reason", "a test")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.count("\n") == 1
+    assert "locked by another session" in ran.stderr
