@@ -1,55 +1,29 @@
-"""Rows of requests and jobs in any state, as tests of interleavings need them; and what the tables say afterwards."""
+"""The factory's rows by their ids and claims, as tests of interleavings hand them to other threads."""
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
-from django.db import connection
-
-from jobs_app.db.dialect import dialect
 from jobs_app.models import Job
 from jobs_app.models.attempts import ClaimedJob
 from requests_app.models import Request
+from tests.factories import held, make_job, make_request
+from tests.factories import let_leases_run_out as let_leases_run_out
 
 
 def add_request(
     *steps: Sequence[str], status: str = "Inprogress", step: int = 0, error: str = "", extras: str = "{}"
 ) -> int:
     """A request whose steps have these jobs; without any, one step of `records` and `records_1`."""
-    now = dialect("default").now
-    shapes = [{"name": f"step {i}", "jobs": jobs} for i, jobs in enumerate(steps or [["records", "records_1"]])]
-    started = "NULL" if status == "Queuing" else now
-    ended = now if status in {"Completed", "Failed", "Cancelled"} else "NULL"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO requests (action, status, step, error, extras, steps, started_at, completed_at) "
-            f"VALUES ('x', %s, %s, %s, %s, %s, {started}, {ended})",
-            [status, step, error, extras, json.dumps(shapes)],
-        )
-        return int(cursor.lastrowid)
+    given = steps or [["records", "records_1"]]
+    return make_request(status, *given, step=step, error=error, extras=json.loads(extras)).id
 
 
-def add_job(request_id: int, name: str, status: str = "new", *, lease: float = 300, **columns: Any) -> ClaimedJob:
-    """A job row. In progress it is held under its id's claim, its lease `lease` seconds from now (below 0: over)."""
-    sql = dialect("default")
-    claim = f"claim of {request_id} {name} {columns.get('attempt', 1)}"
-    values = {"step": 0, "attempt": 1, "last_attempt": 10} | columns
-    running, ended = status == "inprogress", status not in {"new", "inprogress"}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO jobs (request_id, name, status, {', '.join(values)}, started_at, completed_at, claimed_by, "
-            f"lease_until) VALUES (%s, %s, %s, {', '.join(['%s'] * len(values))}, "
-            f"{'NULL' if status in {'new', 'cancelled'} else sql.now}, {sql.now if ended else 'NULL'}, %s, "
-            f"{sql.now_plus if running else 'NULL'})",
-            [request_id, name, status, *values.values(), claim if running else None, *([lease] if running else [])],
-        )
-        id_ = int(cursor.lastrowid)
-    return ClaimedJob(id_, request_id, values["step"], name, values["attempt"], values["last_attempt"], claim)
-
-
-def let_leases_run_out() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE jobs SET lease_until = {dialect('default').now_plus} WHERE status = 'inprogress'", [-1])
+def add_job(
+    request_id: int, name: str, status: str = "new", *, lease: float = 300, step: int = 0, **columns: int
+) -> ClaimedJob:
+    """A job row, as its claimer holds it; its lease ends in `lease` seconds (below 0: it is over)."""
+    request = Request.objects.get(pk=request_id)
+    return held(make_job(request, name, status, lease=lease, **{"step": step, "last_attempt": 10} | columns))
 
 
 def statuses(request_id: int) -> dict[str, list[str]]:

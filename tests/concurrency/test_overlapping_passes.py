@@ -20,7 +20,7 @@ from requests_app.models.request import FINAL
 from requests_app.passes import progress_locked
 from tests.conftest import Manage, called_here
 from tests.depth import LONG
-from tests.factories import pass_new
+from tests.factories import pass_jobs, pass_new
 from tests.sample.jobs import RECORD_VARIABLE
 
 pytestmark = pytest.mark.integration
@@ -70,21 +70,22 @@ def test_many_requests_pass_overlapping_processes_with_every_job_done_once(manag
     assert called_here("verify").returncode == 0
 
 
-def test_a_process_frozen_past_its_lease_changes_nothing_when_it_goes_on(manage: Manage, record_file: Path):
+def test_a_process_frozen_past_its_lease_changes_nothing_when_it_goes_on(
+    manage: Manage, record_file: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+):
+    monkeypatch.setenv(RECORD_VARIABLE, str(record_file))
+    settings.WRK_JOB_BACKOFF_BASE_SECONDS = 0
     insert_requests(1, ["records"], params='{"seconds": 0.5}')
-    settings: dict[str, Any] = {
-        "WRK_JOB_LEASE_SECONDS": "1.5",
-        "WRK_JOB_TIMEOUT_SECONDS": "1.4",
-        "WRK_JOB_BACKOFF_BASE_SECONDS": "0",
-    }
     pass_new()
-    frozen = manage.start("run_jobs", **settings)
+    frozen = manage.start(
+        "run_jobs", WRK_JOB_LEASE_SECONDS="1.5", WRK_JOB_TIMEOUT_SECONDS="1", WRK_JOB_BACKOFF_BASE_SECONDS="0"
+    )
     wait_until(record_file.read_text)
     frozen.send_signal(signal.SIGSTOP)
     time.sleep(1.6)
 
-    manage("run_jobs", **settings)  # ends the lost attempt
-    manage("run_jobs", **settings)  # makes the next one
+    pass_jobs()  # ends the lost attempt
+    pass_jobs()  # makes the next one
     taken_over = list(Job.objects.order_by("attempt").values())
     frozen.send_signal(signal.SIGCONT)
     _, said = frozen.communicate(timeout=20)

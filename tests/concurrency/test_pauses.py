@@ -6,17 +6,19 @@ import pytest
 
 from jobs_app.models import Job, PausedJob
 from jobs_app.pausing import pause_job, resume_job
+from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor
-from tests.concurrency.rows import add_job, add_request, statuses
+from tests.factories import make_job, make_request, statuses
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 BY = {"by": "ada", "reason": "a test"}
 
 
 @pytest.fixture
-def waiting(transactional_db: None) -> int:
-    add_job(request := add_request(["noop"]), "noop")
+def waiting(transactional_db: None) -> Request:
+    request = make_request("Inprogress", ["noop"])
+    make_job(request, "noop")
     return request
 
 
@@ -26,7 +28,7 @@ def _nothing_is_wrong_at_the_end(transactional_db: None) -> Iterator[None]:
     assert [str(finding) for finding in findings(ReadCount())] == []
 
 
-def test_a_job_that_is_being_parked_while_its_name_is_resumed_comes_back(waiting: int):
+def test_a_job_that_is_being_parked_while_its_name_is_resumed_comes_back(waiting: Request):
     PausedJob.objects.pause("noop", **BY)
     with Actor(lambda: Job.objects.park(["noop"]), stop_before="UPDATE jobs") as parking:
         assert parking.stands
@@ -38,7 +40,7 @@ def test_a_job_that_is_being_parked_while_its_name_is_resumed_comes_back(waiting
     assert not PausedJob.objects.exists()
 
 
-def test_a_job_that_was_chosen_for_parking_before_its_name_was_resumed_is_not_parked(waiting: int):
+def test_a_job_that_was_chosen_for_parking_before_its_name_was_resumed_is_not_parked(waiting: Request):
     PausedJob.objects.pause("noop", **BY)
     with Actor(lambda: Job.objects.park(["noop"]), stop_before="FROM `paused_jobs`") as parking:
         assert parking.stands
@@ -47,7 +49,7 @@ def test_a_job_that_was_chosen_for_parking_before_its_name_was_resumed_is_not_pa
     assert not Job.objects.get().is_parked
 
 
-def test_a_name_is_not_forgotten_while_others_pause_park_and_resume_it(waiting: int):
+def test_a_name_is_not_forgotten_while_others_pause_park_and_resume_it(waiting: Request):
     PausedJob.objects.pause("noop", **BY)
     PausedJob.objects.resume("noop", **BY)
 
@@ -65,7 +67,7 @@ def test_a_name_is_not_forgotten_while_others_pause_park_and_resume_it(waiting: 
     assert Job.objects.bring_back(["noop"]) == 1
 
 
-def test_a_job_that_was_claimed_while_it_was_to_be_parked_runs_on_as_it_is(waiting: int):
+def test_a_job_that_was_claimed_while_it_was_to_be_parked_runs_on_as_it_is(waiting: Request):
     due = Job.objects.get().due_at
     with Actor(lambda: Job.objects.claim("the claim", 5, 300), stop_before="UPDATE jobs") as claim:
         assert claim.stands
@@ -74,11 +76,11 @@ def test_a_job_that_was_claimed_while_it_was_to_be_parked_runs_on_as_it_is(waiti
             assert not parking.done
             assert len(claim.go_on()) == 1
             assert parking.go_on() == 0
-    assert statuses(waiting) == {"noop": ["inprogress"]}
+    assert statuses(waiting) == {("noop", 1): "inprogress"}
     assert Job.objects.get().due_at == due
 
 
-def test_two_pauses_at_once_are_one(waiting: int):
+def test_two_pauses_at_once_are_one(waiting: Request):
     with Actor(lambda: pause_job("noop", **BY), stop_before="INSERT INTO `job_interventions`") as first:
         assert first.stands
         with Actor(lambda: pause_job("noop", by="bob", reason="too")) as second:
