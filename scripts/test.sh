@@ -3,7 +3,7 @@
 # them, a private MariaDB. Arguments go to pytest. After scripts/setup.sh test.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-pytest=(.venv/bin/python -m pytest -n 2 --dist worksteal "$@")
+pytest=(.venv/bin/python -m pytest -n 4 --dist worksteal "$@")
 worst=0
 
 # leg NAME COMMAND...: one run; a selection (-k) that finds nothing in one of the two is no fault.
