@@ -1,4 +1,8 @@
-"""A headless Chromium, and the site served for it by a real server. TASKER_SCREENSHOTS=folder keeps what it saw."""
+"""A headless Chromium, and the site served for it by a real server. TASKER_SCREENSHOTS=folder keeps what it saw.
+
+What a browser shows, and what the keyboard reaches, does not depend on the database: these tests run on SQLite alone.
+What the pages read and change, tests/requests_app/admin tries on both.
+"""
 
 import os
 from collections.abc import Iterator

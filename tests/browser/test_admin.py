@@ -8,6 +8,8 @@ from jobs_app.db.dialect import database_now
 from requests_app.models import Request
 from tests.browser.contrast import too_faint
 
+pytestmark = pytest.mark.sqlite  # conftest.py says why
+
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
 

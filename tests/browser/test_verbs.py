@@ -12,6 +12,8 @@ from tests.browser.conftest import Browser
 from tests.browser.contrast import too_faint
 from tests.factories import make_job, make_request, statuses
 
+pytestmark = pytest.mark.sqlite  # conftest.py says why
+
 REASON, SUBMIT = "#id_reason", ".tasker-confirm input[type=submit]"
 
 

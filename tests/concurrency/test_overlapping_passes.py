@@ -20,7 +20,7 @@ from requests_app.models.request import FINAL
 from requests_app.passes import progress_locked
 from tests.conftest import Manage, called_here
 from tests.depth import LONG
-from tests.factories import pass_jobs, pass_new
+from tests.factories import pass_jobs, pass_new, seconds_from_now
 from tests.sample.jobs import RECORD_VARIABLE
 
 pytestmark = pytest.mark.integration
@@ -82,7 +82,7 @@ def test_a_process_frozen_past_its_lease_changes_nothing_when_it_goes_on(
     )
     wait_until(record_file.read_text)
     frozen.send_signal(signal.SIGSTOP)
-    time.sleep(1.6)
+    wait_until(lambda: seconds_from_now(Job.objects.get().lease_until) < 0)
 
     pass_jobs()  # ends the lost attempt
     pass_jobs()  # makes the next one

@@ -1,6 +1,6 @@
 """The real supercronic, through the worker container's entrypoint: the crontab moves requests, and a stop is in order.
 
-Seconds stand in for minutes: in front of the real one, `supercronic` is a script that makes `* * * * *` every second
+Seconds stand in for minutes: in front of the real one, `supercronic` is a script that makes every minute two seconds
 (a field more on either side). That it reads the line as it stands as every minute is a test of its own.
 """
 
@@ -24,11 +24,11 @@ EVERY_MINUTE = {f"WRK_{name}_CRON": "* * * * *" for name in ("JOB", "REQUEST_NEW
 
 
 @pytest.fixture
-def every_second(entrypoint: Entrypoint, supercronic: Path, tmp_path: Path) -> Entrypoint:
+def every_two_seconds(entrypoint: Entrypoint, supercronic: Path, tmp_path: Path) -> Entrypoint:
     script = tmp_path / "bin" / "supercronic"
     script.write_text(
         "#!/bin/sh\nfor last; do :; done\n"
-        f"""sed -i 's/^\\* \\* \\* \\* \\* /* * * * * * * /' "$last"\nexec {supercronic} "$@"\n"""
+        f"""sed -i 's/^\\* \\* \\* \\* \\* /*\\/2 * * * * * * /' "$last"\nexec {supercronic} "$@"\n"""
     )
     return entrypoint
 
@@ -55,9 +55,11 @@ def test_it_reads_every_minute_as_every_minute(supercronic, manage, tmp_path):
         assert -1 < at.timestamp() - datetime.now().timestamp() <= 60  # noqa: DTZ005 - it speaks in local time
 
 
-def test_a_request_is_completed_by_the_cron_and_the_passes_lines_are_its_log(every_second, transactional_db, services):
+def test_a_request_is_completed_by_the_cron_and_the_passes_lines_are_its_log(
+    every_two_seconds, transactional_db, services
+):
     request = Request.objects.create(action="delete_user", params={"id": 7})
-    process = every_second.start(**EVERY_MINUTE, **services.environment())
+    process = every_two_seconds.start(**EVERY_MINUTE, **services.environment())
     wait_until(lambda: Request.objects.filter(status=RequestStatus.COMPLETED).exists(), "completed")
     stdout, stderr = stop(process)
     assert process.returncode == 0
@@ -66,11 +68,11 @@ def test_a_request_is_completed_by_the_cron_and_the_passes_lines_are_its_log(eve
         assert re.search(rf"^{name} \w+=\d", stdout, re.MULTILINE), stdout + stderr
 
 
-def test_a_stop_lets_running_jobs_finish_and_begins_no_other(every_second, transactional_db):
+def test_a_stop_lets_running_jobs_finish_and_begins_no_other(every_two_seconds, transactional_db):
     for _ in range(6):
         steps = [{"name": "only", "jobs": ["sleeps"]}]
         Request.objects.create(action="sample", params={"seconds": 3}, steps=steps)
-    process = every_second.start(**EVERY_MINUTE, WRK_JOB_CONCURRENCY="2")
+    process = every_two_seconds.start(**EVERY_MINUTE, WRK_JOB_CONCURRENCY="2")
     wait_until(lambda: Job.objects.filter(status="inprogress").count() >= 2, "two jobs run")
     begun = time.monotonic()
     stop(process)

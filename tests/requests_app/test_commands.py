@@ -16,7 +16,7 @@ from demo.services import Services
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
-from tests.conftest import Manage
+from tests.conftest import Manage, called_here
 from tests.factories import insert_raw, make_job, make_request, seconds_from_now, statuses
 
 PATIENCE = 20.0
@@ -50,7 +50,7 @@ def test_run_new_requests_says_what_it_started_and_refused(manage: Manage) -> No
     done = manage("run_new_requests")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"run_new_requests started=2 refused=1 seconds=\d+\.\d\n", done.stdout)
-    idle = manage("run_new_requests", "--limit", "5", "--max-seconds", "10")
+    idle = called_here("run_new_requests", "--limit", "5", "--max-seconds", "10")
     assert re.fullmatch(r"run_new_requests started=0 refused=0 seconds=\d+\.\d\n", idle.stdout)
 
 
@@ -154,10 +154,10 @@ def test_a_request_is_placed_as_by_an_insert_and_its_token_printed(manage: Manag
     assert abs(seconds_from_now(request.due_at)) < 30
 
 
-def test_a_token_is_taken_once(manage: Manage) -> None:
-    first = manage("submit_request", "delete_user", "--token", "order 4711 é")
+def test_a_token_is_taken_once(transactional_db: None) -> None:
+    first = called_here("submit_request", "delete_user", "--token", "order 4711 é")
     assert (first.returncode, first.stdout) == (0, "order 4711 é\n")
-    second = manage("submit_request", "delete_user", "--token", "order 4711 é")
+    second = called_here("submit_request", "delete_user", "--token", "order 4711 é")
     assert (second.returncode, second.stdout) == (1, "")
     assert "there is a request with token order 4711 é already" in second.stderr
     assert len(second.stderr.strip().splitlines()) == 1
@@ -231,10 +231,10 @@ def test_show_request_prints_steps_attempts_and_what_it_waits_for(manage: Manage
     assert "long" not in text
 
 
-def test_show_request_as_json_has_everything_that_is_stored(manage: Manage) -> None:
+def test_show_request_as_json_has_everything_that_is_stored(transactional_db: None) -> None:
     request = make_request("Inprogress", ["noop"], token="mine", params={"id": 7}, extras={"é": [1]})
     job = make_job(request, "noop", "retry", error="answered 503\nTraceback")
-    shown = json.loads(manage("show_request", "mine", "--json").stdout)
+    shown = json.loads(called_here("show_request", "mine", "--json").stdout)
     assert shown.keys() > {field.name for field in Request._meta.concrete_fields}
     assert (shown["token"], shown["params"], shown["extras"]) == ("mine", {"id": 7}, {"é": [1]})
     assert shown["steps"] == [{"name": "step 0", "jobs": ["noop"]}]
@@ -244,9 +244,9 @@ def test_show_request_as_json_has_everything_that_is_stored(manage: Manage) -> N
     assert (attempt["id"], attempt["error"], attempt["status"]) == (job.id, "answered 503\nTraceback", "retry")
 
 
-def test_a_request_that_is_not_there_is_exit_1(manage: Manage) -> None:
+def test_a_request_that_is_not_there_is_exit_1(transactional_db: None) -> None:
     make_request(token="Mine")
-    shown = manage("show_request", "mine")
+    shown = called_here("show_request", "mine")
     assert (shown.returncode, shown.stdout) == (1, "")
     assert shown.stderr == "CommandError: there is no request with token mine\n"
 
@@ -333,9 +333,9 @@ def test_run_worker_ends_after_its_seconds(manage: Manage) -> None:
     assert re.fullmatch(r"run_worker started=0 claimed=0 completed=0 retry=0 failure=0 seconds=\d+\.\d\n", done.stdout)
 
 
-def test_what_a_caller_chose_does_not_steer_the_terminal_of_who_looks(manage: Manage) -> None:
+def test_what_a_caller_chose_does_not_steer_the_terminal_of_who_looks(transactional_db: None) -> None:
     request = make_request("Queuing", action="\x1b[2Jdelete\x9b31m")
-    shown = manage("show_request", request.token)
+    shown = called_here("show_request", request.token)
     assert shown.returncode == 0
     assert not {"\x1b", "\x9b"} & set(shown.stdout)
     assert "delete" in shown.stdout
