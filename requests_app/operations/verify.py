@@ -1,26 +1,24 @@
-"""Reads the tables and says what is wrong in them; changes and locks nothing. `manage.py verify` prints it.
+"""Says what is wrong in the tables; changes nothing. `manage.py verify` prints it.
 
-Every rule is about one request with its jobs, every move is one transaction, and a window of both tables is read in one
-statement, which sees one moment. So what a healthy system shows in the midst of its work is never a finding.
+Every rule is about one request with its jobs, every move is one transaction, and a window of both tables is read as it
+stood at one moment (snapshot.py). So what a healthy system shows in the midst of its work is never a finding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
-from jobs_app.db.dialect import dialect
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models.attempts import ENDED, OPEN, JobStatus
-from jobs_app.models.pause import PARKED_FROM
 from requests_app.models import RequestStatus
 from requests_app.models.request import FINAL
-from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
+from requests_app.operations.snapshot import VerifiedJob, VerifiedRequest, read_window
+from requests_app.steps import Step, StepsError, read_steps
 
-_REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
 _NO_SUCCESSOR = (JobStatus.RETRY, JobStatus.CANCELLED)
 
 
@@ -41,36 +39,6 @@ class Finding:
         )
 
 
-class VerifiedRequest(NamedTuple):
-    """`steps`: JSON text; None when it is NULL, or too long to read. Times: as the driver gives them."""
-
-    id: int
-    token: str
-    step: int
-    status: str
-    has_error: bool
-    due_at: Any
-    created_at: Any
-    started_at: Any
-    completed_at: Any
-    steps: str | None
-
-
-class VerifiedJob(NamedTuple):
-    request_id: int
-    name: str
-    step: int
-    status: str
-    attempt: int
-    due_at: Any
-    created_at: Any
-    started_at: Any
-    completed_at: Any
-    claimed_by: str | None
-    lease_until: Any
-    is_astray: bool  # parked, and nothing says that its name is or was paused: nobody would bring it back
-
-
 @dataclass(slots=True)
 class ReadCount:
     """How many rows were read so far."""
@@ -85,7 +53,7 @@ def findings(
     """All that is wrong, by request id ascending. `on_window` is called after each window that was read."""
     after: int | None = -1
     while after is not None:
-        requests, jobs, after = run_transaction(partial(_read_window, after, using), seconds=RECONNECT_SECONDS)
+        requests, jobs, after = run_transaction(partial(read_window, after, using), seconds=RECONNECT_SECONDS)
         count.requests, count.jobs = count.requests + len(requests), count.jobs + len(jobs)
         known = {request.id: request for request in requests}
         of_request = {id_: list(rows) for id_, rows in groupby(sorted(jobs), key=lambda job: job.request_id)}
@@ -93,43 +61,6 @@ def findings(
             rows = of_request.get(id_, [])
             yield from findings_of(known[id_], rows) if id_ in known else _orphans(rows)
         on_window()
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
-def _read_window(after: int, using: str) -> tuple[list[VerifiedRequest], list[VerifiedJob], int | None]:
-    """The requests with ids above `after`, all jobs of these ids, and the last id read: None when that was the end."""
-    with connections[using].cursor() as cursor:
-        last = _last_of_window(cursor, after, using)
-        ids, bound = ("{} > %s", [after]) if last is None else ("{} > %s AND {} <= %s", [after, last])
-        # One statement sees one moment, on every engine and without a transaction.
-        cursor.execute(
-            "SELECT 0, id, token, step, status, TRIM(error) <> '', due_at, created_at, started_at, completed_at, "
-            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, NULL, NULL "
-            f"FROM requests WHERE {ids.format('id', 'id')} UNION ALL "
-            "SELECT 1, request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, "
-            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' AND name NOT IN "
-            f"(SELECT name FROM paused_jobs) FROM jobs WHERE {ids.format('request_id', 'request_id')}",
-            [*bound, *bound],
-        )
-        rows = cursor.fetchall()
-    requests = [VerifiedRequest(*row[1:-2]) for row in rows if row[0] == 0]
-    return requests, [VerifiedJob(*row[1:]) for row in rows if row[0] == 1], last
-
-
-def _last_of_window(cursor: Any, after: int, using: str) -> int | None:
-    """Where a window ends that neither many requests nor many attempts, nor many orphans, make too large."""
-    lasts = []
-    for table, column, index, size in (
-        ("requests", "id", "PRIMARY", _REQUESTS),
-        ("jobs", "request_id", "jobs_attempt", _JOBS),
-    ):
-        cursor.execute(
-            f"SELECT {column} FROM {table} {dialect(using).force(index)} WHERE {column} > %s "
-            f"ORDER BY {column} LIMIT 1 OFFSET {size - 1}",
-            [after],
-        )
-        lasts += cursor.fetchall()
-    return min((row[0] for row in lasts), default=None)
 
 
 def _orphans(jobs: Iterable[VerifiedJob]) -> Iterator[Finding]:

@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
 from jobs_app.db.dialect import marks
-from requests_app.operations import verify
+from requests_app.operations import snapshot
 from requests_app.operations.verify import ReadCount, findings
+from tests.concurrency.interleaving import Actor
 
 STEPS = json.dumps([{"name": "first", "jobs": ["a", "b"]}, {"name": "second", "jobs": ["c", "d"]}])
 
@@ -446,13 +447,29 @@ def test_a_request_that_another_hand_made_with_its_own_step_is_no_finding(db: No
     assert found() == []
 
 
+@pytest.mark.integration
+@pytest.mark.django_db(transaction=True)
+def test_what_moves_while_a_window_is_read_is_no_finding():
+    """Its request was read while it was queued: by that, jobs that are there now were made before its pick-up."""
+    with transaction.atomic():
+        request(1, "new", "Queuing", started_at=None)
+    with Actor(found, stop_before="FROM jobs WHERE") as verifier:
+        assert verifier.stands
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("UPDATE requests SET status = 'Inprogress', started_at = %s WHERE id = 1", [_at(1)])
+            job(1, 0, "a", "new")
+            job(1, 0, "b", "new")
+        assert verifier.go_on() == []
+    assert found() == []
+
+
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
 def test_windows_leave_out_no_request_and_no_job(healthy: None, monkeypatch: pytest.MonkeyPatch):
     for requests, jobs in ((1, 1), (1, 4000), (200, 1), (3, 5)):
-        monkeypatch.setattr(verify, "_REQUESTS", requests)
-        monkeypatch.setattr(verify, "_JOBS", jobs)
+        monkeypatch.setattr(snapshot, "_REQUESTS", requests)
+        monkeypatch.setattr(snapshot, "_JOBS", jobs)
         read = ReadCount()
 
         assert list(findings(read)) == []
@@ -460,7 +477,7 @@ def test_windows_leave_out_no_request_and_no_job(healthy: None, monkeypatch: pyt
 
 
 def test_orphans_beyond_the_last_request_are_found(healthy: None, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(verify, "_REQUESTS", 2)
+    monkeypatch.setattr(snapshot, "_REQUESTS", 2)
     with transaction.atomic():
         with _unguarded("reference"), connection.cursor() as cursor:
             cursor.execute("UPDATE jobs SET request_id = request_id + 1000 WHERE request_id IN (1, 10)")
@@ -501,7 +518,7 @@ def test_a_finding_is_one_line_whatever_the_token_is_made_of(db: None):
 
 def test_progress_is_said_when_it_takes_long(healthy: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("requests_app.management.commands.verify._PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(verify, "_REQUESTS", 5)
+    monkeypatch.setattr(snapshot, "_REQUESTS", 5)
     said = io.StringIO()
     call_command("verify", stdout=io.StringIO(), stderr=said)
 

@@ -1,0 +1,98 @@
+"""Reads a window of `requests` and `jobs` as both stood at one moment, for verify.py, which knows what they should be.
+
+Raw rows, no models: a table that is to be verified may hold what no field could read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from django.db import connections, transaction
+
+from jobs_app.db.dialect import dialect
+from jobs_app.models.pause import PARKED_FROM
+from requests_app.steps import MAX_STEPS_BYTES
+
+_REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
+
+
+class VerifiedRequest(NamedTuple):
+    """`steps`: JSON text; None when it is NULL, or too long to read. Times: as the driver gives them."""
+
+    id: int
+    token: str
+    step: int
+    status: str
+    has_error: bool
+    due_at: Any
+    created_at: Any
+    started_at: Any
+    completed_at: Any
+    steps: str | None
+
+
+class VerifiedJob(NamedTuple):
+    request_id: int
+    name: str
+    step: int
+    status: str
+    attempt: int
+    due_at: Any
+    created_at: Any
+    started_at: Any
+    completed_at: Any
+    claimed_by: str | None
+    lease_until: Any
+    is_astray: bool  # parked, and nothing says that its name is or was paused: nobody would bring it back
+
+
+def read_window(after: int, using: str) -> tuple[list[VerifiedRequest], list[VerifiedJob], int | None]:
+    """The requests with ids above `after`, all jobs of these ids, and the last id read: None when that was the end."""
+    with _snapshot(using) as cursor:
+        last = _last_of_window(cursor, after, using)
+        ids, bound = ("{0} > %s", [after]) if last is None else ("{0} > %s AND {0} <= %s", [after, last])
+        cursor.execute(
+            "SELECT id, token, step, status, TRIM(error) <> '', due_at, created_at, started_at, completed_at, "
+            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END FROM requests WHERE {ids.format('id')}",
+            bound,
+        )
+        requests = [VerifiedRequest(*row) for row in cursor.fetchall()]
+        cursor.execute(
+            "SELECT request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, claimed_by, "
+            f"lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' "
+            "AND name NOT IN (SELECT name FROM paused_jobs) "
+            f"FROM jobs WHERE {ids.format('request_id')}",
+            bound,
+        )
+        return requests, [VerifiedJob(*row) for row in cursor.fetchall()], last
+
+
+@contextmanager
+def _snapshot(using: str) -> Iterator[Any]:
+    """A cursor whose statements all see one moment. It locks no row; on SQLite, writers wait until it is done.
+
+    Inside a caller's transaction it sees what that one sees.
+    """
+    connection = connections[using]
+    is_outermost = not connection.in_atomic_block
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        # For this transaction only: by READ COMMITTED, as everywhere else, each statement sees its own moment.
+        if is_outermost and connection.vendor == "mysql":
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield cursor
+
+
+def _last_of_window(cursor: Any, after: int, using: str) -> int | None:
+    """Where a window ends that neither many requests nor many attempts, nor many orphans, make too large."""
+    lasts = []
+    for table, column, index, size in (
+        ("requests", "id", "PRIMARY", _REQUESTS),
+        ("jobs", "request_id", "jobs_attempt", _JOBS),
+    ):
+        cursor.execute(
+            f"SELECT {column} FROM {table} {dialect(using).force(index)} WHERE {column} > %s "
+            f"ORDER BY {column} LIMIT 1 OFFSET {size - 1}",
+            [after],
+        )
+        lasts += cursor.fetchall()
+    return min((row[0] for row in lasts), default=None)
