@@ -1,4 +1,4 @@
-"""Fields, defaults and constraints of our tables that Django has not, each right on MariaDB, MySQL and SQLite."""
+"""Column types, defaults and CHECK constraints that Django lacks, for MariaDB, MySQL and SQLite."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from jobs_app.db.dialect import MYSQL, SQLITE
 
 
 class UtcNow(models.Func):
-    """The database's clock in UTC, to the microsecond (SQLite: millisecond); also as a column's default."""
+    """The database's clock in UTC, to the microsecond (SQLite: to the millisecond); also as a column's default."""
 
     output_field = models.DateTimeField()
 
@@ -53,14 +53,18 @@ class ByteCharField(models.CharField):  # type: ignore[type-arg]
 
 
 def one_of(column: str, values: Iterable[str]) -> models.Q:
-    """As `column__in`: SQLite makes a table of such a list, anew in each statement that a CHECK with it looks at."""
+    """The column is one of these values, for a CHECK: `a = 1 OR a = 2` in place of `column__in`.
+
+    SQLite would build a temporary index of an IN list in every statement that writes a row.
+    """
     return models.Q(*((column, value) for value in values), _connector=models.Q.OR)
 
 
 class SqliteTypes(models.CheckConstraint):
-    """What a column's type is on the servers, a CHECK is on SQLite: that keeps any text in a column of integers.
+    """Makes SQLite refuse what MariaDB and MySQL refuse by a column's type: it stores any text in any column.
 
-    `moments`: columns of `YYYY-MM-DD HH:MM:SS`, with a fraction or without, compared as texts; NULL passes.
+    `moments`: columns that hold `YYYY-MM-DD HH:MM:SS`, with or without a fraction, or NULL. SQLite compares moments
+    as texts, so another spelling would be compared wrongly. `integers`: columns that hold whole numbers.
     """
 
     def __init__(self, *, name: str, moments: Iterable[str], integers: Iterable[str]) -> None:
@@ -77,7 +81,7 @@ class SqliteTypes(models.CheckConstraint):
     __hash__ = None  # type: ignore[assignment] # as of every constraint
 
     def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
-        """A CHECK for each column: SQLite evaluates only those of the columns that an UPDATE names."""
+        """One CHECK for each column: an UPDATE evaluates only the CHECKs of the columns that it sets."""
         if not _is_sqlite(schema_editor):
             return ""
         checks: dict[str, models.Func] = {name: _IsMoment(name) for name in self._columns["moments"]}
@@ -103,9 +107,10 @@ def _is_sqlite(schema_editor: Any) -> bool:
 
 
 class _IsMoment(models.Func):
-    # datetime() of a moment is the same text again, of other texts NULL; of the 31st of February it is the 3rd of March
-    # (once it has to reckon: + 0). Six digits after the point are what we write, and are told at once. What datetime()
-    # would round, and any other fraction, is looked at as a text.
+    # datetime(x, '+0 seconds') gives the same text again when x is a moment, NULL when it is none, and another day when
+    # there is no such day: the 3rd of March for the 31st of February. Before the OR stands what we write ourselves: six
+    # digits after the point, or NULL. After it stands a fraction of any length, or none: datetime() would round it, so
+    # its digits are looked at as a text.
     template = (
         "(COALESCE(datetime(%(expressions)s, '+0 seconds') = substr(%(expressions)s, 1, 19) "
         "AND %(expressions)s GLOB '*.[0-9][0-9][0-9][0-9][0-9][0-9]', %(expressions)s IS NULL) "

@@ -1,4 +1,4 @@
-"""What MariaDB, MySQL and SQLite say differently, and the pieces our SQL is made of. No whole statement lives here."""
+"""The pieces of SQL that MariaDB, MySQL and SQLite spell differently, and how values get into a statement."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,22 +9,22 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Pieces of SQL for one engine, as they stand in a statement of a cursor (so a literal % is doubled)."""
+    """Pieces of SQL for one engine. They are parts of statements with parameters, so a literal % is doubled."""
 
     now: str  # the database's clock in UTC; a plain now() would be the session's time zone
-    later: str  # the same, {} seconds later: a column's, or bound
-    row: str  # what a row of VALUES begins with where it is a table
+    later: str  # the same clock, {} seconds later
+    row: str  # the word before each row of a VALUES that is read as a table
     for_update: str
     skip_locked: str
     force_index: str  # holds {} where the index's name belongs
-    by_id: str  # finds rows by their ids, whatever else is asked of them
-    microseconds: str  # from {0} to {1}, both moments
-    shard: str  # a number below {}, as far as possible another one for each connection
-    add_on_duplicate: str  # ends an INSERT: where {key} is there already, {column} is added to what is there
-    unix_seconds: str  # a whole number, of the column in place of {}
+    by_id: str  # makes the server look rows up by their ids, whatever else the WHERE demands of them
+    microseconds: str  # how many there are from the moment {0} to the moment {1}
+    shard: str  # a number below {}; connections get different ones, as far as there are enough
+    add_on_duplicate: str  # ends an INSERT: if there is a row with this {key}, {column} is added to its {column}
+    unix_seconds: str  # of the column {}, a whole number
 
     def force(self, index: str) -> str:
-        """Statistics mislead the optimizers into full scans with a filesort when few rows are new: name the index."""
+        """Names the index: when few rows are new, the optimizers choose to read and sort the whole table instead."""
         return self.force_index.format(index)
 
     @property
@@ -43,7 +43,7 @@ MYSQL = Dialect(
     by_id="FORCE INDEX (PRIMARY)",
     microseconds="TIMESTAMPDIFF(MICROSECOND, {0}, {1})",
     shard="MOD(CONNECTION_ID(), {})",
-    # VALUES(): MySQL has a newer word for it, MariaDB has not.
+    # VALUES() is deprecated in MySQL, whose new spelling MariaDB does not know.
     add_on_duplicate="ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})",
     unix_seconds="TIMESTAMPDIFF(SECOND, '1970-01-01', {})",
 )
@@ -56,7 +56,7 @@ SQLITE = Dialect(
     for_update="",
     skip_locked="",
     force_index="",
-    by_id="NOT INDEXED",  # but by the id; else it would look at all rows that have the status
+    by_id="NOT INDEXED",  # by no index but the id; else it would read all rows that have the status
     microseconds="CAST(ROUND((julianday({1}) - julianday({0})) * 86400000000) AS INTEGER)",
     shard="0",
     add_on_duplicate="ON CONFLICT ({key}) DO UPDATE SET {column} = {column} + excluded.{column}",
@@ -89,12 +89,15 @@ def marks(values: Collection[object]) -> str:
 
 
 def numbers(values: Iterable[int]) -> str:
-    """An IN list of whole numbers as text: the driver takes longer to bind each than the server to find its row."""
+    """An IN list of whole numbers as text: the driver takes longer to bind one than the server to find its row."""
     return ", ".join(map(str, map(int, values)))
 
 
 def case(values: Mapping[int, object], otherwise: str = "") -> str:
-    """`CASE id WHEN 7 THEN %s .. END`, its placeholders for the values: one statement for many rows' own values."""
+    """`CASE id WHEN 7 THEN %s .. END`: lets one UPDATE give each row its own value. The caller binds the values.
+
+    `otherwise`: the SQL for rows with another id; the whole expression when there are no values.
+    """
     if not values:
         return otherwise
     whens = " ".join(f"WHEN {id_:d} THEN %s" for id_ in values)
