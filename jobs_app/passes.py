@@ -1,6 +1,6 @@
 """The pass over the jobs. What it is made of: worker/."""
 
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import apply_pauses
@@ -16,10 +16,10 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     2. Claims due jobs in batches. 3. Runs their callbacks concurrently. 4. Records how they ended.
     Ends when nothing is due, at `limit` jobs, or when `stop` says so. Raises DatabaseAway.
     """
-    poll = run_transaction(Job.objects.poll)
+    poll = run_transaction(Job.objects.poll, seconds=RECONNECT_SECONDS)
     if poll.has_expired:
         end_lost_leases(stop, run)
-    apply_pauses(poll)
+    apply_pauses(poll, seconds=RECONNECT_SECONDS)
     if not poll.has_due and not poll.resumed:
         return
     with Runner(stop, run, due_by=poll.now, paused=poll.paused, limit=limit, concurrency=concurrency) as runner:

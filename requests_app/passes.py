@@ -163,9 +163,11 @@ def progress_page(
     Answers how many it moved, and where the next page begins; None after the last one.
     """
     page = run_transaction(partial(Request.objects.scan_in_progress, SCANNED, after), seconds=seconds)
-    moved = 0
-    for start in range(0, len(page.settled[:limit]), BATCH):
-        moved += progress_requests(run, page.settled[:limit][start : start + BATCH], seconds=seconds)
+    moved = start = 0
+    while start < len(page.settled) and moved != limit:
+        size = BATCH if limit is None else min(BATCH, limit - moved)  # what does not move takes nobody's place
+        moved += progress_requests(run, page.settled[start : start + size], seconds=seconds)
+        start += size
     run_transaction(run.heartbeat, seconds=seconds)
     return moved, page.last
 

@@ -53,7 +53,7 @@ class _PickUp:
 
     def __init__(self, run: RunRecord, runner: Runner, seconds: float) -> None:
         self._run, self._claimer, self._seconds = run, runner.claimer, seconds
-        self._more_is_due = False  # than there was room for
+        self._more_is_due = False  # more than was started
         self._looked_at = -math.inf
 
     def turn(self) -> int:

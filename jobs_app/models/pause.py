@@ -111,8 +111,8 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
         return list(rows.order_by("name").values_list("name", flat=True))
 
     def lock_resumed(self, names: Collection[str]) -> list[str]:
-        """Those of these that are resumed and have rows left to bring back, locked by name ascending."""
-        rows = self.resumed().select_for_update().filter(name__in=names)
+        """Those of these that are resumed and have rows left to bring back; what another one has locked is skipped."""
+        rows = self.resumed().select_for_update(skip_locked=True).filter(name__in=names)
         return list(rows.order_by("name").values_list("name", flat=True))
 
     # Moves -----------------------------------------------------------------------------------------------------------

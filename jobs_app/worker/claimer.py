@@ -1,4 +1,4 @@
-"""Gets jobs for an executor: polls, claims, and hands over what was claimed. Never more than begin soon."""
+"""Gets jobs for an executor: polls, claims, and hands over what was claimed; no more than are about to begin."""
 
 import math
 import time
@@ -19,7 +19,9 @@ from jobs_app.worker.shutdown import Stop
 BATCH = 500  # jobs in one transaction
 _POLL_SECONDS = 0.01
 _PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the process is
-_MOST_PREFETCHED = BATCH
+# Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded.
+_PREFETCHED_PER_RESULT = 3
+_MOST_PREFETCHED = BATCH  # more would be recorded late
 
 
 class Claimer:
@@ -43,9 +45,10 @@ class Claimer:
         self._stop, self._executor, self._run = stop, executor, run
         self._lease, self._seconds = lease_seconds, reconnect_seconds
         self._due_by, self._paused, self._left = due_by, paused, limit
-        self.more_is_due = due_by is not None  # than there was room for; a run with `due_by` has seen that something is
+        self.more_is_due = due_by is not None  # more than was claimed; a run with `due_by` has seen that something is
         self._polled_at = -math.inf if due_by is None else time.monotonic()
         self._prefetched = 0  # jobs that may wait here for a thread
+        self._is_closed = False
 
     # Capacity --------------------------------------------------------------------------------------------------------
     def free(self, replacing: int = 0) -> int:
@@ -53,21 +56,23 @@ class Claimer:
 
         `replacing`: how many are about to be recorded, whose places become free.
         """
-        if self._stop or self._executor.hangs():
+        if self._is_closed or self._stop or self._executor.hangs():
             return 0
-        free = self._executor.concurrency + self._prefetched - len(self._executor.unrecorded) + replacing
+        # What others have locked takes no room, but for memory's sake no more than a batch of it.
+        held = len(self._executor.unrecorded) - min(len(self._executor.locked), BATCH)
+        free = self._executor.concurrency + self._prefetched - held + replacing
         return max(0, free if self._left is None else min(free, self._left))
 
-    def adapt(self) -> None:
-        """To be called when a batch of results was recorded: prefetches more if the threads have run dry meanwhile.
+    def adapt(self, recorded: int) -> None:
+        """To be called when a batch of so many results was recorded: fast jobs are claimed ahead, slow ones are not.
 
-        And less if most of what was prefetched still waits: another process could run it.
+        It falls by halves: one small batch among large ones says little.
         """
-        waiting = self._executor.waiting()
-        if not waiting:
-            self._prefetched = min(_MOST_PREFETCHED, max(self._executor.concurrency, 2 * self._prefetched))
-        elif 2 * waiting > self._prefetched:
-            self._prefetched //= 2
+        self._prefetched = min(_MOST_PREFETCHED, max(_PREFETCHED_PER_RESULT * recorded, self._prefetched // 2))
+
+    def close(self) -> None:
+        """Nothing more is claimed."""
+        self._is_closed = True
 
     def is_done(self) -> bool:
         """Of a run with `due_by` or a limit: whether nothing is left to claim."""

@@ -27,8 +27,8 @@ LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
 _LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
 _LOCKED_SECONDS = 0.05  # from one try to the next to record what another session has locked
-_TOLD_AFTER_SECONDS = 2.0
-_LOOK_SECONDS = 0.001  # between two looks at what has come meanwhile: to wake for each result would cost more
+_TOLD_AFTER_SECONDS = 2.0  # longer than a transaction of ours takes
+_GATHER_SECONDS = 0.001  # between two reads of what has come meanwhile: to wake for each result would cost more
 
 _COUNTED = {
     JobStatus.COMPLETED: "completed",
@@ -112,7 +112,7 @@ class _Recording:
             won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
             tally.add(counters.count_ended(won, lease_expired=self._lease_expired))
             if won:  # else a try whose COMMIT brought no answer has done it all
-                self._unanswered = won
+                self._unanswered = already + won
                 self.progressed = self._progress(requests or {}, won)
         return already + won
 
@@ -132,7 +132,7 @@ def _tell_too_late(late: Sequence[Result], run: RunRecord, seconds: float) -> No
 
 def _without(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
     ids = {result.job.id for result in others}
-    return [result for result in results if result.job.id not in ids] if len(ids) < len(results) else []
+    return [result for result in results if result.job.id not in ids]
 
 
 def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
@@ -215,10 +215,13 @@ class Completer:
             results, self._run, seconds=self._seconds, on_recorded=self._on_recorded, claim=claim
         )
         self._tell_locked()
-        self._executor.recorded([result.job.id for result in _without(results, self.locked)])
-        self._claimer.adapt()
+        recorded = _without(results, self.locked)
+        if recorded:
+            self._claimer.adapt(len(recorded))
+        # Before the others count as recorded: a run that ends must find no moment in which nothing is held.
         if claim:
             self._claimer.adopt(claim)
+        self._executor.recorded([result.job.id for result in recorded], [result.job.id for result in self.locked])
 
     def _tell_locked(self) -> None:
         """Once for each result that waits for a lock longer than transactions of ours take."""
@@ -245,7 +248,7 @@ def collect(
         except Empty:
             if not batch or not owned or time.monotonic() >= closes_at:
                 break
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_GATHER_SECONDS)
             continue
         if result is None:
             results.put(None)  # for the next call: this batch is the last

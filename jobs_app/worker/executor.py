@@ -68,6 +68,7 @@ class Executor:
         self.concurrency = concurrency
         self.owned: set[Execution] = set()
         self.unrecorded: set[int] = set()  # ids of all that is owned, or has ended and is not recorded yet
+        self.locked: set[int] = set()  # of these, what cannot be recorded while another session holds its row
         self.results: list[SimpleQueue[Result | None]] = [SimpleQueue() for _ in range(completers)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._waiting: SimpleQueue[Execution | None] = SimpleQueue()
@@ -96,21 +97,20 @@ class Executor:
             if not one.definition.is_async:
                 self._waiting.put(one)
         if coroutines := [one for one in executions if one.definition.is_async]:
-            self._loop = self._loop or _Loop(self)
+            with self._lock:  # jobs are submitted by several threads
+                self._loop = self._loop or _Loop(self)
             self._loop.submit(coroutines)
-
-    def waiting(self) -> int:
-        """How many have not begun."""
-        return self._waiting.qsize() + (self._loop.waiting() if self._loop else 0)
 
     def hangs(self) -> bool:
         """Whether every thread that may run is lost to a callback that ignores its timeout."""
         return self.lost_threads >= self.concurrency
 
-    def recorded(self, ids: Collection[int]) -> None:
-        """To be told of every result once it stands in the table."""
+    def recorded(self, ids: Collection[int], locked: Collection[int] = ()) -> None:
+        """To be told of every result once it stands in the table. `locked`: those that do not yet."""
         with self._lock:
             self.unrecorded.difference_update(ids)
+            self.locked.difference_update(ids)
+            self.locked.update(locked)
 
     def begin(self, execution: Execution) -> bool:
         """To be asked right before the callback is called; False: not this job, not any more."""
@@ -219,9 +219,6 @@ class _Loop:
     def submit(self, batch: Iterable[Execution]) -> None:
         self._waiting.extend(batch)
         self._loop.call_soon_threadsafe(self._begin)
-
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         self._loop.call_soon_threadsafe(task.cancel)

@@ -1,6 +1,5 @@
 """The turns of a process that runs jobs: claims what there is room for, watches what runs, ends all in order."""
 
-import math
 import time
 from collections.abc import Collection
 from threading import Event
@@ -76,7 +75,6 @@ class Runner:
             for results in self._executor.results
         ]
         self._renewed_at = time.monotonic()
-        self._gives_up_at = 0.0  # what is locked by another session
 
     def __enter__(self) -> Self:
         for completer in self._completers:
@@ -85,7 +83,7 @@ class Runner:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
-            self._wind_down(cut=bool(self._stop) or kind is not None)
+            self._wind_down(failed=kind is not None)
         finally:
             for completer in self._completers:
                 completer.close()
@@ -103,9 +101,6 @@ class Runner:
     def is_done(self) -> bool:
         """Whether nothing runs and nothing is left to claim, or can be claimed any more."""
         return not self._executor.owned and (self.claimer.is_done() or self._executor.hangs())
-
-    def is_busy(self) -> bool:
-        return bool(self._executor.unrecorded)
 
     def raise_if_it_hangs(self) -> None:
         """Raises CallbacksHang when no thread is left to run a callback."""
@@ -126,7 +121,7 @@ class Runner:
             self._renew()
 
     def _renew(self) -> None:
-        """Leases again all jobs that are owned or wait to be recorded. Only what was still ours may begin later."""
+        """Leases again what is owned or locked by another session. Only what was still ours may begin later."""
         self._renewed_at = sent_at = time.monotonic()
         owned = list(self._executor.owned)
         jobs = [*(one.job for one in owned), *(result.job for result in self._locked())]
@@ -136,24 +131,25 @@ class Runner:
                 if one.job.id in renewed:
                     one.lease_ends = sent_at + self._lease
 
-    def _wind_down(self, *, cut: bool) -> None:
-        """Lets what runs finish. When `cut` short: only for the grace period, and what did not begin is handed back."""
-        grace_ends = time.monotonic() + (settings.WRK_STOP_GRACE_SECONDS if cut else math.inf)
-        # Until all is recorded too: what follows a recorded batch may have claimed more for this process.
-        while self._executor.owned or self._waits_for_records():
+    def _wind_down(self, *, failed: bool) -> None:
+        """Lets what runs finish. Told to stop, or `failed`: for the grace period, and hands back what did not begin.
+
+        What another session has locked is waited for no longer than that: its lease runs out, and it is done again.
+        """
+        self.claimer.close()
+        began, cut = time.monotonic(), False
+        while self._executor.owned or self._executor.unrecorded:
+            cut = cut or failed or bool(self._stop)
+            waited = time.monotonic() - began
             if cut:
                 self._executor.hand_back_waiting()
-            if time.monotonic() >= grace_ends:
+            if cut and waited >= settings.WRK_STOP_GRACE_SECONDS:
                 self._executor.stop_running()
+            patience = settings.WRK_STOP_GRACE_SECONDS if cut else self._seconds
+            if waited >= patience and not self._executor.owned and self._executor.unrecorded <= self._executor.locked:
+                return
             self._watch()
             self.wait()
-
-    def _waits_for_records(self) -> bool:
-        """Not for long for what another session has locked: its lease runs out, and it is done again."""
-        locked = {result.job.id for result in self._locked()}
-        if not locked:
-            self._gives_up_at = time.monotonic() + self._seconds
-        return bool(self._executor.unrecorded - locked) or (bool(locked) and time.monotonic() < self._gives_up_at)
 
     def _locked(self) -> list[Result]:
         return [result for completer in self._completers for result in completer.locked]

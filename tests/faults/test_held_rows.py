@@ -1,14 +1,17 @@
 """A session that is not ours holds a row: the others go on, the process lives, and whoever looks is told why."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from jobs_app.db.dialect import marks
 from jobs_app.db.transactions import Locked
-from jobs_app.models import Job
+from jobs_app.models import Job, PausedJob
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import pause_job, resume_job
 from jobs_app.worker.shutdown import Stop
@@ -26,13 +29,13 @@ OLD = "2020-01-01 00:00Z"
 
 
 @contextmanager
-def held(table: str, *ids: int, how: str = "FOR UPDATE") -> Iterator[None]:
+def held(table: str, *ids: int | str, column: str = "id", how: str = "FOR UPDATE") -> Iterator[None]:
     """Another session holds these rows, as a client does that began a transaction and went to lunch."""
     session: Any = connection.copy()
     try:
         session.set_autocommit(False)
         with session.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM {table} WHERE id IN ({', '.join(map(str, ids))}) {how}")
+            cursor.execute(f"SELECT * FROM {table} WHERE {column} IN ({marks(ids)}) {how}", ids)
             cursor.fetchall()
         yield
     finally:
@@ -92,16 +95,65 @@ def test_results_beside_a_held_row_are_recorded_and_its_own_as_soon_as_it_is_fre
     assert Job.objects.get(pk=jobs[0].pk).status == ("new" if skipped else "completed" if alone else "inprogress")
 
 
+@contextmanager
+def held_for(seconds: float, table: str, id_: int) -> Iterator[None]:
+    """As `held`, by a thread of its own that lets go while the block goes on."""
+    holds = Event()
+
+    def hold() -> None:
+        with held(table, id_):
+            holds.set()
+            time.sleep(seconds)
+
+    thread = Thread(target=hold)
+    thread.start()
+    assert holds.wait(10)
+    yield
+    thread.join()
+
+
+def test_a_pass_that_is_over_waits_for_a_held_row_and_records_it() -> None:
+    job = make_job(make_request("Inprogress", ["returns_extras"]), "returns_extras")
+    make_job(make_request("Inprogress", ["sleeps"], params={"seconds": 0.2}), "sleeps")
+    with held_for(0.6, "requests", job.request_id):
+        assert pass_jobs() == {"claimed": 2, "completed": 2}
+
+
+def test_jobs_behind_a_held_row_find_room_with_one_thread() -> None:
+    job = make_job(make_request("Inprogress", ["returns_extras"]), "returns_extras", due_in=-100)
+    for _ in range(5):
+        make_job(make_request("Inprogress"), "noop")
+    with held_for(1, "requests", job.request_id):
+        pass_jobs(stop=Stop(max_seconds=0.8), concurrency=1)
+    assert Job.objects.filter(name="noop", status="completed").count() == 5
+
+
+def test_a_stop_does_not_wait_for_a_held_row_longer_than_its_grace(settings: Any) -> None:
+    settings.WRK_STOP_GRACE_SECONDS = 0.2
+    job = make_job(make_request("Inprogress", ["returns_extras"]), "returns_extras")
+    began = time.monotonic()
+    with held_for(3, "requests", job.request_id):
+        pass_jobs(stop=Stop(max_seconds=0.5))
+        assert time.monotonic() - began < 2.5
+
+
 def test_a_worker_goes_on_beside_a_held_row_and_records_it_when_it_is_free() -> None:
     first = insert_raw(steps='[{"name": "a", "jobs": ["noop"]}, {"name": "b", "jobs": ["noop_1"]}]')
     pass_new()
     others = [insert_raw(steps='[{"name": "only", "jobs": ["noop"]}]') for _ in range(5)]
-    with held("requests", first):
-        run = RunRecord("run_worker")
-        run_worker(Stop(max_seconds=1), run)
-        assert set(Request.objects.filter(id__in=others).values_list("status", flat=True)) == {"Completed"}
-    run_worker(Stop(max_seconds=1), RunRecord("run_worker"))
-    assert Request.objects.get(pk=first).status in {"Completed", "Inprogress"}  # its lease may have to run out first
+    with held_for(0.7, "requests", first):
+        run_worker(Stop(max_seconds=0.5), RunRecord("run_worker"))
+    assert set(Request.objects.filter(id__in=others).values_list("status", flat=True)) == {"Completed"}
+    assert Job.objects.get(request_id=first, step=0).status == "completed"
+
+
+def test_a_held_name_stops_no_pass() -> None:
+    make_job(make_request("Inprogress"), due_in=-10)
+    make_job(make_request("Inprogress"), "noop_1", due_in=-10)
+    pause_job("noop", **BY)
+    PausedJob.objects.resume("noop", **BY)
+    with held("paused_jobs", "noop", column="name"):
+        assert pass_jobs() == {"claimed": 1, "completed": 1}
 
 
 def test_a_renewal_leaves_out_a_held_row() -> None:

@@ -1,11 +1,14 @@
 """How much run_worker takes on: it starts requests as it has room for their jobs, and fills its threads."""
 
+import time
 from collections.abc import Iterator
-from threading import Event
+from threading import Event, current_thread
+from typing import Any
 
 import pytest
 
 from jobs_app.models import Job
+from jobs_app.models.job import JobQuerySet
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import JobContext
 from jobs_app.registry import job, unregister
@@ -13,6 +16,7 @@ from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
+from requests_app.passes import progress_locked
 from requests_app.worker import _PickUp, run_worker
 from tests.factories import insert_raw, make_job, make_request
 
@@ -34,7 +38,7 @@ def let_end() -> Iterator[Event]:
 
 
 def start_runner(concurrency: int) -> Runner:
-    return Runner(Stop(), RunRecord("run_worker"), concurrency=concurrency)
+    return Runner(Stop(), RunRecord("run_worker"), concurrency=concurrency, on_recorded=progress_locked)
 
 
 def start_pick_up(runner: Runner) -> _PickUp:
@@ -94,19 +98,44 @@ def test_what_takes_long_is_not_claimed_ahead(let_end: Event) -> None:
         let_end.set()
 
 
-def test_what_ends_at_once_is_claimed_ahead_more_and_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ends_fast_is_claimed_ahead() -> None:
     with start_runner(4) as runner:
         free = [runner.claimer.free()]
-        for _ in range(9):
-            runner.claimer.adapt()
+        for recorded in (4, 16, 52, 300, 1, 1):
+            runner.claimer.adapt(recorded)
             free.append(runner.claimer.free())
-        assert free == [4, 8, 12, 20, 36, 68, 132, 260, 504, 504]
-        monkeypatch.setattr(runner._executor, "waiting", lambda: 400)
-        runner.claimer.adapt()
-        assert runner.claimer.free() == 254
-        monkeypatch.setattr(runner._executor, "waiting", lambda: 100)
-        runner.claimer.adapt()
-        assert runner.claimer.free() == 254
+    assert free == [4, 16, 52, 160, 504, 254, 129]
+
+
+def test_jobs_that_trickle_in_teach_a_worker_to_claim_no_more_than_it_can_begin(let_end: Event) -> None:
+    with start_runner(32) as runner:
+        for _ in range(5):
+            make_job(make_request("Inprogress", ["noop"]), "noop")
+            while Job.objects.filter(status__in=("new", "inprogress")).exists():
+                runner.turn()
+                runner.wait(0.01)
+        request = make_request("Inprogress", ["waits"])
+        for attempt in range(1, 100):
+            make_job(request, "waits", attempt=attempt)
+        runner.claimer._polled_at = float("-inf")
+        assert runner.turn() <= 35
+        let_end.set()
+
+
+def test_a_stop_between_a_record_and_the_next_step_s_jobs_leaves_none_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These are claimed in the transaction that records, and read after it."""
+    stop, read = Stop(), JobQuerySet.with_requests
+
+    def read_slowly(self: JobQuerySet, claim: str, ids: Any, *, by: Any = "id") -> Any:
+        if current_thread().name == "completer":
+            stop.signalled = True
+            time.sleep(0.3)
+        return read(self, claim, ids, by=by)
+
+    monkeypatch.setattr(JobQuerySet, "with_requests", read_slowly)
+    make_job(make_request("Inprogress", ["noop"], ["noop_1"]), "noop")
+    run_worker(stop, RunRecord("run_worker"))
+    assert Job.objects.get(name="noop_1").status in {"new", "completed"}
 
 
 def test_lost_leases_are_ended_and_their_requests_moved_on_in_one_transaction() -> None:

@@ -292,3 +292,26 @@ def test_all_of_a_batch_are_owned_before_the_first_of_them_runs(executor: Execut
 
     executor.submit(slowly(), time.monotonic(), LEASE)
     assert set(results(executor, 3).values()) == {DONE}
+
+
+def test_async_callbacks_have_one_loop_though_several_threads_submit(register: Register) -> None:
+    async def runs(_: JobContext) -> None:
+        await asyncio.sleep(0)
+
+    register("runs", runs)
+    executor = Executor(4, completers=2)
+    at_once = Barrier(2)
+
+    def submits(number: int) -> None:
+        claimed = [(ClaimedJob(number, 1, 0, "runs", 1, 10, "claim"), JobContext("tok", "act", 0, "runs", 1, {}, {}))]
+        at_once.wait()
+        executor.submit(claimed, time.monotonic(), LEASE)
+
+    submitting = [threading.Thread(target=submits, args=(number,)) for number in range(2)]
+    for thread in submitting:
+        thread.start()
+    for thread in submitting:
+        thread.join()
+    loops = [thread for thread in threading.enumerate() if thread.name == "async-callbacks"]
+    executor.close()
+    assert len(loops) == 1

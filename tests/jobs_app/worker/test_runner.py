@@ -119,7 +119,7 @@ def test_no_more_is_claimed_than_starts_soon(register: Register) -> None:
     for _ in range(12):
         place("slow")
     pass_jobs(concurrency=2)
-    assert max(most) <= 6
+    assert max(most) <= 8  # two that run, and three for each of two that have just ended
 
 
 # What a callback is given ---------------------------------------------------------------------------------------------

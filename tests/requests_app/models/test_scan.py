@@ -60,6 +60,12 @@ def test_a_limit_leaves_the_rest_to_the_next_pass() -> None:
     assert pass_inprogress() == {"requests_completed": PAGE - 1}
 
 
+def test_what_does_not_add_up_takes_nobody_s_place_within_a_limit() -> None:
+    make_request("Inprogress")  # and it has no job
+    settle(*wait_for_jobs(1))
+    assert pass_inprogress(limit=1) == {"requests_completed": 1}
+
+
 @pytest.mark.parametrize("verb", ["complete_job", "retry_request"])
 def test_what_an_operator_has_made_ready_is_moved_on(verb: str) -> None:
     wait_for_jobs(PAGE)
