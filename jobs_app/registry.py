@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,6 +16,8 @@ from jobs_app.outcomes import JobContext
 
 Callback = Callable[[JobContext], Any]
 MAX_NAME_CHARACTERS = 100
+# An Idempotency-Key is <token>:<step>:<job>. Job `1:x` of token `t` would have the key of job `x` of token `t:0`.
+_LIKE_A_STEP = re.compile(r"(^|:)\d+:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ def job(
         raise ImproperlyConfigured(
             f"job name {name!r}: 1 to {MAX_NAME_CHARACTERS} characters are allowed, without spaces around them"
         )
+    if _LIKE_A_STEP.search(name):
+        raise ImproperlyConfigured(f"job name {name!r}: a number before a colon reads as a step in an Idempotency-Key")
     if (max_attempts is not None and max_attempts < 1) or (timeout is not None and timeout <= 0):
         raise ImproperlyConfigured(f"job {name}: max_attempts starts at 1, timeout above 0 seconds")
 

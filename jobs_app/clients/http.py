@@ -72,10 +72,8 @@ def _request(context: JobContext, method: str, url: str, body: Json | None) -> r
 def _header_safe(key: str) -> str:
     """A token may hold any character, a header's value may not: what is not visible ASCII is percent-encoded, as UTF-8.
 
-    A key of visible ASCII alone is sent as it is; in the others % is encoded too, so that no two of them become one.
+    So is % in every key: otherwise the tokens `a b` and `a%20b` would be one and the same repeat to a service.
     """
-    if key.isascii() and key.isprintable() and " " not in key:
-        return key
     return quote(key.encode("utf-8", "surrogatepass"), safe=_SAFE)
 
 

@@ -62,6 +62,18 @@ def test_one_name_twice_is_refused_with_both_places() -> None:
         job("noop")(lambda _: None)
 
 
+@pytest.mark.parametrize("name", ["1:noop", "crm:2:noop"])
+def test_a_name_that_would_share_another_tokens_idempotency_key_is_refused(name: str) -> None:
+    """Job `1:noop` of token `t` would have the key of job `noop` of token `t:0`."""
+    with pytest.raises(ImproperlyConfigured, match="reads as a step in an Idempotency-Key"):
+        job(name)
+
+
+def test_a_name_may_hold_colons() -> None:
+    job("crm:v2:noop")(lambda _: None)
+    assert definition("crm:v2:noop")
+
+
 def test_names_differ_by_case() -> None:
     job("NOOP")(lambda _: None)
     assert definition("NOOP") is not definition("noop")

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs_app import __version__
 from jobs_app.clients import http as http_client
@@ -210,7 +212,7 @@ def test_headers_without_end_are_a_failure(call):
 def test_every_call_says_who_calls_and_for_which_attempt(call):
     with answering(http(200)) as server:
         call(server.url, "DELETE", context=new_context(token="order-17%", step=1, name="job", attempt=3))
-        assert server.header("Idempotency-Key") == "order-17%:1:job"
+        assert server.header("Idempotency-Key") == "order-17%25:1:job"
         assert server.header("Tasker-Attempt") == "3"
         assert server.header("traceparent") == traceparent("order-17%", 1, "job", 3)
         assert server.header("User-Agent") == f"tasker-worker/{__version__}"
@@ -240,6 +242,7 @@ def test_a_body_is_sent_as_json(call):
         ("é", "%C3%A9"),
         ("\ud800", "%ED%A0%80"),
         ("\N{PILE OF POO}" * 64, "%F0%9F%92%A9" * 64),
+        ("order%207", "order%25207"),
         ("!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~", "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"),
     ],
 )
@@ -247,6 +250,27 @@ def test_a_token_of_any_characters_is_sent_safely(call, token, sent):
     with answering(http(200)) as server:
         call(server.url, context=new_context(token=token))
         assert server.header("Idempotency-Key") == f"{sent}:0:service1_get_user"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("löschung-7", "l%C3%B6schung-7"),
+        ("order 7", "order%207"),
+        ("order%207", "order%25207"),
+        ("a%", "a%25"),
+        ("%", "%25"),
+        ("\0", "%00"),
+    ],
+)
+def test_two_tokens_are_never_one_key(one, other):
+    keys = {http_client._header_safe(new_context(token=token).idempotency_key) for token in (one, other)}
+    assert len(keys) == 2
+
+
+@given(st.lists(st.text(st.sampled_from("a%25 :ö0"), max_size=8), min_size=2, max_size=2, unique=True))
+def test_no_two_texts_are_one_key(texts):
+    assert len(set(map(http_client._header_safe, texts))) == 2
 
 
 @pytest.mark.parametrize("wrong", [True, "7", "../admin", 7.0, None, [7]])
