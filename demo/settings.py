@@ -2,7 +2,7 @@
 
 from unittest import mock
 
-import environ
+from tasker_site.dotenv_file import NOTHING
 
-with mock.patch.object(environ.Env, "read_env"):
+with mock.patch("tasker_site.environment.read_dotenv", return_value=NOTHING):
     from tasker_site.settings import *

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs_app.credentials import masked
 from jobs_app.tracing import traceparent
 
 Json = dict[str, Any]
@@ -165,6 +166,8 @@ def storable_text(text: str) -> str:
 
 
 def storable_error(text: str) -> str:
-    """An error as the table keeps it: at most 16 Ki characters, no control characters, its first line first."""
-    text = storable_text(text).replace("\r\n", "\n").translate(_CONTROL).strip() or "no message"
+    """An error as the table keeps it: at most 16 Ki characters, no control characters, no credentials, its first line
+    first.
+    """
+    text = storable_text(masked(text)).replace("\r\n", "\n").translate(_CONTROL).strip() or "no message"
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 12] + "\n[cut here]"

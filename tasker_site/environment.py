@@ -3,27 +3,41 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from requests_app.cron import cron_fault
+from tasker_site.base_urls import base_url_fault
+from tasker_site.dotenv_file import read_dotenv
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+_LEAST_DIFFERENT_CHARACTERS = 5  # of a key; as Django's check security.W009
 
 
 class Environment:
     """One reader for all settings. `NAME_FILE` beside `NAME` names a file that holds the value (a Docker secret).
 
     Readers never raise: they note the fault and answer the default. `stop_on_faults` raises once, with all of them.
+    Relative paths begin at the folder of .env, whatever folder a process was started in.
     """
 
     def __init__(self, dotenv: Path) -> None:
-        self._env = environ.FileAwareEnv()
-        self.faults: list[str] = []
-        if dotenv.is_file():
-            self._env.read_env(dotenv)
+        self._folder = dotenv.parent
+        self.secrets: list[str] = []  # what errors and logs must not show
+        given, faults, ambiguous = read_dotenv(dotenv)
+        self.faults = list(faults)
+        self._ambiguous = ambiguous - os.environ.keys()
+        for name, value in given.items():
+            # The environment goes before .env, also when one has NAME and the other NAME_FILE.
+            if not (name.endswith("_FILE") and os.environ.get(name.removesuffix("_FILE"))):
+                self._set_default(name, value)
+
+    def _set_default(self, name: str, value: str) -> None:
+        """In the environment, where libraries and callbacks find it too."""
+        try:
+            os.environ.setdefault(name, value)
+        except UnicodeEncodeError:
+            self.faults.append(f"{name}: this process's locale cannot hold its characters; LC_ALL=C.UTF-8 can")
 
     def is_set(self, name: str) -> bool:
         return name in os.environ or f"{name}_FILE" in os.environ
@@ -31,17 +45,78 @@ class Environment:
     def text(self, name: str, default: str = "", *, required: bool = False, may_be_empty: bool = False) -> str:
         """The value, stripped; empty counts as missing unless `may_be_empty`."""
         try:
-            # Not env.str(): that takes a value which begins with $ for another variable's name.
-            value = str(self._env.ENVIRON.get(name, "")).strip()
-        except (OSError, ValueError):
+            value = self._given(name).strip()
+        except OSError:
             # The path is the operator's own and not secret; the file's content never appears.
             self.faults.append(f"{name}: the file that {name}_FILE names cannot be read")
+            return default
+        except ValueError as fault:
+            self.faults.append(f"{name}: {fault}")
             return default
         if value or (may_be_empty and self.is_set(name)):
             return value
         if required:
             self.faults.append(f"{name}: missing")
         return default
+
+    def _given(self, name: str) -> str:
+        """Raises OSError, and ValueError with a sentence."""
+        if path := os.environ.get(f"{name}_FILE"):
+            value = (self._folder / path).read_bytes().decode("utf-8-sig", "surrogateescape")
+        elif name in self._ambiguous:
+            raise ValueError(
+                f"docker compose reads a $ or \\\\ in it differently: 'single quotes' keep a $, and {name}_FILE may name "
+                "a file that holds the value"
+            )
+        else:
+            value = os.environ.get(name, "")
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("it is not UTF-8")
+        return value
+
+    def secret(self, name: str, *, at_least: int = 0, required: bool = False, may_be_empty: bool = False) -> str:
+        """A value that is never shown, of `at_least` so many characters."""
+        value = self.text(name, required=required, may_be_empty=may_be_empty)
+        self.secrets.append(value)
+        if value and at_least and (len(value) < at_least or len(set(value)) < _LEAST_DIFFERENT_CHARACTERS):
+            self.faults.append(f"{name}: too easy to guess: {at_least} characters drawn at random are needed")
+        return value
+
+    def header(self, name: str) -> str:
+        """A secret that is sent as a header's value."""
+        value = self.secret(name)
+        if not (value.isascii() and value.isprintable()):
+            self.faults.append(f"{name}: it holds a character that a header cannot hold")
+        return value
+
+    def listed(self, name: str, default: str = "") -> list[str]:
+        """Comma separated."""
+        return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def file(self, name: str) -> str:
+        """The path of a file that can be read, or an empty text."""
+        if not (given := self.text(name)):
+            return ""
+        path = self._folder / given
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            self.faults.append(f"{name}: the file cannot be read: {error.strerror}")
+        return str(path)
+
+    def database_file(self, name: str, default: str) -> str:
+        """The path of a file that SQLite may make; its folder is there, made if need be."""
+        given = self.text(name, default)
+        if given == ":memory:":
+            return given
+        path = self._folder / given
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+                raise PermissionError(0, "it is a folder, or in one that cannot be written to")
+        except OSError as error:
+            self.faults.append(f"{name}: no database can be at {path}: {error.strerror}")
+        return str(path)
 
     def integer(
         self, name: str, default: int, *, at_least: int = 0, at_most: int = 2**31, required: bool = False
@@ -88,9 +163,8 @@ class Environment:
     def url(self, name: str, default: str = "", *, required: bool = False) -> str:
         """A base URL without a trailing slash; a path prefix is allowed."""
         value = self.text(name, default, required=required).rstrip("/")
-        if value and not _is_base_url(value):
-            # Without the value: it may hold a password.
-            self.faults.append(f"{name}: not a base URL such as http://service1:8080/api")
+        if value and (fault := base_url_fault(value)):
+            self.faults.append(f"{name}: {fault}")
         return value
 
     def cron(self, name: str, default: str) -> str:
@@ -101,16 +175,9 @@ class Environment:
 
     def stop_on_faults(self, mode: str) -> None:
         if self.faults:
-            listed = "\n".join(f"  {fault}" for fault in self.faults)
+            listed = "\n".join(f"  {fault}" for fault in dict.fromkeys(self.faults))
             raise ImproperlyConfigured(
                 f"Tasker Worker cannot start (ENV is read as {mode}). Set these in the environment or in .env "
                 f"(.env.example explains each):\n{listed}"
             )
 
-
-def _is_base_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and not parts.fragment
-    except ValueError:  # a malformed IPv6 host or port
-        return False

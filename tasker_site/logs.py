@@ -9,12 +9,16 @@ from typing import Any
 
 import structlog
 
+from jobs_app.credentials import masked
 from jobs_app.telemetry.printable import printable
 
 _SHARED = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+_CONSOLE = structlog.dev.ConsoleRenderer(
+    colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
 )
 
 
@@ -38,8 +42,10 @@ def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
                 "foreign_pre_chain": _SHARED,
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    *((_as_text, structlog.processors.JSONRenderer()) if as_json else ()),
-                    *(() if as_json else (_printable, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0))),
+                    _as_text,
+                    _masked,
+                    *((structlog.processors.JSONRenderer(),) if as_json else ()),
+                    *(() if as_json else (_printable, _CONSOLE)),
                 ],
             }
         },
@@ -52,6 +58,10 @@ def _as_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
     """An exception becomes part of the line."""
     formatted: MutableMapping[str, Any] = structlog.processors.format_exc_info(None, "", event)
     return formatted
+
+
+def _masked(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: masked(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -8,7 +8,8 @@ from csp.constants import NONE, SELF
 
 from tasker_site.environment import Environment
 from tasker_site.logs import configure_logs
-from tasker_site.mysql.addresses import is_list, read_addresses
+from tasker_site.mysql.addresses import host_fault, is_list
+from tasker_site.mysql.tls import tls_faults, tls_options
 from tasker_site.sqlite import Connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -16,10 +17,11 @@ env = Environment(BASE_DIR / ".env")
 
 
 def _mode(name: str) -> str:
-    """ENV in any spelling: prod, production, stag, staging, stage; anything else is a developer's machine."""
-    if name.lower().startswith("prod"):
-        return "production"
-    return "staging" if name.lower().startswith("stag") else "local"
+    """A name that nobody knows is a deployment: a typo must not open what a deployment closes."""
+    name = name.lower()
+    if name in {"", "demo", "ci"} or name.startswith(("local", "dev", "test")):
+        return "local"
+    return "staging" if name.startswith("stag") else "production"
 
 
 ENV = _mode(env.text("ENV"))
@@ -29,10 +31,11 @@ DEPLOYED = ENV != "local"
 PORT = env.integer("PORT", 8000, at_least=1, at_most=65535, required=DEPLOYED)
 DEBUG = env.flag("DJANGO_DEBUG", default=False) and not DEPLOYED
 # Only the admin's sessions hang on it. Without one, they end when the web process restarts; workers never need it.
-SECRET_KEY = env.text("DJANGO_SECRET_KEY") or secrets.token_urlsafe(50)
-SECRET_KEY_IS_RANDOM = not env.is_set("DJANGO_SECRET_KEY")
-ALLOWED_HOSTS = [host.strip() for host in env.text("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")]
-CSRF_TRUSTED_ORIGINS = [o.strip() for o in env.text("DJANGO_CSRF_TRUSTED_ORIGINS").split(",") if o.strip()]
+SECRET_KEY = env.secret("DJANGO_SECRET_KEY", at_least=32)
+SECRET_KEY_IS_RANDOM = not SECRET_KEY
+SECRET_KEY = SECRET_KEY or secrets.token_urlsafe(50)
+ALLOWED_HOSTS = env.listed("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.listed("DJANGO_CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS_PROXY = env.flag("DJANGO_BEHIND_TLS_PROXY", default=False)
 WEB_WORKERS = env.integer("WRK_WEB_WORKERS", 2, at_least=1, at_most=64)
 WEB_THREADS = env.integer("WRK_WEB_THREADS", 4, at_least=1, at_most=256)
@@ -58,25 +61,27 @@ WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO" if DEPLOYED else "WARNING", (
 URL_SERVICE1 = env.url("URL_SERVICE1", "" if DEPLOYED else "http://127.0.0.1:8101", required=DEPLOYED)
 URL_SERVICE2 = env.url("URL_SERVICE2", "" if DEPLOYED else "http://127.0.0.1:8102", required=DEPLOYED)
 URL_SERVICE3 = env.url("URL_SERVICE3", "" if DEPLOYED else "http://127.0.0.1:8103", required=DEPLOYED)
+# What each is to be told who calls: a whole Authorization header, such as `Bearer ...`.
+AUTH_SERVICE1 = env.header("AUTH_SERVICE1")
+AUTH_SERVICE2 = env.header("AUTH_SERVICE2")
+AUTH_SERVICE3 = env.header("AUTH_SERVICE3")
 
 # The database --------------------------------------------------------------------------------------------------------
 DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")
-SQLITE_FILE = env.text("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3"))
+DB_SSL_CA, DB_SSL_CERT, DB_SSL_KEY = env.file("DB_SSL_CA"), env.file("DB_SSL_CERT"), env.file("DB_SSL_KEY")
 
 
 def _mysql() -> dict[str, Any]:
     """MariaDB 10.6+ or MySQL 8.0+. DB_HOST may be the path of a socket, or a list of a cluster's addresses."""
     host = env.text("DB_HOST", required=True)
     port = env.integer("DB_PORT", 3306, at_least=1, at_most=65535, required=True)
-    if is_list(host):
-        try:
-            read_addresses(host, port)
-        except ValueError as fault:
-            env.faults.append(f"DB_HOST: {fault}")
+    if host and (fault := host_fault(host, port)):
+        env.faults.append(f"DB_HOST: {fault}")
+    env.faults += tls_faults(DB_SSL_CA, DB_SSL_CERT, DB_SSL_KEY)
     return {
         "ENGINE": "tasker_site.mysql" if is_list(host) else "django.db.backends.mysql",
         "USER": env.text("DB_USER", required=True),
-        "PASSWORD": env.text("DB_PASS", required=True, may_be_empty=True),
+        "PASSWORD": env.secret("DB_PASS", required=True, may_be_empty=True),
         "HOST": host,
         "PORT": port,
         "NAME": env.text("DB_NAME", required=True),
@@ -87,21 +92,22 @@ def _mysql() -> dict[str, Any]:
             # READ COMMITTED: REPEATABLE READ's gap locks deadlock claims against inserts.
             "isolation_level": "read committed",
             # Our own lock waits end long before read_timeout: contention is not to look like a lost connection.
-            "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00', innodb_lock_wait_timeout = 5",
+            "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00', default_storage_engine = 'InnoDB', "
+            "innodb_lock_wait_timeout = 5",
             # A database that stopped answering is a lost connection, not a worker that hangs for ever.
             "connect_timeout": 5,
             "read_timeout": 30,
             "write_timeout": 30,
+            **tls_options(DB_SSL_CA, DB_SSL_CERT, DB_SSL_KEY),
         },
     }
 
 
 def _sqlite() -> dict[str, Any]:
     """The embedded default: one file, WAL, every commit synced to disk."""
-    Path(SQLITE_FILE).parent.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": SQLITE_FILE,
+        "NAME": env.database_file("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3")),
         "OPTIONS": {
             # IMMEDIATE: a transaction that starts as a reader cannot become a writer when another one wrote meanwhile.
             "transaction_mode": "IMMEDIATE",
@@ -112,9 +118,11 @@ def _sqlite() -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": _mysql() if DEPLOYED or any(map(env.is_set, DB_NAMES)) else _sqlite()}
+_IS_SERVER = DEPLOYED or any(map(env.is_set, DB_NAMES)) or any((DB_SSL_CA, DB_SSL_CERT, DB_SSL_KEY))
+DATABASES = {"default": _mysql() if _IS_SERVER else _sqlite()}
 
 env.stop_on_faults(ENV)
+SECRETS = tuple(env.secrets)
 
 # Django --------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -165,6 +173,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
+# Not in a cookie, Django's default: what was refused may say what a service answered.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # straight from the packages: no collectstatic, nothing to write at start
 PROMETHEUS_EXPORT_MIGRATIONS = False  # would query the database at import

@@ -2,10 +2,10 @@
 
 from unittest import mock
 
-import environ
+from tasker_site.dotenv_file import NOTHING
 
 # A developer's .env must not decide how the tests end; the environment does reach them.
-with mock.patch.object(environ.Env, "read_env"):
+with mock.patch("tasker_site.environment.read_dotenv", return_value=NOTHING):
     from tasker_site.settings import *
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.sample"]

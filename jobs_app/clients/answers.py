@@ -79,8 +79,17 @@ def unanswered(call: str, error: Exception) -> Failure | Retry:
     cause = _cause(error)
     if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
         return Retry(f"{call}: no whole answer in time")
-    says = str(cause)[:MAX_QUOTED_BYTES] or type(cause).__name__
+    says = _name(cause)
     return Failure(f"{call}: no usable answer: {says}") if _is_lasting(cause) else Retry(f"{call}: no answer: {says}")
+
+
+def _name(error: BaseException) -> str:
+    """Never an exception's own text, which may quote the URL, headers and what the service said; but for the system's
+    and TLS's, and a few constants.
+    """
+    if isinstance(error, TooLarge | http.client.LineTooLong) or type(error) is http.client.HTTPException:
+        return str(error)
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _is_lasting(error: BaseException) -> bool:

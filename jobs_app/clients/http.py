@@ -30,11 +30,15 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Service:
-    """One outside service. Its base URL is the setting `url_setting`, read at each call: no row chooses a host."""
+    """One outside service. Its base URL is the setting `url_setting`, read at each call: no row chooses a host.
+
+    Beside URL_CRM, AUTH_CRM is the Authorization header that it is sent, if there is such a setting.
+    """
 
     def __init__(self, name: str, url_setting: str) -> None:
         self.name = name
         self._url_setting = url_setting
+        self._auth_setting = url_setting.replace("URL_", "AUTH_", 1)
 
     def call(self, context: JobContext, method: str, path: str, *, body: Json | None = None, **ids: int) -> Answer:
         """Makes one call, WRK_HTTP_TIMEOUT_SECONDS long at most. `path` is a template, such as /user/{id}, for `ids`.
@@ -46,7 +50,8 @@ class Service:
         outer = budget.set(Budget(time.monotonic() + settings.WRK_HTTP_TIMEOUT_SECONDS, MAX_WIRE_BYTES))
         try:
             url = getattr(settings, self._url_setting).rstrip("/") + filled
-            answer = _send(says, _request(context, method, url, body))
+            auth: str = getattr(settings, self._auth_setting, "")
+            answer = _send(says, _request(context, method, url, body, auth))
         except FAULTS as error:
             raise unanswered(says, error) from error
         finally:
@@ -54,7 +59,7 @@ class Service:
         return answer.judged(may_be_gone=method == "DELETE")
 
 
-def _request(context: JobContext, method: str, url: str, body: Json | None) -> requests.PreparedRequest:
+def _request(context: JobContext, method: str, url: str, body: Json | None, auth: str) -> requests.PreparedRequest:
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": "gzip, deflate",
@@ -63,6 +68,8 @@ def _request(context: JobContext, method: str, url: str, body: Json | None) -> r
         "Tasker-Attempt": str(context.attempt),
         "traceparent": context.traceparent,
     }
+    if auth:
+        headers["Authorization"] = auth
     if body is None:
         return requests.Request(method, url, headers).prepare()
     headers["Content-Type"] = "application/json"

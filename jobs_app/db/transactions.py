@@ -11,6 +11,8 @@ from typing import TypeVar
 import structlog
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError, connections
 
+from jobs_app.credentials import masked
+
 log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
@@ -177,4 +179,4 @@ def fault_line(error: BaseException) -> str:
     ):
         return MIGRATE
     number, *rest = error.args or ("no message",)
-    return " ".join(f"{rest[0]} (error {number})".split()) if rest else " ".join(str(number).split())
+    return masked(" ".join((f"{rest[0]} (error {number})" if rest else str(number)).split()))

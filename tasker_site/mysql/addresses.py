@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from tasker_site.base_urls import is_host
+
 _LAST_PORT = 65535
 
 
@@ -27,6 +29,17 @@ def is_list(host: str) -> bool:
     return "," in host
 
 
+def host_fault(host: str, port: int) -> str | None:
+    """What is wrong with DB_HOST, be it a list or one host; None: nothing."""
+    try:
+        first, *_ = read_addresses(host, port)
+    except ValueError as fault:
+        return str(fault)
+    if is_list(host) or first.host == host:
+        return None
+    return "one host is written without brackets and without a port, which is DB_PORT"
+
+
 def read_addresses(hosts: str, port: int) -> list[Address]:
     """The addresses in their order. `port`: of those that name none. Raises ValueError, which says what is wrong."""
     addresses = [_read(text.strip(), port) for text in hosts.split(",") if text.strip()]
@@ -42,8 +55,9 @@ def _read(text: str, port: int) -> Address:
         return Address(text, 0)
     host, colon, number = text.rpartition(":") if _names_port(text) else (text, "", "")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or (colon and not _is_port(number)):
-        raise ValueError(f"{text!r} is not an address such as db1, db1:3306, [::1]:3306 or /run/mysqld/mysqld.sock")
+    if not is_host(host) or (colon and not _is_port(number)):
+        shown = "what holds an @" if "@" in text else repr(text)  # a URL with a password, for one
+        raise ValueError(f"{shown} is not an address such as db1, db1:3306, [::1]:3306 or /run/mysqld/mysqld.sock")
     return Address(host, int(number) if colon else port)
 
 

@@ -3,11 +3,12 @@
 import ast
 import re
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-import environ
 import pytest
 from django.conf import settings
+
+from tasker_site.dotenv_file import read_dotenv
 
 EXAMPLE = settings.BASE_DIR / ".env.example"
 NO_LITERAL = {
@@ -82,11 +83,8 @@ def test_the_settings_take_it_as_it_stands(mode, manage_without_database):
 def test_the_settings_read_the_values_that_compose_reads():
     """Compose takes what follows the = as it stands, without quotes, $ and # in it."""
 
-    class Reader(environ.Env):  # type: ignore[misc] # untyped
-        ENVIRON: ClassVar[dict[str, str]] = {}  # not the process's own
-
-    Reader.read_env(EXAMPLE)
-    assert given() == Reader.ENVIRON
+    read = read_dotenv(EXAMPLE)
+    assert (read.values, read.faults, read.ambiguous) == (given(), (), frozenset())
     assert not any(character in value for value in given().values() for character in "'\"$#")
 
 

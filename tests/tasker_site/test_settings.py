@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import environ
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections
-from environ.fileaware_mapping import FileAwareMapping
 
 from jobs_app import registry
 from jobs_app.checks import TASKER, database_settings
 from requests_app import recipes
 from requests_app.recipes import Recipe
 from requests_app.steps import Step
+from tasker_site.dotenv_file import NOTHING
 from tasker_site.environment import Environment
 
 SETTINGS = Path(__file__).resolve().parents[2] / "tasker_site" / "settings.py"
@@ -31,11 +30,8 @@ Load = Callable[..., dict[str, Any]]
 
 @contextlib.contextmanager
 def environment_of(variables: dict[str, str]) -> Iterator[None]:
-    """These variables and no others. The library keeps what it read from files for the whole process: forgotten."""
-    with (
-        mock.patch.dict(os.environ, variables, clear=True),
-        mock.patch.object(environ.FileAwareEnv, "ENVIRON", FileAwareMapping()),
-    ):
+    """These variables and no others."""
+    with mock.patch.dict(os.environ, variables, clear=True):
         yield
 
 
@@ -45,7 +41,10 @@ def load(tmp_path: Path) -> Load:
 
     def run(**environment: str) -> dict[str, Any]:
         given = {"WRK_SQLITE_FILE": str(tmp_path / "var" / "tasker.sqlite3")} | environment
-        with environment_of(given), mock.patch.object(environ.Env, "read_env"):
+        with (
+            environment_of(given),
+            mock.patch("tasker_site.environment.read_dotenv", return_value=NOTHING),
+        ):
             return runpy.run_path(str(SETTINGS))
 
     return run
@@ -117,10 +116,12 @@ def test_a_value_is_taken_as_given(load: Load, name: str, given: str, value: obj
     [
         *((name, "production") for name in ("prod", "production", "PROD", "Production", " prod ", "prod-eu")),
         *((name, "staging") for name in ("stag", "stage", "staging", "STAGING", "Stage")),
-        *((name, "local") for name in ("", "local", "dev", "test", "preprod", "anything")),
+        *((name, "local") for name in ("", "local", "Local-2", "dev", "development", "test", "TESTING", "demo", "ci")),
+        # Unknown names are deployments: a typo must not open what a deployment closes.
+        *((name, "production") for name in ("live", "preprod", "anything", "qa", "demos", "cid", "prd", "lokal")),
     ],
 )
-def test_env_is_read_as_prod_stag_or_else_local(load: Load, given: str, mode: str) -> None:
+def test_env_is_read_as_local_or_else_as_a_deployment(load: Load, given: str, mode: str) -> None:
     loaded = load(ENV=given, **REQUIRED)
     assert loaded["ENV"] == mode
     assert loaded["SESSION_COOKIE_SECURE"] == (mode != "local")
@@ -171,6 +172,10 @@ MALFORMED = {
     "WRK_LOG_LEVEL": ("LOUD",),
     "WRK_LOG_FORMAT": ("xml",),
     "URL_SERVICE1": ("service1", "ftp://service1", "http://", "http://a?b=c", "http://a#b", "http://[::1"),
+    "AUTH_SERVICE1": ("Bearer a\nb", "Bearer \u20ac"),
+    "DJANGO_SECRET_KEY": ("x", "x" * 50, "x1y2z3" * 5),
+    "DB_HOST": ("db1:3307", "[::1]", "db one", "a..b", "http://db", "user:secret@db", "256.1.1.1", "db1,a..b"),
+    "DB_SSL_CA": ("/no/such/file", "/"),
 }
 
 
@@ -222,7 +227,7 @@ def test_deployed_there_is_no_sqlite(load: Load) -> None:
 # NAME_FILE and .env ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["DB_PASS", "DB_NAME", "DB_PORT", "URL_SERVICE1", "DJANGO_SECRET_KEY"])
 def test_a_value_may_come_from_a_file(load: Load, tmp_path: Path, name: str) -> None:
-    value = (REQUIRED | {"DJANGO_SECRET_KEY": "x" * 50})[name]
+    value = (REQUIRED | {"DJANGO_SECRET_KEY": "0123456789" * 5})[name]
     (tmp_path / "secret").write_text(f"{value}\n")
     given = {key: text for key, text in REQUIRED.items() if key != name}
     loaded = load(ENV="production", **given, **{f"{name}_FILE": str(tmp_path / "secret")})

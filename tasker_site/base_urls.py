@@ -1,0 +1,43 @@
+"""Tells what is wrong with a base URL, before a call fails by it. Never quotes it: it may hold a password."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+_LAST_PORT = 65535
+# RFC 1123, 2.1, and the underscores that container networks have in names.
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
+
+
+def base_url_fault(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # an IPv6 address that is none, or a port
+        return f"its host or its port (1 to {_LAST_PORT}) cannot be"
+    if parts.username is not None or parts.password is not None:
+        return "a user or a password does not belong there: AUTH_SERVICE1 (2, 3) is for the Authorization header"
+    if parts.scheme not in {"http", "https"} or not parts.hostname or set("?#") & set(url):
+        return "not a base URL such as http://service1:8080/api"
+    if any(letter.isspace() or not letter.isprintable() for letter in url):
+        return "it holds a space or a control character"
+    if port == 0 or parts.netloc.endswith(":"):
+        return f"its port is not 1 to {_LAST_PORT}"
+    return None if is_host(parts.hostname) else "its host is neither a name nor an address"
+
+
+def is_host(host: str) -> bool:
+    """Whether it can be a name in DNS, or is an IP address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return _is_name(host)
+    return True
+
+
+def _is_name(host: str) -> bool:
+    try:
+        labels = host.removesuffix(".").encode("idna").decode().split(".")
+    except UnicodeError:
+        return False
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
