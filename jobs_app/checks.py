@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
+from jobs_app.db.tables import tables_of_other_engines
 from jobs_app.registry import definitions
 
 TASKER = "tasker"
@@ -44,7 +45,7 @@ def _database(alias: str) -> list[CheckMessage]:
             Error(f"{connection.display_name} is not supported", hint="Use MariaDB, MySQL or SQLite.", id="tasker.E002")
         ]
     name = "MariaDB" if connection.mysql_is_mariadb else "MySQL"
-    return _version(name, connection.mysql_version) + _server(connection)
+    return _version(name, connection.mysql_version) + _server(connection) + _engines(connection)
 
 
 def _version(name: str, version: tuple[int, ...]) -> list[CheckMessage]:
@@ -89,6 +90,15 @@ def _server(connection: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _engines(connection: Any) -> list[CheckMessage]:
+    """Any other engine has no transactions and no row locks: no guard of ours would hold."""
+    if not (others := tables_of_other_engines(connection)):
+        return []
+    named = ", ".join(f"{table} ({engine})" for table, engine in others.items())
+    hint = "docs/running.md#tables-that-are-not-innodb says how to make them anew; a server's default does not matter."
+    return [Error(f"tables are not InnoDB: {named}", hint=hint, id="tasker.E007")]
 
 
 @register(TASKER, deploy=True)

@@ -180,4 +180,3 @@ class Environment:
                 f"Tasker Worker cannot start (ENV is read as {mode}). Set these in the environment or in .env "
                 f"(.env.example explains each):\n{listed}"
             )
-

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.checks import TASKER
+from jobs_app.db.tables import TablesUnfit, demand_fit_tables
 from jobs_app.db.transactions import MIGRATE, RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.runner import CallbacksHang
@@ -20,9 +21,29 @@ from jobs_app.worker.shutdown import Stop, ignore_signals
 log = structlog.stdlib.get_logger(__name__)
 
 
+_MOST_ROWS = 2**31  # as the settings' whole numbers; what no engine takes as a LIMIT is far above
+_MOST_CONCURRENCY = 10_000  # as of WRK_JOB_CONCURRENCY
+_MOST_SECONDS = 1e9  # as the settings' seconds
+
+
 def positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("a whole number from 1 is needed")
+    return _whole_number(text, _MOST_ROWS)
+
+
+def concurrency(text: str) -> int:
+    return _whole_number(text, _MOST_CONCURRENCY)
+
+
+def _whole_number(text: str, most: int) -> int:
+    if text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"a whole number from 1 to {most} is needed")
+
+
+def seconds(text: str) -> float:
+    number = float(text)  # argparse tells of the ValueError
+    if not 0 <= number <= _MOST_SECONDS:  # NaN is in no range, and would never end a pass
+        raise argparse.ArgumentTypeError(f"a number of seconds from 0 to {_MOST_SECONDS:.0f} is needed")
     return number
 
 
@@ -42,7 +63,7 @@ class PassCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--limit", type=positive, metavar="N", help="take at most N rows, then end")
         parser.add_argument(
-            "--max-seconds", type=float, metavar="S", help="take nothing new after S seconds; what runs may finish"
+            "--max-seconds", type=seconds, metavar="S", help="take nothing new after S seconds; what runs may finish"
         )
 
     def run(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
@@ -56,9 +77,10 @@ class PassCommand(BaseCommand):
         stop.listen()
         began = time.monotonic()
         try:
+            run_transaction(demand_fit_tables)
             run = run_transaction(lambda: RunRecord(self.pass_name))
             self._run_recorded(stop, run, options)
-        except (DatabaseAway, CallbacksHang) as fault:
+        except (DatabaseAway, CallbacksHang, TablesUnfit) as fault:
             raise CommandError(f"{self.pass_name}: {fault}") from fault
         except DatabaseError as error:
             raise CommandError(f"{self.pass_name}: {_remedy(error)}") from error

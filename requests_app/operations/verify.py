@@ -5,7 +5,7 @@ stood at one moment (snapshot.py). So what a healthy system shows in the midst o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
 from typing import Any
@@ -20,6 +20,12 @@ from requests_app.operations.snapshot import VerifiedJob, VerifiedRequest, read_
 from requests_app.steps import Step, StepsError, read_steps
 
 _NO_SUCCESSOR = (JobStatus.RETRY, JobStatus.CANCELLED)
+
+
+class Backwards(str):
+    """What is wrong with the order of two times: it can be the clock, and then nothing else is wrong."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,24 @@ def _orphans(jobs: Iterable[VerifiedJob]) -> Iterator[Finding]:
 
 # The rules -----------------------------------------------------------------------------------------------------------
 def findings_of(request: VerifiedRequest, jobs: Sequence[VerifiedJob]) -> Iterator[Finding]:
-    """What is wrong with one request and its jobs, as they stood at one moment."""
+    """What is wrong with one request and its jobs, as they stood at one moment.
+
+    All that its times say is one finding: a clock that was set back once leaves many, in a healthy request.
+    """
+    backwards = []
+    for finding in _findings_of(request, jobs):
+        if isinstance(finding.what, Backwards):
+            backwards.append(finding)
+        else:
+            yield finding
+    if backwards:
+        first, more = backwards[0], len(backwards) - 1
+        many = f" (and {more} more of its times are in such an order)" if more else ""
+        what = f"{first.what}{many}: the database's clock was set back meanwhile, or somebody wrote these times"
+        yield replace(first, what=what)
+
+
+def _findings_of(request: VerifiedRequest, jobs: Sequence[VerifiedJob]) -> Iterator[Finding]:
     for what in _of_request(request):
         yield Finding(request.token, what)
     by_job: dict[tuple[int, str], list[VerifiedJob]] = {}
@@ -120,9 +143,9 @@ def _times(row: VerifiedRequest | VerifiedJob) -> Iterator[str]:
     moments = [("created", row.created_at), ("started", row.started_at), ("completed", row.completed_at)]
     for (before, at), (after, later) in pairwise((word, at) for word, at in moments if at is not None):
         if later < at:
-            yield f"it was {after} before it was {before}"
+            yield Backwards(f"it was {after} before it was {before}")
     if row.started_at is not None and row.started_at < row.due_at:
-        yield "it was started before it was due"
+        yield Backwards("it was started before it was due")
 
 
 def _of_job_in_request(job: VerifiedJob, request: VerifiedRequest) -> Iterator[str]:
@@ -133,9 +156,9 @@ def _of_job_in_request(job: VerifiedJob, request: VerifiedRequest) -> Iterator[s
     if request.started_at is None or request.status == RequestStatus.QUEUING:
         yield "it was made before its request was picked up"
     elif job.created_at < request.started_at:
-        yield "it was made before its request was started"
+        yield Backwards("it was made before its request was started")
     if request.status in (RequestStatus.COMPLETED, RequestStatus.FAILED) and _later(job, request.completed_at):
-        yield f"it ended after its request was {request.status}"
+        yield Backwards(f"it ended after its request was {request.status}")
 
 
 def _of_attempts(request: VerifiedRequest, attempts: Sequence[VerifiedJob]) -> Iterator[Finding]:
@@ -150,7 +173,7 @@ def _of_attempts(request: VerifiedRequest, attempts: Sequence[VerifiedJob]) -> I
             what = f"it is {job.status} and attempt {successor.attempt} follows it"
             yield Finding(request.token, what, job.step, job.name, job.attempt)
         elif job.completed_at is not None and successor.created_at < job.completed_at:
-            what = "it was made before the attempt before it had ended"
+            what = Backwards("it was made before the attempt before it had ended")
             yield Finding(request.token, what, job.step, job.name, successor.attempt)
 
 
@@ -210,7 +233,7 @@ def _order_of_steps(
             ended[step] = max(job.completed_at, ended.get(step, job.completed_at))
     for (step, name), (first, *_) in by_job.items():
         if step - 1 in ended and first.created_at < ended[step - 1]:
-            what = f"it was made before step {step - 1} was completed"
+            what = Backwards(f"it was made before step {step - 1} was completed")
             yield Finding(request.token, what, step, name, first.attempt)
 
 

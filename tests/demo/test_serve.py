@@ -33,7 +33,11 @@ def served(services: Services, port: int, tmp_path: Path) -> Iterator[subprocess
         cwd=settings.BASE_DIR,
         env=os.environ
         | services.environment()
-        | {"PORT": str(port), "WRK_SQLITE_FILE": str(tmp_path / "tasker.sqlite3"), "DJANGO_SECRET_KEY": "of a test, and no shorter than 32 characters"},
+        | {
+            "PORT": str(port),
+            "WRK_SQLITE_FILE": str(tmp_path / "tasker.sqlite3"),
+            "DJANGO_SECRET_KEY": "of a test, and no shorter than 32 characters",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

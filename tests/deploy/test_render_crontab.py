@@ -28,14 +28,14 @@ def test_each_pass_is_run_by_its_own_schedule(settings):
         setattr(settings, name, f"{number} * * * *")
     lines = rendered(python=Path("/venv/bin/python"), manage=Path("/app/manage.py"))
     assert lines == [
-        f"{number} * * * * exec /venv/bin/python /app/manage.py {command}"
+        f"{number} * * * * cd /app && exec /venv/bin/python /app/manage.py {command}"
         for number, command in enumerate(NAMES.values(), start=1)
     ]
 
 
 def test_paths_with_spaces_stay_one_word():
     for line in rendered(python=Path("/a b/python"), manage=Path("/it's/manage.py")):
-        assert "exec '/a b/python' '/it'\"'\"'s/manage.py' run_" in line
+        assert "cd '/it'\"'\"'s' && exec '/a b/python' '/it'\"'\"'s/manage.py' run_" in line
 
 
 @pytest.mark.parametrize("name", ["50%", "two\nlines"])
@@ -46,7 +46,8 @@ def test_a_path_that_cron_would_cut_is_refused(name):
 
 def test_a_machine_s_own_cron_gets_absolute_paths_by_default():
     for line in rendered():
-        python, manage = line.split()[6:8]
+        folder, _, _, python, manage = line.split()[6:11]
+        assert Path(folder) == Path(manage).parent
         assert Path(python).is_absolute()
         assert Path(manage).is_absolute()
         assert Path(manage).name == "manage.py"

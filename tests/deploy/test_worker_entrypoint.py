@@ -55,7 +55,7 @@ def test_its_log_begins_with_the_schedule(entrypoint):
         "run_jobs",
         "run_inprogress_requests",
     ]
-    assert "7 * * * * exec " in log
+    assert "7 * * * * cd " in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

@@ -23,7 +23,11 @@ from tests.security.jobs import NAMES
 PLANTED = "planted7f3a"  # part of everything that must not be seen
 EMAIL = f"{PLANTED}.person@example.org"
 PERSON = {"id": 1, "email": EMAIL, "iban": f"{PLANTED}-iban", "nested": {"name": [f"{PLANTED}-name"]}}
-SECRETS = {"DJANGO_SECRET_KEY": f"{PLANTED}-key-of-32-characters-and-more", "WRK_LOG_LEVEL": "DEBUG", "WRK_JOB_BACKOFF_BASE_SECONDS": "0"}
+SECRETS = {
+    "DJANGO_SECRET_KEY": f"{PLANTED}-key-of-32-characters-and-more",
+    "WRK_LOG_LEVEL": "DEBUG",
+    "WRK_JOB_BACKOFF_BASE_SECONDS": "0",
+}
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 
 

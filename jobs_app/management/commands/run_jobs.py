@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import CommandParser
 
-from jobs_app.management.pass_command import PassCommand, positive
+from jobs_app.management.pass_command import PassCommand, concurrency
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.passes import run_jobs
 from jobs_app.worker.shutdown import Stop
@@ -18,7 +18,7 @@ class Command(PassCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--concurrency", type=positive, metavar="N", help="callbacks at once (default: WRK_JOB_CONCURRENCY)"
+            "--concurrency", type=concurrency, metavar="N", help="callbacks at once (default: WRK_JOB_CONCURRENCY)"
         )
 
     def run(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:

@@ -44,7 +44,12 @@ class Command(BaseCommand):
 def _crontab(python: Path, manage: Path) -> str:
     template = Template(TEMPLATE.read_text())
     schedules = {name: getattr(settings, name) for name in template.get_identifiers() if name != "manage"}
-    return template.substitute(schedules, manage=f"exec {_word(python)} {_word(manage)}").rstrip()
+    return template.substitute(schedules, manage=_command(python, manage)).rstrip()
+
+
+def _command(python: Path, manage: Path) -> str:
+    """In the project's folder: what a callback opens by a relative path is the same as by hand."""
+    return f"cd {_word(manage.parent)} && exec {_word(python)} {_word(manage)}"
 
 
 def _word(path: Path) -> str:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import CommandParser
 
-from jobs_app.management.pass_command import PassCommand, positive
+from jobs_app.management.pass_command import PassCommand, concurrency, seconds
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
 from requests_app.worker import run_worker
@@ -17,9 +17,9 @@ class Command(PassCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--concurrency", type=positive, metavar="N", help="callbacks at once (default: WRK_JOB_CONCURRENCY)"
+            "--concurrency", type=concurrency, metavar="N", help="callbacks at once (default: WRK_JOB_CONCURRENCY)"
         )
-        parser.add_argument("--max-seconds", type=float, metavar="S", help="end in order after S seconds")
+        parser.add_argument("--max-seconds", type=seconds, metavar="S", help="end in order after S seconds")
 
     def run(self, stop: Stop, run: RunRecord, options: dict[str, Any]) -> None:
         self.stderr.write("run_worker started; end it with SIGTERM or Ctrl-C")

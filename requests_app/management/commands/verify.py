@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.tables import TablesUnfit, demand_fit_tables
+from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
 from requests_app.operations.verify import ReadCount, findings
 
 _PROGRESS_SECONDS = 2.0
@@ -21,10 +22,11 @@ class Command(BaseCommand):
         self._said_at = self._began
         found = 0
         try:
+            run_transaction(demand_fit_tables)
             for finding in findings(self._count, self._say_progress):
                 self.stdout.write(str(finding))
                 found += 1
-        except DatabaseAway as away:
+        except (DatabaseAway, TablesUnfit) as away:
             raise CommandError(f"verify: {away}") from away
         except DatabaseError as error:
             raise CommandError(f"verify: the database cannot be read: {fault_line(error)}") from error

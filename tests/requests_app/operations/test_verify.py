@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -428,6 +429,33 @@ def test_every_line_of_a_corruption_names_its_request_and_no_other(healthy: None
         cursor.execute(f"DELETE FROM jobs WHERE {_job(3, 1, 'd', 2)}")
 
     assert [line.split(" step ")[0] for line in found()] == ["request running"]
+
+
+@pytest.mark.parametrize("back_at", range(2, 40, 3))
+def test_a_clock_that_was_set_back_is_one_finding_that_says_so(healthy: None, back_at: int):
+    """By 60 s, at each moment of a healthy request's life: all that was written after it is a minute earlier."""
+    columns = {"requests": ("completed_at",), "jobs": ("due_at", "created_at", "started_at", "completed_at")}
+    with connection.cursor() as cursor:
+        for table, names in columns.items():
+            cursor.execute(
+                f"SELECT id, {', '.join(names)} FROM {table} WHERE {'id' if table == 'requests' else 'request_id'} = 1"
+            )
+            for id_, *times in cursor.fetchall():
+                moved = [_set_back(time, back_at) for time in times]
+                cursor.execute(
+                    f"UPDATE {table} SET {', '.join(f'{name} = %s' for name in names)} WHERE id = %s", [*moved, id_]
+                )
+
+    [line] = found()
+    assert line.startswith("request done")
+    assert line.endswith("the database's clock was set back meanwhile, or somebody wrote these times")
+
+
+def _set_back(time: Any, back_at: int) -> str | None:
+    if time is None:
+        return None
+    moment = datetime.fromisoformat(str(time))
+    return str(moment - timedelta(seconds=60) if moment >= datetime.fromisoformat(str(_at(back_at))) else moment)
 
 
 # What is no finding ---------------------------------------------------------------------------------------------------
