@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,22 @@ control_socket_disable = True  # nobody asks it, and a read-only home cannot hol
 accesslog = None  # paths hold ids; /metrics counts requests
 errorlog = "-"
 loglevel = "warning"
+
+
+def when_ready(server: Any) -> None:
+    """Also where another --bind was given on the command line."""
+    beyond = [str(one) for one in server.LISTENERS if one.sock.family != socket.AF_UNIX and not _is_loopback(one)]
+    if beyond and not settings.DEPLOYED:
+        server.log.warning(
+            "ENV is read as local, and %s is open to other machines: logins go over plain HTTP. Set ENV=production "
+            "behind a proxy with TLS, or --bind 127.0.0.1:%s",
+            ", ".join(beyond),
+            settings.PORT,
+        )
+
+
+def _is_loopback(listener: Any) -> bool:
+    return bool(ip_address(listener.sock.getsockname()[0]).is_loopback)
 
 
 def child_exit(_server: object, worker: Any) -> None:

@@ -23,7 +23,8 @@ _SHAPES = (
     (
         re.compile(
             r"\b(\w*(?:password|passwd|passphrase|secret|api_?key|access_?token)['\"]?\s*[:=]\s*)"
-            r"(?!yes\b|no\b|none\b)(?:'[^'\n]*'?|\"[^\"\n]*\"?|[^\s'\",;&)}]+)",  # "using password: YES" is the server's
+            # Not the server's "using password: YES".
+            r"(?!yes\b|no\b|none\b)(?:'[^'\n]*'?|\"[^\"\n]*\"?|[^\s'\",;&)}]+)",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",

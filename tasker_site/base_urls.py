@@ -4,7 +4,10 @@ import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from urllib3.util import parse_url
+
 _LAST_PORT = 65535
+_MOST_CHARACTERS = 253  # of a name in DNS
 # RFC 1123, 2.1, and the underscores that container networks have in names.
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
 
@@ -37,7 +40,8 @@ def is_host(host: str) -> bool:
 
 def _is_name(host: str) -> bool:
     try:
-        labels = host.removesuffix(".").encode("idna").decode().split(".")
-    except UnicodeError:
+        host = host if host.isascii() else str(parse_url(f"http://{host}").host)  # as it will be asked for
+    except ValueError:
         return False
-    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= _MOST_CHARACTERS and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()

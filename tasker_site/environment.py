@@ -65,8 +65,8 @@ class Environment:
             value = (self._folder / path).read_bytes().decode("utf-8-sig", "surrogateescape")
         elif name in self._ambiguous:
             raise ValueError(
-                f"docker compose reads a $ or \\\\ in it differently: 'single quotes' keep a $, and {name}_FILE may name "
-                "a file that holds the value"
+                f"docker compose reads a $ or \\\\ in it differently: 'single quotes' keep a $, and {name}_FILE may "
+                "name a file that holds the value"
             )
         else:
             value = os.environ.get(name, "")

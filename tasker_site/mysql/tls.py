@@ -1,4 +1,4 @@
-"""TLS to the database: with a CA nothing is said in plain text, nor to a server that has another certificate or name."""
+"""TLS to the database: with a CA nothing is said in plain text, nor to a server of another certificate or name."""
 
 import ssl
 from collections.abc import Callable

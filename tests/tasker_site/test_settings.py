@@ -2,22 +2,28 @@
 
 import contextlib
 import os
+import re
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 from django.core.checks import CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, connections
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs_app import registry
 from jobs_app.checks import TASKER, database_settings
 from requests_app import recipes
 from requests_app.recipes import Recipe
 from requests_app.steps import Step
+from tasker_site.base_urls import base_url_fault
 from tasker_site.dotenv_file import NOTHING
 from tasker_site.environment import Environment
 
@@ -269,10 +275,190 @@ def test_dotenv_is_read_when_present_and_the_environment_goes_before_it(
     assert Environment(tmp_path / "none").faults == []
 
 
+def read(file: Path, content: bytes, *names: str) -> tuple[list[str], list[str]]:
+    """The values of the names in a .env of that content, and all faults."""
+    file.write_bytes(content)
+    env = Environment(file)
+    return [env.text(name) for name in names], env.faults
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("DB_PASS=secret # note", "secret"),
+        ("DB_PASS=secret   # a # b", "secret"),
+        ("DB_PASS=sec#ret", "sec#ret"),
+        ("DB_PASS=#secret", "#secret"),
+        ("DB_PASS = hunter2", "hunter2"),
+        ("  DB_PASS  =  hunter2  ", "hunter2"),
+        ("export DB_PASS=hunter2", "hunter2"),
+        ("DB_PASS='hun ter # 2' # note", "hun ter # 2"),
+        ("DB_PASS='$a$b'", "$a$b"),
+        ('DB_PASS="hun # ter\\"2" # note', 'hun # ter"2'),
+        ("DB_PASS=", ""),
+        ("DB_PASS=a=b", "a=b"),
+        ("DB_PASS=l\u00f6schung", "l\u00f6schung"),
+        ("DB_PASS=old\nDB_PASS=new", "new"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff"], ids=["", "BOM"])
+def test_a_line_of_dotenv_is_read_as_compose_reads_it(
+    clean_environment: None, tmp_path: Path, line: str, value: str, ending: str, start: str
+) -> None:
+    text = f"{start}ENV=production{ending}# DB_PASS=of a comment{ending}{ending}{line}{ending}"
+    assert read(tmp_path / ".env", text.encode(), "ENV", "DB_PASS") == (["production", value], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["DB_PASS=hun$ter2", 'DB_PASS="hun$ter2"', "DB_PASS=${HUNTER2}", r"DB_PASS='hun\\\\ter2'", "DB_PASS= # hunter2"],
+)
+def test_what_compose_would_read_differently_is_refused_by_its_name(
+    clean_environment: None, tmp_path: Path, line: str
+) -> None:
+    _, [fault] = read(tmp_path / ".env", f"{line}\nOTHER=$HOME\n".encode(), "DB_PASS", "PORT")
+    assert fault.startswith("DB_PASS: docker compose reads")
+    assert "ter2" not in fault
+    os.environ["DB_PASS"] = "$hunter2"  # the environment is nobody's to read differently
+    assert read(tmp_path / ".env", f"{line}\n".encode(), "DB_PASS") == (["$hunter2"], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("# a\n\nDB_PASS=l\u00f6schung-hunter2\n".encode("latin-1"), ".env: line 3 is not UTF-8"),
+        ("DB_PASS=hunter2\n".encode("utf-16"), ".env: line 1 is not UTF-8"),
+        ("DB_PASS=hunter2\n".encode("utf-16-le"), ".env: it holds NUL characters"),
+        ("DB_PASS=hunter2\n".encode("utf-16-be"), ".env: it holds NUL characters"),
+        (b"DB_USER=u\n\nDB PASS=hunter2\n", ".env: line 3 is not NAME=value"),
+        (b"DB_PASS: hunter2\n", ".env: line 1 is not NAME=value"),
+        (b"DB_PASS='hunter2\nPORT=80\n", ".env: line 1 is not NAME=value"),
+    ],
+    ids=["Latin-1", "UTF-16", "UTF-16 LE", "UTF-16 BE", "space in a name", "colon", "open quote"],
+)
+def test_a_dotenv_that_cannot_be_read_is_one_fault_without_what_it_holds(
+    clean_environment: None, tmp_path: Path, content: bytes, says: str
+) -> None:
+    _, [fault] = read(tmp_path / ".env", content, "DB_PASS")
+    assert fault.startswith(says)
+    assert "hunter2" not in fault
+
+
+def test_a_dotenv_that_is_a_folder_is_a_fault(clean_environment: None, tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert Environment(tmp_path / ".env").faults == [".env: cannot be read: Is a directory"]
+
+
+def test_the_environment_goes_before_a_name_file_of_dotenv(clean_environment: None, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the file")
+    os.environ["DB_PASS"] = "given"
+    assert read(tmp_path / ".env", b"DB_PASS_FILE=secret\n", "DB_PASS") == (["given"], [])
+    del os.environ["DB_PASS"]
+    assert read(tmp_path / ".env", b"DB_PASS_FILE=secret\n", "DB_PASS") == (["of the file"], [])
+
+
+def test_a_relative_path_begins_at_the_folder_of_dotenv_whoever_calls(
+    clean_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("x")
+    monkeypatch.chdir("/")
+    os.environ.update(DB_PASS_FILE="secret", DB_SSL_CA="secret", WRK_SQLITE_FILE="var/tasker.sqlite3")
+    env = Environment(tmp_path / ".env")
+    assert env.text("DB_PASS") == "x"
+    assert env.file("DB_SSL_CA") == str(tmp_path / "secret")
+    assert env.database_file("WRK_SQLITE_FILE", "") == str(tmp_path / "var" / "tasker.sqlite3")
+    assert env.faults == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "latin-1"])
+def test_a_secrets_file_of_another_encoding_is_read_or_refused(
+    clean_environment: None, tmp_path: Path, encoding: str
+) -> None:
+    (tmp_path / "secret").write_bytes("l\u00f6schung\n".encode(encoding))
+    os.environ["DB_PASS_FILE"] = str(tmp_path / "secret")
+    env = Environment(tmp_path / ".env")
+    read = env.text("DB_PASS"), env.faults
+    assert read == (("l\u00f6schung", []) if encoding == "utf-8-sig" else ("", ["DB_PASS: it is not UTF-8"]))
+
+
+def test_a_value_of_the_environment_that_is_no_utf_8_is_a_fault(clean_environment: None, tmp_path: Path) -> None:
+    os.environb[b"DB_PASS"] = b"l\xf6schung"
+    env = Environment(tmp_path / ".env")
+    assert (env.secret("DB_PASS"), env.faults) == ("", ["DB_PASS: it is not UTF-8"])
+
+
 def test_a_dollar_at_the_beginning_of_a_password_is_kept(clean_environment: None, tmp_path: Path) -> None:
     os.environ["DB_PASS"] = "$ecret"
     env = Environment(tmp_path / "none")
     assert (env.text("DB_PASS", required=True), env.faults) == ("$ecret", [])
+
+
+# Base URLs ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://svc:hunter2@host:99999",
+        "http://svc:hunter2@host",
+        "http://hunter2@host",
+        "http://svc:hun/ter2@host",
+        "http://@host",
+        "http://127.0.0.1:80a",
+        "http://host:99999",
+        "http://host:0",
+        "http://host:",
+        "http://host:-1",
+        "http://service one",
+        "http://a..b",
+        "http://.",
+        "http://-a",
+        "http://256.1.1.1",
+        "http://1.2.3",
+        "http://%61",
+        "http://a\\b",
+        "http://a\tb",
+        "http://a/b c",
+        "http://a?",
+        "http://a#",
+        "http://[::g]",
+        f"http://{'a' * 64}",
+        "http://*",
+    ],
+)
+def test_a_base_url_that_cannot_be_is_named_and_not_shown(load: Load, url: str) -> None:
+    [fault] = faults(load, URL_SERVICE2=url)
+    assert fault.startswith("URL_SERVICE2: ")
+    assert not {"hunter2", "ter2", "99999", "one"} & set(re.findall(r"\w+", fault))
+
+
+def test_every_malformed_name_is_in_the_one_message(load: Load) -> None:
+    listed = faults(
+        load, URL_SERVICE1="http://a:b@c", URL_SERVICE2="http://a..b", PORT="x", DJANGO_SECRET_KEY="x", ENV="live"
+    )
+    named = [fault.partition(":")[0] for fault in listed]
+    assert named[:4] == ["PORT", "DJANGO_SECRET_KEY", "URL_SERVICE1", "URL_SERVICE2"]
+    assert set(named[4:]) == {"URL_SERVICE3", *DATABASE}
+
+
+_labels = st.text(st.sampled_from("ab-_.0\u00e4"), min_size=1, max_size=12)
+
+
+@given(host=_labels, port=st.none() | st.integers(0, 70_000))
+def test_what_passes_is_sent_to_that_host(host: str, port: int | None) -> None:
+    url = f"http://{host}" + ("" if port is None else f":{port}")
+    if base_url_fault(url) is None:
+        sent = urlsplit(str(requests.Request("GET", f"{url}/user/7").prepare().url))
+        assert (sent.port, sent.path) == (port, "/user/7")
+        assert sent.hostname == host.encode("idna").decode().lower()
+
+
+# The embedded database ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "file", ["/proc/nowhere/tasker.sqlite3", "/dev/null/tasker.sqlite3", "/usr", f"/{'a' * 300}/b"]
+)
+def test_a_database_file_that_cannot_be_is_one_of_the_faults(load: Load, file: str) -> None:
+    [fault] = faults(load, WRK_SQLITE_FILE=file)
+    assert fault.startswith(f"WRK_SQLITE_FILE: no database can be at {file}: ")
 
 
 # The system checks ----------------------------------------------------------------------------------------------------

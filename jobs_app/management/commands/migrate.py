@@ -59,8 +59,8 @@ class Command(migrate.Command):
             )
         if number in _DONE_ALREADY:
             return (
-                f"{self._migration}: {error.args[-1]} (error {number}): a part of it is done already, by a migrate that "
-                f"did not end or that runs beside this one: {_REMEDY}"
+                f"{self._migration}: {error.args[-1]} (error {number}): a part of it is done already, by a migrate "
+                f"that did not end or that runs beside this one: {_REMEDY}"
             )
         return f"{self._migration}: {fault_line(error)}"
 

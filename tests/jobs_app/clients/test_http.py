@@ -1,6 +1,7 @@
 """How a call is made: its deadline and size whatever the server does, its headers, its connections."""
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -271,6 +272,30 @@ def test_two_tokens_are_never_one_key(one, other):
 @given(st.lists(st.text(st.sampled_from("a%25 :ö0"), max_size=8), min_size=2, max_size=2, unique=True))
 def test_no_two_texts_are_one_key(texts):
     assert len(set(map(http_client._header_safe, texts))) == 2
+
+
+def test_a_service_is_sent_its_authorization_and_no_other(call, settings):
+    settings.AUTH_SERVICE1, settings.AUTH_SERVICE2 = "Bearer hunter2", "Bearer other"
+    with answering(http(200)) as server:
+        call(server.url)
+        assert server.header("Authorization") == "Bearer hunter2"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://svc:hunter2@a..b", "http://svc:hunter2@host:99999", "http://svc:hunter2@[::1", "svc://svc:hunter2@host"],
+)
+def test_an_exceptions_own_text_is_not_kept_with_its_password_and_id(call, url):
+    with pytest.raises(Failure) as raised:
+        call(url, id=4711)
+    assert not {"hunter2", "4711"} & set(re.findall(r"\w+", str(raised.value)))
+    assert str(raised.value).startswith("service1 GET /user/{id}: no usable answer: ")
+
+
+def test_what_a_service_says_in_place_of_http_is_not_kept(call):
+    with answering(b"SSH-2.0 hunter2@example.com\r\n") as server, pytest.raises(Failure) as raised:
+        call(server.url)
+    assert str(raised.value) == "service1 GET /user/{id}: no usable answer: BadStatusLine"
 
 
 @pytest.mark.parametrize("wrong", [True, "7", "../admin", 7.0, None, [7]])

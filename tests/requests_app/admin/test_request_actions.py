@@ -71,6 +71,14 @@ def buttons(client: Client, request: Request) -> list[str]:
     return re.findall(r"/verb/(\w+)/", shown(client, page(request)))
 
 
+def test_what_was_refused_is_in_no_cookie(ada: Client) -> None:
+    request = make_request("Failed", ["fails"], error="answered 401: Bearer hunter2")
+    response = ada.post(ask(request, "retry_now"), {"reason": "x"})
+    assert "hunter2" not in str(response.cookies)
+    assert "messages" not in response.cookies
+    assert "Refused: " in shown(ada, response["Location"])
+
+
 # One request ---------------------------------------------------------------------------------------------------------
 def test_a_page_offers_the_verbs_that_its_state_allows(ada: Client) -> None:
     running = make_request("Inprogress", ["noop"])

@@ -1,0 +1,73 @@
+"""What is kept of an error holds no credentials, whoever raised it and however it quotes them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from jobs_app.credentials import masked
+from jobs_app.db.transactions import fault_line
+from jobs_app.execution import run_callback
+from jobs_app.models.attempts import ClaimedJob
+from jobs_app.outcomes import Failure, JobContext, Retry
+from jobs_app.registry import JobDefinition
+from jobs_app.worker.retry_policy import result_of
+
+SECRET = "hunter2-c3ZjOlBX"
+HEADERS = {"Authorization": f"Bearer {SECRET}", "Accept": "application/json"}
+QUOTES = [
+    f"Failed to parse: http://svc:{SECRET}@host:99999/user/7",
+    f"http://svc:{SECRET}/with@signs@host refused",
+    f"Invalid header value: 'Bearer {SECRET}\\n'",
+    f"Authorization: Bearer {SECRET}",
+    f"authorization: Basic {SECRET}\nAccept: x",
+    f"Proxy-Authorization=Basic {SECRET}",
+    f"headers={HEADERS}",
+    f"headers={json.dumps(HEADERS)}",
+    f"headers={list(HEADERS.items())}",
+    f"Cookie: session={SECRET}; theme={SECRET}",
+    f"X-Api-Key: {SECRET}",
+    f"connect(user='svc', password='{SECRET}', host='db')",
+    f"user=svc password={SECRET} host=db",
+    f"?client_secret={SECRET}&id=7",
+    f'{{"access_token": "{SECRET}"}}',
+]
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+@pytest.mark.parametrize("kind", [ValueError, Failure, Retry])
+def test_an_error_that_quotes_credentials_is_kept_without_them(quote: str, kind: type[Exception]) -> None:
+    def callback(_: JobContext) -> None:
+        raise kind(f"it went wrong: {quote}")
+
+    outcome = run_callback(
+        JobDefinition("a", callback, False, None, None, None), JobContext("t", "a", 0, "a", 1, {}, {})
+    )
+    error = result_of(ClaimedJob(1, 2, 0, "a", 1, 10, "claim"), outcome).error
+    assert SECRET not in error
+    assert "it went wrong" in error
+    assert ("Traceback" in error) == (kind is ValueError)
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+def test_nor_does_the_line_of_a_fault_hold_them(quote: str) -> None:
+    assert SECRET not in fault_line(RuntimeError(quote))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "service1 GET /user/{id}: answered 409: {'reason': 'taken'}",
+        "Access denied for user 'tasker'@'localhost' (using password: YES) (error 1045)",
+        "RuntimeError: Basic authentication is needed",
+        "no token 7 at http://service1:8080/user/7",
+        "KeyError: 'email'",
+    ],
+)
+def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_our_own_secrets_are_masked_wherever_they_stand(settings: Any) -> None:
+    settings.SECRETS = ("pa$$w.rd", "Bearer an+other/one", "short", "")
+    assert masked("a pa$$w.rd, 'Xan+other/oneX', short") == "a ***, 'X***X', short"
