@@ -119,16 +119,27 @@ def completed(returned: object) -> Completed | Failed:
     return Completed(text)
 
 
-def json_object(text: str) -> Json:
-    """The JSON object that `text` is. Raises ValueError with a sentence, also for what is nested too deep to read."""
+def json_object(text: str, *, unique_keys: bool = False) -> Json:
+    """The JSON object that `text` is. Raises ValueError with a sentence, also for what is nested too deep to read.
+
+    `unique_keys`: no key may stand twice in an object: SQL reads the first of them, Python the last.
+    """
     if text == "{}":  # as most are; each job's params and extras are read
         return {}
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=with_unique_keys if unique_keys else None)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError(f"{type(value).__name__} where a JSON object is needed")
+    return value
+
+
+def with_unique_keys(pairs: list[tuple[str, Any]]) -> Json:
+    """For `json.loads(object_pairs_hook=)`. Raises ValueError with a sentence."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice in the same object")
     return value
 
 

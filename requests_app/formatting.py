@@ -2,11 +2,14 @@
 
 import json
 from datetime import datetime
+from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-TOO_DEEP = "nested too deep to be shown"
+from jobs_app.outcomes import storable_text
+
+TOO_DEEP = "cannot be read: nested too deep"
 _MOST_JSON_CHARACTERS = 100_000  # of one value
 
 
@@ -64,9 +67,33 @@ def in_the_middle(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
 
 
-def pretty(value: object) -> str:
+def read_json(text: str | None, most: int | None = None) -> Any:
+    """The value of a column that anybody may have written. `most`: characters; a longer text is not read.
+
+    Raises ValueError with a sentence to show in its place.
+    """
+    if text is None:
+        return None
+    if most is not None and len(text) > most:
+        raise ValueError(f"more than {most:,} characters: too large to be shown")
     try:
-        text = json.dumps(value, indent=2, ensure_ascii=False)
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    except ValueError as error:
+        raise ValueError(f"cannot be read: {str(error).partition(';')[0]}") from error
+
+
+def pretty(value: object) -> str:
+    """Written only as far as it is shown: indented, a deep value may be a thousand times as long."""
+    parts, characters = [], 0
+    try:
+        for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+            parts.append(part)
+            characters += len(part)
+            if characters > _MOST_JSON_CHARACTERS:
+                break
     except RecursionError:
         return TOO_DEEP
+    text = storable_text("".join(parts))
     return text if len(text) <= _MOST_JSON_CHARACTERS else text[:_MOST_JSON_CHARACTERS] + "\n… (cut)"

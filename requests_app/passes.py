@@ -62,6 +62,7 @@ def start_due(
             if not rows:
                 return {}
             first_steps, errors = _read_all(rows)
+            Request.objects.empty([row.id for row in rows if not row.is_sound])
             started = Request.objects.start(list(first_steps), _recipes_of(rows))
             refused = Request.objects.refuse(errors)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
@@ -103,6 +104,8 @@ def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str
 
 
 def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
+    if not row.is_sound:
+        raise StepsError("written without the table's CHECKs: no JSON, or a moment before 1970; place it anew")
     if not row.params_are_object:
         raise StepsError('params: not a JSON object; write an object, for example {"id": 7}')
     if row.steps is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from jobs_app.models.attempts import MAX_STEPS_BYTES as MAX_STEPS_BYTES
-from jobs_app.outcomes import storable_error, storable_text
+from jobs_app.outcomes import storable_error, storable_text, with_unique_keys
 from jobs_app.registry import MAX_NAME_CHARACTERS
 
 _KNOWN_SHOWN = 30
@@ -31,13 +31,15 @@ def to_json(steps: Collection[Step]) -> str:
 
 @lru_cache(maxsize=16)  # requests of an action have the same steps, and each is read at every step
 def read_steps(text: str, known_jobs: frozenset[str] | None = None) -> tuple[Step, ...]:
-    """Parses the JSON text of `steps`. `known_jobs`: refuse any other. Raises StepsError."""
+    """Parses the JSON text of `steps`. `known_jobs`: at its pick-up, refuse any other. Raises StepsError."""
     if len(text) > MAX_STEPS_BYTES:
         raise StepsError(f"steps: {len(text)} characters; at most {MAX_STEPS_BYTES} bytes are read")
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise StepsError("steps: not readable as JSON") from None
+        value = json.loads(text, object_pairs_hook=None if known_jobs is None else with_unique_keys)
+    except RecursionError:
+        raise StepsError("steps: not readable as JSON: nested too deep") from None
+    except ValueError as error:
+        raise StepsError(f"steps: not readable as JSON: {error}") from None
     return parse_steps(value, known_jobs)
 
 

@@ -9,8 +9,9 @@ from csp.constants import NONE, SELF
 from tasker_site.environment import Environment
 from tasker_site.logs import configure_logs
 from tasker_site.mysql.addresses import host_fault, is_list
+from tasker_site.mysql.moments import CONVERSIONS
 from tasker_site.mysql.tls import tls_faults, tls_options
-from tasker_site.sqlite import Connection
+from tasker_site.sqlite.connection import Connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR / ".env")
@@ -89,6 +90,7 @@ def _mysql() -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "charset": "utf8mb4",
+            "conv": CONVERSIONS,
             # READ COMMITTED: REPEATABLE READ's gap locks deadlock claims against inserts.
             "isolation_level": "read committed",
             # Our own lock waits end long before read_timeout: contention is not to look like a lost connection.
@@ -106,7 +108,7 @@ def _mysql() -> dict[str, Any]:
 def _sqlite() -> dict[str, Any]:
     """The embedded default: one file, WAL, every commit synced to disk."""
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "tasker_site.sqlite",
         "NAME": env.database_file("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3")),
         "OPTIONS": {
             # IMMEDIATE: a transaction that starts as a reader cannot become a writer when another one wrote meanwhile.

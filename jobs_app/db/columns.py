@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Cast, Left
 
 from jobs_app.db.dialect import MYSQL, SQLITE
 
@@ -42,6 +43,12 @@ class EmptyObject(models.Func):
 
     output_field = models.JSONField()
     function = "JSON_OBJECT"
+
+
+def json_text(column: str, characters: int | None = None) -> models.Func:
+    """A JSON column as it stands in the table, or so many characters of it: it may be huge, or no JSON to Python."""
+    text = Cast(column, models.TextField())
+    return text if characters is None else Left(text, characters)
 
 
 class ByteCharField(models.CharField):  # type: ignore[type-arg]

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+# No moment of a request is before it: a CHECK says so, and migrating made it of those that were.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -22,6 +25,7 @@ class Dialect:
     shard: str  # a number below {}; connections get different ones, as far as there are enough
     add_on_duplicate: str  # ends an INSERT: if there is a row with this {key}, {column} is added to its {column}
     unix_seconds: str  # of the column {}, a whole number
+    exact: str  # the moment in place of {} for a later comparison: one moment has several texts on SQLite
 
     def force(self, index: str) -> str:
         """Names the index: when few rows are new, the optimizers choose to read and sort the whole table instead."""
@@ -46,6 +50,7 @@ MYSQL = Dialect(
     # VALUES() is deprecated in MySQL, whose new spelling MariaDB does not know.
     add_on_duplicate="ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})",
     unix_seconds="TIMESTAMPDIFF(SECOND, '1970-01-01', {})",
+    exact="{}",
 )
 MARIADB = replace(MYSQL, row="")
 # A write transaction of SQLite (IMMEDIATE) holds the whole file: rows need no locks. Its clock has milliseconds.
@@ -61,6 +66,7 @@ SQLITE = Dialect(
     shard="0",
     add_on_duplicate="ON CONFLICT ({key}) DO UPDATE SET {column} = {column} + excluded.{column}",
     unix_seconds="CAST(strftime('%%s', {}) AS INTEGER)",
+    exact="{} || ''",
 )
 
 
@@ -79,8 +85,14 @@ def database_now(using: str = DEFAULT_DB_ALIAS) -> datetime:
 
 
 def from_driver(moment: str | datetime) -> datetime:
-    """A moment that a cursor answered, aware: SQLite's is a text, the servers' are naive; all are in UTC."""
-    return (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).replace(tzinfo=UTC)
+    """A moment that a cursor answered, aware: SQLite's is a text, the servers' are naive; all are in UTC.
+
+    What Python has no moment for (the year 0, the month 0) is EARLIEST: one such row must not end whoever reads it.
+    """
+    try:
+        return (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).replace(tzinfo=UTC)
+    except ValueError:
+        return EARLIEST
 
 
 def marks(values: Collection[object]) -> str:

@@ -9,8 +9,9 @@ from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Left
 
-from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, one_of
+from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.models.attempts import ENDED, OPEN, JobStatus
 from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
@@ -25,6 +26,14 @@ class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an 
 
     def open(self) -> Self:
         return self.filter(status__in=OPEN)
+
+    def brief(self, error_characters: int = 600) -> Self:
+        """To be shown: of an error its beginning (`shown_error`), and no extras, which may be large or unreadable."""
+        return self.defer("error", "extras").annotate(shown_error=Left("error", error_characters))
+
+    def with_extras_text(self, characters: int | None = None) -> Self:
+        """With extras as JSON text (`extras_text`), or so many characters of it."""
+        return self.defer("extras").annotate(extras_text=json_text("extras", characters))
 
 
 class Job(models.Model):
@@ -48,6 +57,9 @@ class Job(models.Model):
     created_at = models.DateTimeField(db_default=UtcNow())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+
+    shown_error = ""  # of `brief()`
+    extras_text: str | None = None  # of `with_extras_text()`
 
     objects: ClassVar[JobQuerySet] = JobQuerySet.as_manager()  # type: ignore[assignment]
 

@@ -132,10 +132,13 @@ class Claimer:
         self._executor.submit(self._readable(rows), sent_at, self._lease)
 
     def _readable(self, rows: Sequence[tuple[ClaimedJob, CallbackInput]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
-        """With the JSON read. A job whose request cannot be read fails; its neighbours go on."""
+        """With the JSON read. A job whose request cannot be read fails; its neighbours go on.
+
+        Keys that stand twice are refused before the first callback; a later one is not to fail for them any more.
+        """
         for job, row in rows:
             try:
-                params, extras = json_object(row.params), json_object(row.extras)
+                params, extras = json_object(row.params, unique_keys=job.step == 0), json_object(row.extras)
             except ValueError as error:
                 self._executor.end_unowned(job, Failed(f"the request's params or extras cannot be read: {error}"))
             else:

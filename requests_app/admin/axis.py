@@ -14,6 +14,7 @@ _STEPS = (
     *(_DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY, 180 * _DAY, 365 * _DAY),
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Axis:
 
     @property
     def end(self) -> datetime:
-        return self.begin + self.span
+        return self.begin + min(self.span, _LATEST - self.begin)
 
     def x(self, moment: datetime) -> float:
         """A moment outside of the axis is put at its nearer end."""

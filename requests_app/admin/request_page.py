@@ -1,6 +1,6 @@
 """What the admin's page of a request shows: the request and every attempt, formatted for its template."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,30 +9,40 @@ from django.utils.safestring import SafeString
 
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
+from jobs_app.outcomes import MAX_ERROR_CHARACTERS
 from jobs_app.telemetry.printable import first_line
 from requests_app.admin.masking import masked
 from requests_app.admin.timeline import timeline
-from requests_app.formatting import badge, clock, pretty, span
+from requests_app.formatting import badge, clock, pretty, read_json, shortened, span
 from requests_app.models import Intervention, Request
-from requests_app.steps import Step, StepsError, parse_steps
+from requests_app.models.request import JsonTexts
+from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
 
 _MOST_ATTEMPTS = 500
 _MOST_INTERVENTIONS = 100
 _MOST_ERROR_CHARACTERS = 8_000
+_MOST_REASON_CHARACTERS = 1_000
+_MOST_JSON = MAX_STEPS_BYTES  # characters of each of params, extras and steps; a longer one is not read
+_MOST_EXTRAS = 4_000  # characters of each attempt's
 _ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE, JobStatus.CANCELLED)
 LEGEND = {status.value: badge(status, status.label) for status in _ENDS}
 
 
 def history(request: Request) -> list[Job]:
     """All attempts, in the order of step, name and attempt; one more than is shown when there are more."""
-    jobs = Job.objects.filter(request_id=request.pk).defer("error").order_by("step", "name", "attempt")
-    shown = jobs.annotate(shown_error=Left("error", _MOST_ERROR_CHARACTERS))
+    jobs = Job.objects.filter(request_id=request.pk).order_by("step", "name", "attempt")
+    shown = jobs.brief(_MOST_ERROR_CHARACTERS).with_extras_text(_MOST_EXTRAS + 1)
     return list(shown[: _MOST_ATTEMPTS + 1])
+
+
+def texts_of(request: Request) -> JsonTexts:
+    return Request.objects.json_texts(request.pk, _MOST_JSON + 1)
 
 
 def interventions_of(request: Request) -> list[tuple[str, Intervention]]:
     """When, and what operators did; the newest first."""
-    return [(clock(row.at), row) for row in request.interventions.order_by("-id")[:_MOST_INTERVENTIONS]]
+    rows = request.interventions.defer("reason").annotate(said=Left("reason", _MOST_REASON_CHARACTERS))
+    return [(clock(row.at), row) for row in rows.order_by("-id")[:_MOST_INTERVENTIONS]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +70,27 @@ class RequestPage:
 
     legend = LEGEND
 
-    def __init__(self, request: Request, jobs: Sequence[Job], now: datetime, *, is_unmasked: bool = False) -> None:
+    def __init__(
+        self, request: Request, jobs: Sequence[Job], texts: JsonTexts, now: datetime, *, is_unmasked: bool = False
+    ) -> None:
         self.request = request
         self.badge = badge(request.status, request.get_status_display())
-        self.long_error = request.error if first_line(request.error) != request.error.strip() else ""
-        self.steps = _readable_steps(request.steps)
+        is_long = first_line(request.error) != request.error.strip()
+        self.long_error = shortened(request.error, MAX_ERROR_CHARACTERS) if is_long else ""
+        self.steps = _readable_steps(texts.steps)
         self.step = self._step_name(request.step)
         self.due, self.created = clock(request.due_at), clock(request.created_at)
         self.started, self.completed = clock(request.started_at), clock(request.completed_at)
         self.took = span(request.created_at, request.completed_at)
         self.is_unmasked = is_unmasked
-        self.params, self.extras = self._json(request.params), self._json(request.extras)
-        self.steps_json = "" if request.steps is None else pretty(request.steps)
+        self.params, self.extras = self._json(texts.params), self._json(texts.extras)
+        self.steps_json = "" if texts.steps is None else _shown(texts.steps, pretty)
         self.is_cut = len(jobs) > _MOST_ATTEMPTS
         self.attempts = [self._line(job) for job in jobs[:_MOST_ATTEMPTS]]
         self.timeline = timeline(request, jobs[:_MOST_ATTEMPTS], [step.name for step in self.steps], now)
 
     def _line(self, job: Job) -> AttemptLine:
-        error: str = getattr(job, "shown_error", "")
+        error = job.shown_error
         return AttemptLine(
             step=self._step_name(job.step),
             job=job,
@@ -89,18 +102,25 @@ class RequestPage:
             lease=clock(job.lease_until) if job.lease_until else "",
             error=error,
             first_error_line=first_line(error) if error else "",
-            extras=self._json(job.extras) if job.extras else "",
+            extras=self._json(job.extras_text, _MOST_EXTRAS) if job.extras_text else "",
         )
 
-    def _json(self, value: object) -> str:
-        return pretty(value) if self.is_unmasked else masked(value)
+    def _json(self, text: str, most: int = _MOST_JSON) -> str:
+        return _shown(text, pretty if self.is_unmasked else masked, most)
 
     def _step_name(self, index: int) -> str:
         return f"{index} {self.steps[index].name}" if 0 <= index < len(self.steps) else str(index)
 
 
-def _readable_steps(steps: object) -> tuple[Step, ...]:
+def _shown(text: str, write: Callable[[object], str], most: int = _MOST_JSON) -> str:
     try:
-        return parse_steps(steps)
+        return write(read_json(text, most))
+    except ValueError as why:
+        return str(why)
+
+
+def _readable_steps(text: str | None) -> tuple[Step, ...]:
+    try:
+        return read_steps(text or "null")
     except StepsError:
         return ()

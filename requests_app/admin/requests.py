@@ -12,9 +12,10 @@ from jobs_app.db.dialect import database_now
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.admin.request_actions import VerbsAdmin, possible
-from requests_app.admin.request_page import RequestPage, history, interventions_of
+from requests_app.admin.request_page import RequestPage, history, interventions_of, texts_of
 from requests_app.formatting import badge, clock
 from requests_app.models import Request
+from requests_app.models.request import JsonTexts
 from requests_app.operations.explain import explain
 
 
@@ -25,7 +26,7 @@ class RequestList(ChangeList):
         return ["-due_at", "-id"] if "status__exact" in self.params else ["-id"]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        return super().get_queryset(request, exclude_parameters).defer("params", "extras", "steps", "error")
+        return super().get_queryset(request, exclude_parameters).defer("error")
 
 
 @admin.register(Request)
@@ -36,6 +37,9 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
     filter_parameters = ("status__exact",)
     search_fields = ("token__exact",)
     search_help_text = "A request's whole token."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
+        return super().get_queryset(request).defer(*JsonTexts._fields)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RequestList
@@ -60,7 +64,8 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
         obj: Request | None = None,
     ) -> HttpResponse:
         if obj is not None:
-            page = RequestPage(obj, history(obj), database_now(), is_unmasked=unmask_once(request, obj))
+            is_unmasked = unmask_once(request, obj)
+            page = RequestPage(obj, history(obj), texts_of(obj), database_now(), is_unmasked=is_unmasked)
             context |= {"title": str(obj), "subtitle": None, "explanation": explain(obj), "page": page}
             context["may_unmask"] = may_unmask(request)
             context["verbs"] = possible(obj) if self.has_operate_permission(request) else []

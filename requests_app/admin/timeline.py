@@ -214,7 +214,7 @@ def _title(job: Job, due: datetime) -> str:
     if job.completed_at:
         ran = f", ran {span(job.started_at, job.completed_at)}" if job.started_at else ""
         parts.append(f"ended {clock(job.completed_at)}{ran}")
-    if error := getattr(job, "shown_error", ""):
+    if error := job.shown_error:
         parts.append(shortened(first_line(error), _ERROR_CHARACTERS))
     return "\n".join(parts)
 

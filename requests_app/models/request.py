@@ -4,14 +4,16 @@ Which moves there are, their guards and their lock order: docs/moves.md.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, one_of
-from jobs_app.db.dialect import case, dialect, numbers
+from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
+from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
 from jobs_app.models import Job
+from jobs_app.models.request_locks import lock_requests
+from jobs_app.outcomes import json_object
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.steps import MAX_STEPS_BYTES
 
@@ -26,10 +28,20 @@ class RequestStatus(models.TextChoices):
 
 UNFINISHED = (RequestStatus.QUEUING, RequestStatus.INPROGRESS)
 FINAL = (RequestStatus.COMPLETED, RequestStatus.FAILED, RequestStatus.CANCELLED)
+_MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")
+
+
+_IS_SOUND = (
+    "JSON_VALID(params) AND JSON_VALID(extras) AND (steps IS NULL OR JSON_VALID(steps)) "
+    f"AND due_at >= '{EARLIEST:%Y-%m-%d}' AND created_at >= '{EARLIEST:%Y-%m-%d}'"
+)
 
 
 class QueuedRow(NamedTuple):
-    """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read."""
+    """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read.
+
+    `is_sound`: not of one that the table's CHECKs refuse, which any session of MariaDB may switch off for itself.
+    """
 
     id: int
     token: str
@@ -37,13 +49,22 @@ class QueuedRow(NamedTuple):
     params_are_object: bool
     steps: str | None
     steps_bytes: int | None
+    is_sound: bool
 
 
 class Position(NamedTuple):
-    """A request's place among those of its status. `due_at` as the driver gives it."""
+    """A request's place among those of its status. `due_at` as the driver gives it (`Dialect.exact`)."""
 
     due_at: Any
     id: int
+
+
+class JsonTexts(NamedTuple):
+    """The three columns as they stand in the table, or their beginnings. Not `steps` while it is NULL."""
+
+    params: str
+    extras: str
+    steps: str | None
 
 
 class Page(NamedTuple):
@@ -55,6 +76,15 @@ class Page(NamedTuple):
 
 class RequestQuerySet(OldRequestQuerySet["Request"]):
     # Filters ---------------------------------------------------------------------------------------------------------
+    def without_json(self) -> Self:
+        """For verbs and pages: what may be huge, or no JSON to Python, is read where it is needed (`json_texts`)."""
+        return self.defer(*JsonTexts._fields)
+
+    def json_texts(self, id_: int, characters: int | None = None) -> JsonTexts:
+        """`characters`: of each column no more."""
+        columns = (json_text(column, characters) for column in JsonTexts._fields)
+        return JsonTexts(*self.filter(id=id_).values_list(*columns).get())
+
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""
         sql = dialect(self.db)
@@ -78,12 +108,14 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
     def scan_in_progress(self, limit: int, after: Position | None = None) -> Page:
         """So many requests in progress, oldest first. Read without locks: who moves them on guards again."""
         sql = dialect(self.db)
+        due_at = sql.exact.format("due_at")
         further = "AND (due_at > %s OR (due_at = %s AND id > %s)) " if after else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 # Not in WHERE: MariaDB would turn EXISTS into a table of its own, made from all jobs, at every scan.
-                f"SELECT due_at, id, NOT EXISTS (SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE "
-                "j.request_id = r.id AND j.step = r.step AND j.status IN ('new', 'inprogress')) "
+                f"SELECT {due_at}, id, NOT EXISTS "
+                f"(SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE j.request_id = r.id AND j.step = r.step "
+                "AND j.status IN ('new', 'inprogress')) "
                 f"FROM requests r {sql.force('requests_status_due')} WHERE status = 'Inprogress' {further}"
                 "ORDER BY due_at, id LIMIT %s",
                 [*((after.due_at, *after) if after else ()), limit],
@@ -102,7 +134,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
-                "CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps) "
+                f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND} "
                 f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
                 f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
                 [MAX_STEPS_BYTES, limit],
@@ -120,6 +152,12 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             ids,
             "Queuing",
         )
+
+    def empty(self, ids: Collection[int]) -> int:
+        """Of `Queuing` ones that are not sound: else each UPDATE of them, and of many with them, would be refused."""
+        now = dialect(self.db).now
+        sound = f"params = '{{}}', extras = '{{}}', steps = NULL, due_at = {now}, created_at = {now}"
+        return self._update(sound, [], ids, "Queuing")
 
     def refuse(self, errors: Mapping[int, str]) -> int:
         """`Queuing` -> `Failed`, each with its reason."""
@@ -172,7 +210,8 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         """A job of the current step was done by hand: its new attempt is born `completed`, with what it found out.
 
         Of a `Failed` request, which goes on as by `retry_failed`; or of one `Inprogress` in which the job does not run.
-        `step`: the one that the operator meant; the next may have a job of the same name.
+        `step`: the one that the operator meant; the next may have a job of the same name. Raises ValueError with a
+        sentence when there are extras and those of the request cannot be read.
         """
         with transaction.atomic(using=self.db, savepoint=False):
             request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
@@ -185,12 +224,15 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
             Job.objects.insert_again(request.id, request.step)
             if extras:
-                self.filter(id=request.id).update(extras={**request.extras, **extras})
+                kept = json_object(lock_requests([request.id], with_extras=True, using=self.db)[request.id].extras)
+                self.filter(id=request.id).update(extras={**kept, **extras})
         return True
 
     def _lock(self, token: str, statuses: Collection[RequestStatus]) -> "Request | None":
         """Not one that was scrubbed: its jobs would run without what the caller gave."""
-        return self.select_for_update().filter(token=token, status__in=statuses, scrubbed_at=None).first()
+        return (
+            self.without_json().select_for_update().filter(token=token, status__in=statuses, scrubbed_at=None).first()
+        )
 
     def _reopen(self, request: "Request") -> None:
         begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
@@ -254,9 +296,13 @@ class Request(models.Model):
                 | (one_of("status", UNFINISHED) & Q(completed_at__isnull=True)),
                 name="requests_completed_at",
             ),
+            # 0000-00-00, 0001-01-01: what a caller writes that has no moment. It would be the first in every queue.
+            models.CheckConstraint(
+                condition=Q(**{f"{moment}__gte": EARLIEST for moment in _MOMENTS}), name="requests_moments"
+            ),
             SqliteTypes(
                 name="requests_types",
-                moments=("due_at", "created_at", "started_at", "completed_at", "scrubbed_at"),
+                moments=_MOMENTS,
                 integers=("step",),
             ),
         ]

@@ -45,7 +45,8 @@ class OldRequestQuerySet(models.QuerySet[Row]):
             where += " AND scrubbed_at IS NULL"
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id, due_at FROM requests {sql.force('requests_status_due')} WHERE {where} "
+                f"SELECT id, {sql.exact.format('due_at')} "
+                f"FROM requests {sql.force('requests_status_due')} WHERE {where} "
                 "ORDER BY due_at, id LIMIT %s",
                 [*values, limit],
             )

@@ -21,10 +21,10 @@ _MOST_SHOWN = 10
 _CHARACTERS = 160
 _CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients write it, without an id
 _ANSWERED = re.compile(r"\banswered (\d{3})\b")
-_REPLACED = (  # in this order
-    (re.compile(r"[^\s\"'<>:,;]+@[^\s\"'<>:,;]+"), "<e-mail>"),
+_REPLACED = (  # in this order; looked for at the beginning of a word only, or a long word would take its square
+    (re.compile(r"(?<![^\s\"'<>:,;])[^\s\"'<>:,;]+@[^\s\"'<>:,;]+"), "<e-mail>"),
     (re.compile(r"(?<!\w)([\"'`])(?:\\.|(?!\1).)*(?:\1|$)"), '"…"'),
-    (re.compile(r"[\w-]*\d[\w-]*(?:[.:/]\d[\w-]*)*"), "#"),
+    (re.compile(r"(?<![\w-])[\w-]*\d[\w-]*(?:[.:/]\d[\w-]*)*"), "#"),
 )
 
 

@@ -16,7 +16,7 @@ from requests_app.formatting import ago, clock_utc
 from requests_app.models import Request, RequestStatus
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
 from requests_app.progress import Attempt, Wait
-from requests_app.steps import StepsError, parse_steps
+from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps
 
 
 def explain(request: Request) -> str:
@@ -49,7 +49,7 @@ def _queuing(request: Request) -> str:
 
 
 def _in_progress(request: Request) -> str:
-    jobs = list(Job.objects.filter(request=request, step=request.step).order_by("attempt", "id"))
+    jobs = list(Job.objects.filter(request=request, step=request.step).brief().order_by("attempt", "id"))
     running = [job for job in jobs if job.status == JobStatus.INPROGRESS]
     waiting = [job for job in jobs if job.status == JobStatus.NEW]
     if running:
@@ -79,7 +79,7 @@ def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
     now = database_now()
     soonest = min(waiting, key=lambda job: (not job.is_parked, job.due_at))  # a parked one is due
     before = [job for job in jobs if job.name == soonest.name and job.attempt < soonest.attempt]
-    because = f" (attempt {before[-1].attempt}: {first_line(before[-1].error)})" if before else ""
+    because = f" (attempt {before[-1].attempt}: {first_line(before[-1].shown_error)})" if before else ""
     if soonest.due_at > now and not soonest.is_parked:
         return f"It waits until {clock_utc(soonest.due_at)} to try {_named([soonest])} again{because}."
     return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_success('run_jobs')}."
@@ -95,9 +95,10 @@ def _more(count: int) -> str:
 
 
 def _settled(request: Request, jobs: Sequence[Job]) -> str:
-    attempts = [Attempt(job.name, job.attempt, job.status, job.error) for job in jobs]
+    attempts = [Attempt(job.name, job.attempt, job.status, job.shown_error) for job in jobs]
+    text = Request.objects.json_texts(request.pk, MAX_STEPS_BYTES + 1).steps
     try:
-        decision = progress.decide(parse_steps(request.steps), request.step, attempts)
+        decision = progress.decide(read_steps(text or "null"), request.step, attempts)
     except StepsError as error:
         return f"Its steps cannot be read any more ({error}); run_inprogress_requests will fail it."
     if isinstance(decision, Wait):

@@ -71,8 +71,12 @@ _NEEDS = {
 def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reason: str, job: str = "") -> None:
     def work() -> None:
         with transaction.atomic():
-            request = Request.objects.get(token=token)
-            if not move():
+            request = Request.objects.without_json().get(token=token)
+            try:
+                is_done = move()
+            except ValueError as error:
+                raise Refused(f"{verb}: the request's extras cannot be read: {error}") from error
+            if not is_done:
                 request.refresh_from_db()  # it is the move that waited for others
                 raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
             Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)

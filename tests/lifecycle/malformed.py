@@ -14,8 +14,9 @@ from requests_app.recipes import recipe_of
 from requests_app.steps import MAX_STEPS_BYTES
 
 INT_MAX = 2**31 - 1
+midnight = "{} 00:00:00".format
 GOOD_STEPS = '[{"name": "only", "jobs": ["noop"]}]'
-LONG_AGO, NEVER = "1000-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999"
+LONG_AGO, NEVER = "1970-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999"
 JOBS = ("noop", "noop_1", "noop_2")
 
 Columns = dict[str, Any]
@@ -193,6 +194,9 @@ REFUSED = (
     _rows("an end without its time", "refused", status=st.sampled_from(["Completed", "Failed", "Cancelled"])),
     _rows("a time of its end without one", "refused", completed_at=st.just(LONG_AGO)),
     _rows("JSON that is none", "refused", params=broken_json),
+    _rows(
+        "due before 1970", "refused", due_at=st.sampled_from(["0000-01-01", "0001-01-01", "1969-12-31"]).map(midnight)
+    ),
     _rows("no params at all", "refused", params=st.none()),
 )
 

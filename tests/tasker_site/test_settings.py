@@ -68,7 +68,7 @@ def test_with_nothing_set_it_starts_locally_with_the_contracts_defaults(load: Lo
     loaded = load()
     assert {name: loaded[name] for name in DEFAULTS} == DEFAULTS
     database = loaded["DATABASES"]["default"]
-    assert database["ENGINE"] == "django.db.backends.sqlite3"
+    assert database["ENGINE"] == "tasker_site.sqlite"
     assert database["NAME"] == str(tmp_path / "var" / "tasker.sqlite3")
     assert (tmp_path / "var").is_dir()
     assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"

@@ -1,7 +1,9 @@
 """`manage.py show_request TOKEN`: a request with every attempt, and its explanation."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,9 +13,12 @@ from jobs_app.db.transactions import fault_line
 from jobs_app.models import Job
 from jobs_app.telemetry.printable import first_line, printable
 from jobs_app.tracing import traceparent
-from requests_app.formatting import iso, span
+from requests_app.formatting import iso, read_json, span
 from requests_app.models import Intervention, Request
 from requests_app.operations.explain import explain
+from requests_app.steps import MAX_STEPS_BYTES
+
+_MOST_ATTEMPTS = 5_000
 
 
 class Command(BaseCommand):
@@ -26,35 +31,47 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            request = Request.objects.get(token=options["token"])
-            jobs = list(request.jobs.order_by("step", "name", "attempt"))
-            explanation = explain(request)
+            request = Request.objects.without_json().get(token=options["token"])
+            text = (_as_json if options["json"] else _as_text)(request, explain(request))
         except Request.DoesNotExist:
             raise CommandError(f"there is no request with token {options['token']}") from None
         except DatabaseError as error:
             raise CommandError(f"the database cannot be read: {fault_line(error)}") from error
-        text = _as_json(request, jobs, explanation) if options["json"] else _as_text(request, jobs, explanation)
         self.stdout.write(printable(text))
 
 
-def _as_text(request: Request, jobs: list[Job], explanation: str) -> str:
+def _as_text(request: Request, explanation: str) -> str:
+    jobs = list(request.jobs.brief().order_by("step", "name", "attempt")[: _MOST_ATTEMPTS + 1])
+    by_step = {step: list(rows) for step, rows in groupby(jobs[:_MOST_ATTEMPTS], key=lambda job: job.step)}
     times = [("placed", request.created_at), ("started", request.started_at), ("ended", request.completed_at)]
     lines = [
         f"{request.action}  {request.token}  {request.status}",
         "  ".join(f"{word} {iso(at)}" for word, at in times if at),
         explanation,
     ]
-    steps = request.steps if isinstance(request.steps, list) else []
+    steps = _steps(request)
     for index, step in enumerate(steps):
         name = step.get("name") if isinstance(step, dict) else None
         lines += ["", f"step {index}  {name or '?'}{'  <- here' if index == request.step else ''}"]
-        lines += _attempts([job for job in jobs if job.step == index]) or ["  not begun"]
-    if strays := [job for job in jobs if job.step >= len(steps)]:
+        lines += _attempts(by_step.get(index, [])) or ["  not begun"]
+    if strays := [job for step, rows in by_step.items() if step >= len(steps) for job in rows]:
         lines += ["", "of no step", *_attempts(strays)]
+    if len(jobs) > _MOST_ATTEMPTS:
+        lines += ["", f"there are more attempts than these {_MOST_ATTEMPTS}"]
     if interventions := request.interventions.order_by("id"):
         lines += ["", "by hand"]
         lines += [f"  {iso(i.at)}  {i.verb} {i.job}".rstrip() + f"  {i.by}: {i.reason}" for i in interventions]
     return "\n".join(lines)
+
+
+def _steps(request: Request) -> list[Any]:
+    """Of any shape; what is no list, or cannot be read, counts as none."""
+    text = Request.objects.json_texts(request.pk, MAX_STEPS_BYTES + 1).steps
+    try:
+        steps = read_json(text, MAX_STEPS_BYTES)
+    except ValueError:
+        return []
+    return steps if isinstance(steps, list) else []
 
 
 def _attempts(jobs: list[Job]) -> list[str]:
@@ -65,30 +82,43 @@ def _attempts(jobs: list[Job]) -> list[str]:
         when = f"began {iso(job.started_at)}" if job.started_at else due
         took = span(job.started_at, job.completed_at)
         lines.append(f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  {when}  {took}".rstrip())
-        if job.error:
-            lines.append(f"  {'':<{width}}  {first_line(job.error)}")
+        if job.shown_error:
+            lines.append(f"  {'':<{width}}  {first_line(job.shown_error)}")
     return lines
 
 
-def _as_json(request: Request, jobs: list[Job], explanation: str) -> str:
+def _as_json(request: Request, explanation: str) -> str:
+    """All that is stored. Of what cannot be read, a sentence that says so."""
+    texts = Request.objects.json_texts(request.pk)
     return json.dumps(
         {
-            **_columns(request),
+            **_columns(request, texts._asdict()),
             "why": explanation,
             "jobs": [
-                _columns(job, leave_out={"request"})
+                _columns(job, {"extras": job.extras_text})
                 | {"due_at": None if job.is_parked else iso(job.due_at)}
                 | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
-                for job in jobs
+                for job in request.jobs.with_extras_text().order_by("step", "name", "attempt")
             ],
-            "interventions": [_columns(row, leave_out={"request"}) for row in request.interventions.order_by("id")],
+            "interventions": [_columns(row) for row in request.interventions.order_by("id")],
         },
         ensure_ascii=False,
         indent=2,
     )
 
 
-def _columns(row: Request | Job | Intervention, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
-    fields = [field.name for field in row._meta.concrete_fields if field.name not in leave_out]
-    values = {name: getattr(row, name) for name in fields}
-    return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
+def _columns(row: Request | Job | Intervention, texts: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """`texts`: of its columns of JSON."""
+    names = [field.name for field in row._meta.concrete_fields if field.name != "request"]
+    return {name: _value(texts[name]) if texts and name in texts else _plain(getattr(row, name)) for name in names}
+
+
+def _plain(value: object) -> object:
+    return iso(value) if isinstance(value, datetime) else value
+
+
+def _value(text: str | None) -> object:
+    try:
+        return read_json(text)
+    except ValueError as why:
+        return str(why)

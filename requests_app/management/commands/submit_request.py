@@ -39,7 +39,9 @@ class Command(BaseCommand):
             _place(token, columns)
             self.stdout.write(token)
             if options["wait"]:
-                self._wait(run_transaction(lambda: Request.objects.get(token=token), seconds=RECONNECT_SECONDS))
+                self._wait(
+                    run_transaction(lambda: Request.objects.without_json().get(token=token), seconds=RECONNECT_SECONDS)
+                )
         except IntegrityError as error:
             raise CommandError(f"there is a request with token {token} already: {fault_line(error)}") from error
         except (DatabaseError, DatabaseAway) as error:
