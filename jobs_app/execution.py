@@ -1,6 +1,8 @@
 """Runs one callback with its context and answers one outcome value. Touches no database."""
 
 import traceback
+from collections.abc import Iterator
+from pathlib import PurePath
 
 from jobs_app.outcomes import Failed, Failure, JobContext, Outcome, Retried, Retry, completed
 from jobs_app.registry import JobDefinition
@@ -22,15 +24,63 @@ async def run_async_callback(definition: JobDefinition, context: JobContext) -> 
 
 
 def _raised(error: BaseException) -> Outcome:
+    try:
+        return _outcome(error)
+    except Exception as unspeakable:  # noqa: BLE001 - its own __str__ is the callback's as well
+        return _unforeseen(unspeakable)
+
+
+def _outcome(error: BaseException) -> Outcome:
     match error:
         case Failure():
-            return Failed(str(error) or "the callback raised Failure without a message")
+            return Failed(str(error) or "the callback raised Failure without a message", _text(error.answer))
         case Retry():
             says = str(error) or "the callback raised Retry without a message"
-            return Retried(says, _seconds(error.after), _seconds(error.at_least))
-    # A bug or an unforeseen answer. The first line says it, the traceback follows.
-    says = traceback.format_exception_only(error)[-1].strip()
-    return Retried(f"{says}\n\n{''.join(traceback.format_exception(error))}")
+            return Retried(says, _seconds(error.after), _seconds(error.at_least), _text(error.answer))
+    return _unforeseen(error)
+
+
+def _unforeseen(error: BaseException) -> Retried:
+    """A bug or an unforeseen answer. The first line says what and where, tracebacks follow.
+
+    The texts of exceptions quote what they were given, such as params or an answer: they are no part of our sentence.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = frames[1] if len(frames) > 1 else frames[0]  # the first one is this file's
+    says = f"{_kind(error)} in {place.name} ({PurePath(place.filename).name}, line {place.lineno})"
+    chain = [*_chain(error)]
+    tracebacks = "\n".join(f"{_traceback(one)}{_kind(one)}\n" for one in reversed(chain))
+    texts = "".join(line for one in chain for line in traceback.format_exception_only(one))
+    return Retried(f"{says}\n\n{tracebacks}", answer=texts)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what led to it and what it holds as a group, each once."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        waiting.append(one.__cause__ or (None if one.__suppress_context__ else one.__context__))
+
+
+def _traceback(error: BaseException) -> str:
+    lines = traceback.format_tb(error.__traceback__)
+    return f"Traceback (most recent call last):\n{''.join(lines)}" if lines else ""
+
+
+def _kind(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(answer: object) -> str:
+    """What a callback gave as `answer`: of bytes the text, of anything else how it is shown."""
+    return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer or "")
 
 
 def _seconds(after: object) -> float | None:

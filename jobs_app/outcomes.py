@@ -21,21 +21,35 @@ _CONTROL = dict.fromkeys(
 
 
 class Failure(Exception):
-    """Raised by a callback: this job cannot succeed, the request fails."""
+    """Raised by a callback: this job cannot succeed, the request fails.
+
+    The message is our own sentence, without personal data: everybody who sees the request reads it. `answer`: what
+    somebody else said, word for word; it is kept apart and masked like params.
+    """
+
+    answer: str = ""  # also of a subclass that does not call this __init__
+
+    def __init__(self, *message: object, answer: str = "") -> None:
+        super().__init__(*message)
+        self.answer = answer
 
 
 class Retry(Exception):
-    """Raised by a callback: try again.
+    """Raised by a callback: try again. The message and `answer`: as Failure's.
 
     `after`: seconds to wait, in place of our backoff. `at_least`: seconds below which our backoff is not to go. Both
     are obeyed up to the backoff cap.
     """
 
-    after: float | None = None  # both also of a subclass that does not call this __init__
+    after: float | None = None  # all three also of a subclass that does not call this __init__
     at_least: float | None = None
+    answer: str = ""
 
-    def __init__(self, message: str = "", *, after: float | None = None, at_least: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, after: float | None = None, at_least: float | None = None, answer: str = ""
+    ) -> None:
         super().__init__(message)
+        self.answer = answer
         # What is no number is the callback's bug, and must show in the callback.
         self.after = None if after is None else float(after)
         self.at_least = None if at_least is None else float(at_least)
@@ -73,18 +87,20 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot succeed: the request fails."""
+    """The job cannot succeed: the request fails. `error`: our sentence. `answer`: what others said; personal data."""
 
     error: str
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Try again, unless it was the last attempt allowed. `after`, `at_least`: as of Retry."""
+    """Try again, unless it was the last attempt allowed. `after`, `at_least`: as of Retry; `answer`: as of Failed."""
 
     error: str
     after: float | None = None
     at_least: float | None = None
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +120,22 @@ class NotStarted:
 Outcome = Completed | Failed | Retried | Stopped | NotStarted
 
 
+class NotJson(ValueError):
+    """What cannot be kept as JSON. Its text says the kind of it, never a value."""
+
+
 def completed(returned: object) -> Completed | Failed:
-    """The outcome of a callback that returned: a mapping that is a JSON object of at most 64 KiB, or None."""
+    """The outcome of a callback that returned: a mapping that is a JSON object of at most 64 KiB, or None.
+
+    Whatever a mapping of the callback's own kind raises while it is read goes on.
+    """
     if returned is None:
         return Completed()
     if not isinstance(returned, Mapping):
         return Failed(f"the callback returned {type(returned).__name__}: return a mapping or None")
     try:
         text = json.dumps(storable(dict(returned)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
+    except NotJson as error:
         return Failed(f"the callback returned what is not a JSON object: {error}")
     if (size := len(text.encode())) > MAX_EXTRAS_BYTES:
         return Failed(f"the callback returned {size} bytes of JSON: at most {MAX_EXTRAS_BYTES} are kept")
@@ -146,7 +169,7 @@ def with_unique_keys(pairs: list[tuple[str, Any]]) -> Json:
 def storable(value: object, depth: int = 1) -> object:
     """`value` as every supported database stores it unchanged: no lone surrogates, no huge integers, at most 30 levels.
 
-    Raises ValueError or TypeError with a sentence when it cannot be said in such JSON.
+    Raises NotJson when it cannot be said in such JSON.
     """
     match value:
         case None | bool():
@@ -154,21 +177,21 @@ def storable(value: object, depth: int = 1) -> object:
         case str():
             return storable_text(value)
         case int() if not -(2**63) <= value < 2**63:
-            raise ValueError(f"an integer of {value.bit_length()} bits, more than 64: return it as a string")
+            raise NotJson(f"an integer of {value.bit_length()} bits, more than 64: return it as a string")
         case float() if not math.isfinite(value):
-            raise ValueError(f"{value} has no form in JSON")
+            raise NotJson(f"{value} has no form in JSON")
         case int() | float():
             return value
     if depth > MAX_JSON_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+        raise NotJson(f"nested deeper than {MAX_JSON_DEPTH} levels")
     match value:
         case Mapping():
             if strange := [type(key).__name__ for key in value if not isinstance(key, str)]:
-                raise TypeError(f"a key of type {strange[0]}: keys are strings")
+                raise NotJson(f"a key of type {strange[0]}: keys are strings")
             return {storable_text(key): storable(item, depth + 1) for key, item in value.items()}
         case list() | tuple():
             return [storable(item, depth + 1) for item in value]
-    raise TypeError(f"a value of type {type(value).__name__}")
+    raise NotJson(f"a value of type {type(value).__name__}")
 
 
 def storable_text(text: str) -> str:

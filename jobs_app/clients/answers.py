@@ -14,7 +14,7 @@ import urllib3.exceptions
 
 from jobs_app.outcomes import Failure, Json, Retry, json_object
 
-MAX_QUOTED_BYTES = 4 * 1024  # of an answer, in an error
+MAX_QUOTED_BYTES = 4 * 1024  # of an answer that is kept
 
 
 class TooLarge(Exception):
@@ -34,6 +34,17 @@ _LASTING = (
 )
 # ... but not those of their subclasses that say that the connection was cut, or that a certificate is to be renewed.
 _PASSING = (ConnectionError, http.client.IncompleteRead, ssl.SSLError)
+# The texts of these exact kinds are sentences of their libraries or ours, ...
+_UNQUOTING = {
+    TooLarge,
+    ConnectionResetError,
+    http.client.HTTPException,
+    http.client.IncompleteRead,
+    http.client.LineTooLong,
+    http.client.RemoteDisconnected,
+}
+# ... and of these they quote what was sent. Any other text is kept nowhere: that of a bad URL holds its password.
+_QUOTING = (http.client.BadStatusLine, http.client.UnknownProtocol, urllib3.exceptions.InvalidChunkLength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class Answer:
         try:
             return json_object(self.content.decode("utf-8-sig"))
         except ValueError as error:
-            raise Failure(f"{self.call}: the answer is not a JSON object: {error}{self._quoted()}") from None
+            raise Failure(f"{self.call}: the answer is not a JSON object: {error}", answer=self._quoted()) from None
 
     def judged(self, *, may_be_gone: bool) -> "Answer":
         """The answer itself when the call is done. Raises Retry or Failure when it is not."""
@@ -64,14 +75,13 @@ class Answer:
             return self
         if self.status == 404 and may_be_gone:
             return self
-        says = f"{self.call}: answered {self.status}{self._quoted()}"
+        says = f"{self.call}: answered {self.status}"
         if self.status in {408, 425, 429} or 500 <= self.status < 600:
-            raise Retry(says, at_least=retry_after(self.headers))
-        raise Failure(says)
+            raise Retry(says, at_least=retry_after(self.headers), answer=self._quoted())
+        raise Failure(says, answer=self._quoted())
 
     def _quoted(self) -> str:
-        start = self.content[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
-        return f": {start}" if start else ""
+        return self.content[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
 
 
 def unanswered(call: str, error: Exception) -> Failure | Retry:
@@ -79,17 +89,17 @@ def unanswered(call: str, error: Exception) -> Failure | Retry:
     cause = _cause(error)
     if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
         return Retry(f"{call}: no whole answer in time")
-    says = _name(cause)
-    return Failure(f"{call}: no usable answer: {says}") if _is_lasting(cause) else Retry(f"{call}: no answer: {says}")
+    says, answer = _fault(cause), str(cause)[:MAX_QUOTED_BYTES] if isinstance(cause, _QUOTING) else ""
+    if _is_lasting(cause):
+        return Failure(f"{call}: no usable answer: {says}", answer=answer)
+    return Retry(f"{call}: no answer: {says}", answer=answer)
 
 
-def _name(error: BaseException) -> str:
-    """Never an exception's own text, which may quote the URL, headers and what the service said; but for the system's
-    and TLS's, and a few constants.
-    """
-    if isinstance(error, TooLarge | http.client.LineTooLong) or type(error) is http.client.HTTPException:
-        return str(error)
-    return getattr(error, "strerror", None) or type(error).__name__
+def _fault(cause: BaseException) -> str:
+    """What went wrong, in words that quote neither the answer nor the URL with its password and ids."""
+    if type(cause) in _UNQUOTING:
+        return str(cause)
+    return getattr(cause, "strerror", None) or type(cause).__name__
 
 
 def _is_lasting(error: BaseException) -> bool:

@@ -73,6 +73,7 @@ class Result(NamedTuple):
 
     Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
     `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
+    `error` is our own sentence; `answer` what a service said, or an exception: it may be personal data.
     """
 
     job: ClaimedJob
@@ -82,6 +83,7 @@ class Result(NamedTuple):
     delay_seconds: float = 0.0
     last_attempt: int = 0
     ran_microseconds: int | None = None
+    answer: str | None = None
 
 
 class NewJob(NamedTuple):

@@ -212,6 +212,7 @@ class Completions(models.QuerySet[Row]):
             return
         texts: dict[str, dict[int, str]] = {  # a column that stays as it is would be written and checked all the same
             "error": {result.job.id: result.error for result in results if result.error},
+            "answer": {result.job.id: result.answer for result in results if result.answer},
             "extras": {result.job.id: result.extras for result in results if result.extras},
         }
         changed = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
@@ -221,7 +222,7 @@ class Completions(models.QuerySet[Row]):
                 f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "
                 f"lease_until = NULL{changed} WHERE id IN ({numbers(result.job.id for result in results)}) "
                 "AND status = 'inprogress'",
-                [status, *texts["error"].values(), *texts["extras"].values()],
+                [status, *(text for values in texts.values() for text in values.values())],
             )
 
     def _cancel(self, ids: Collection[int]) -> int:

@@ -28,8 +28,13 @@ class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an 
         return self.filter(status__in=OPEN)
 
     def brief(self, error_characters: int = 600) -> Self:
-        """To be shown: of an error its beginning (`shown_error`), and no extras, which may be large or unreadable."""
-        return self.defer("error", "extras").annotate(shown_error=Left("error", error_characters))
+        """To be shown: the beginnings of `error` and `answer` (`shown_error`, `shown_answer`).
+
+        No extras, which may be large or unreadable.
+        """
+        return self.defer("error", "answer", "extras").annotate(
+            shown_error=Left("error", error_characters), shown_answer=Left("answer", error_characters)
+        )
 
     def with_extras_text(self, characters: int | None = None) -> Self:
         """With extras as JSON text (`extras_text`), or so many characters of it."""
@@ -49,7 +54,9 @@ class Job(models.Model):
     # The number of the last attempt allowed. In the row, so that handing back and retrying by hand can raise it.
     last_attempt = models.IntegerField(db_default=10)
     status = ByteCharField(max_length=10, choices=JobStatus, db_default=JobStatus.NEW.value)
-    error = models.TextField(blank=True, db_default="")
+    error = models.TextField(blank=True, db_default="")  # our own sentence, and where a bug is
+    # What a service said, or the exception of a bug: personal data.
+    answer = models.TextField(null=True, blank=True)  # noqa: DJ001 - a default of a text has MySQL copy the whole table
     extras = models.JSONField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=UtcNow())
     claimed_by = ByteCharField(max_length=36, null=True, blank=True)
@@ -58,7 +65,7 @@ class Job(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
-    shown_error = ""  # of `brief()`
+    shown_error = shown_answer = ""  # of `brief()`
     extras_text: str | None = None  # of `with_extras_text()`
 
     objects: ClassVar[JobQuerySet] = JobQuerySet.as_manager()  # type: ignore[assignment]

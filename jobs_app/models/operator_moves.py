@@ -90,7 +90,7 @@ class OperatorMoves(models.QuerySet[Row]):
 
     def scrub(self, request_ids: Collection[int]) -> int:
         """Empties what may be personal in the jobs of requests that are over; under their locks. An error stays one."""
-        emptied = "extras = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END"
+        emptied = "extras = NULL, answer = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END"
         return self._of_closed(f"UPDATE jobs SET {emptied}", [SCRUBBED], request_ids)
 
     def _of_closed(self, what: str, values: list[str], request_ids: Collection[int]) -> int:

@@ -254,6 +254,6 @@ def collect(
             results.put(None)  # for the next call: this batch is the last
             return batch or None
         batch.append(result)
-        characters += len(result.error) + len(result.extras or "")
+        characters += len(result.error) + len(result.answer or "") + len(result.extras or "")
         closes_at = closes_at or time.monotonic() + _LINGER_SECONDS
     return batch

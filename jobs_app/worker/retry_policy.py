@@ -22,19 +22,19 @@ def result_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> Resu
     match outcome:
         case Completed(extras):
             return Result(job, JobStatus.COMPLETED, extras=extras, ran_microseconds=ran)
-        case Failed(error):
-            return Result(job, JobStatus.FAILURE, storable_error(error), ran_microseconds=ran)
+        case Failed(error, answer):
+            return Result(job, JobStatus.FAILURE, storable_error(error), ran_microseconds=ran, answer=_kept(answer))
         case NotStarted(after_seconds):
             return Result(job, JobStatus.NEW, delay_seconds=after_seconds)
         case Stopped(error):
-            return _again(job, error, 0.0, job.last_attempt + 1, ran)
-        case Retried(error) if job.attempt >= job.last_attempt:
+            return _again(job, error, "", 0.0, job.last_attempt + 1, ran)
+        case Retried(error, _, _, answer) if job.attempt >= job.last_attempt:
             attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
             said = storable_error(f"gave up after {attempts}: {error}")
-            return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran)
-        case Retried(error, after, at_least):
+            return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran, answer=_kept(answer))
+        case Retried(error, after, at_least, answer):
             delay = backoff_seconds(job.name, job.attempt, after, at_least)
-            return _again(job, error, delay, job.last_attempt, ran)
+            return _again(job, error, answer, delay, job.last_attempt, ran)
         case _:
             assert_never(outcome)
 
@@ -57,7 +57,13 @@ def backoff_seconds(name: str, attempt: int, after: float | None = None, at_leas
     return max(drawn, min(cap, at_least or 0.0))
 
 
-def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int, ran: int | None) -> Result:
+def _kept(answer: str) -> str | None:
+    return storable_error(answer) if answer.strip() else None
+
+
+def _again(
+    job: ClaimedJob, error: str, answer: str, delay_seconds: float, last_attempt: int, ran: int | None
+) -> Result:
     return Result(
         job,
         JobStatus.RETRY,
@@ -65,4 +71,5 @@ def _again(job: ClaimedJob, error: str, delay_seconds: float, last_attempt: int,
         delay_seconds=max(_LEAST_DELAY_SECONDS, delay_seconds),
         last_attempt=last_attempt,
         ran_microseconds=ran,
+        answer=_kept(answer),
     )

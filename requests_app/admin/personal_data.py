@@ -1,4 +1,4 @@
-"""Shows a request's params and extras unmasked: who may see them, and the row in the admin's log that it leaves.
+"""Shows a request's params, extras and answers unmasked: who may see them, and the admin's log of who did.
 
 A POST writes that row and leads back to the page, which then shows the values once.
 """
@@ -9,9 +9,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path, reverse
 
 from requests_app.models import Request
+from requests_app.models.retention import LOOKED
 
 PERMISSION = "requests_app.view_personal_data"
-LOGGED = "Looked at the values of params and extras."
+LOGGED = f"{LOOKED}the values of params, extras and answers."
 _UNMASKED = "personal_data_of"  # in the session: the id of the request that the next page may show
 
 

@@ -59,13 +59,14 @@ class AttemptLine:
     lease: str
     error: str
     first_error_line: str
+    answer: str
     extras: str
 
 
 class RequestPage:
     """A request and its history, formatted for the template.
 
-    `now`: the database's. `is_unmasked`: with the values of params and extras, which may be personal data.
+    `now`: the database's. `is_unmasked`: with the values of params, extras and answers, which may be personal data.
     """
 
     legend = LEGEND
@@ -90,7 +91,7 @@ class RequestPage:
         self.timeline = timeline(request, jobs[:_MOST_ATTEMPTS], [step.name for step in self.steps], now)
 
     def _line(self, job: Job) -> AttemptLine:
-        error = job.shown_error
+        error, answer = job.shown_error, job.shown_answer or ""
         return AttemptLine(
             step=self._step_name(job.step),
             job=job,
@@ -102,6 +103,7 @@ class RequestPage:
             lease=clock(job.lease_until) if job.lease_until else "",
             error=error,
             first_error_line=first_line(error) if error else "",
+            answer=answer if self.is_unmasked or not answer else masked(answer),
             extras=self._json(job.extras_text, _MOST_EXTRAS) if job.extras_text else "",
         )
 

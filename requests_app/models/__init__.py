@@ -1,5 +1,6 @@
 """The tables of the requests' side, by which Django finds them."""
 
 from requests_app.models.intervention import Intervention as Intervention
+from requests_app.models.purge import Purge as Purge
 from requests_app.models.request import Request as Request
 from requests_app.models.request import RequestStatus as RequestStatus

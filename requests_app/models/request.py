@@ -277,17 +277,21 @@ class Request(models.Model):
     created_at = models.DateTimeField(db_default=UtcNow())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
-    scrubbed_at = models.DateTimeField(null=True, blank=True)  # when purge_requests emptied params, extras and errors
+    scrubbed_at = models.DateTimeField(null=True, blank=True)  # when purge_requests removed what may be personal
 
     objects: ClassVar[RequestQuerySet] = RequestQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         db_table = "requests"
         permissions: ClassVar = [
-            ("view_personal_data", "Can see the values of params and extras"),
+            ("view_personal_data", "Can see the values of params, extras and answers"),
             ("operate_request", "Can retry, complete and cancel by hand"),
         ]
-        indexes: ClassVar = [models.Index(fields=["status", "due_at", "id"], name="requests_status_due")]
+        indexes: ClassVar = [
+            models.Index(fields=["status", "due_at", "id"], name="requests_status_due"),
+            # Retention's: what has ended and is not scrubbed yet. What is, is never looked at again.
+            models.Index(fields=["scrubbed_at", "completed_at", "id"], name="requests_unscrubbed"),
+        ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=one_of("status", RequestStatus.values), name="requests_status_known"),
             models.CheckConstraint(condition=Q(step__gte=0), name="requests_step"),

@@ -5,8 +5,10 @@ for long, and leave alone those that have an open job (a cancelled one's may sti
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+from django.contrib.admin.models import LogEntry
 from django.db import connections, models, transaction
 from django.db.models import Case, Value, When
 
@@ -15,8 +17,13 @@ from jobs_app.db.dialect import dialect, numbers
 from jobs_app.models import Job
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models.intervention import Intervention
+from requests_app.recipes import recipes
+from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps, to_json
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
+
+
+LOOKED = "Looked at "  # begins the admin's log's entry of who saw personal data; it quotes none
 
 
 class Purged(NamedTuple):
@@ -29,25 +36,27 @@ class OldRequestQuerySet(models.QuerySet[Row]):
     def old(
         self, status: str, seconds: float, limit: int, after: tuple[Any, int] | None = None, *, unscrubbed: bool = False
     ) -> list[tuple[int, Any]]:
-        """(id, due_at) of requests that came to this final status so many seconds ago or more, in the index's order.
+        """(id, moment) of requests that came to this final status so many seconds ago or more, in the index's order.
 
         `after`: the last row of the page before. Read without locks: the moves guard again. In SQL of ours, since the
         index has to be named: the optimizers would read and sort all requests of this status for each page.
+        `unscrubbed`: by an index that what is scrubbed has left, so that a night costs what has come since the last.
         """
         sql = dialect(self.db)
         values: list[Any] = [status, -seconds]
-        where = f"status = %s AND completed_at < {sql.now_plus}"
-        if status != "Cancelled":  # may be due in years; what ended by itself was due before
+        index, moment, where = "requests_status_due", "due_at", f"status = %s AND completed_at < {sql.now_plus}"
+        if unscrubbed:
+            index, moment = "requests_unscrubbed", "completed_at"
+            where += " AND scrubbed_at IS NULL"
+        elif status != "Cancelled":  # may be due in years; what ended by itself was due before
             where, values = f"{where} AND due_at < {sql.now_plus}", [*values, -seconds]
         if after:
-            where, values = f"{where} AND (due_at > %s OR (due_at = %s AND id > %s))", [*values, after[0], *after]
-        if unscrubbed:
-            where += " AND scrubbed_at IS NULL"
+            where += f" AND {moment} >= %s AND ({moment} > %s OR id > %s)"
+            values += [after[0], *after]
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id, {sql.exact.format('due_at')} "
-                f"FROM requests {sql.force('requests_status_due')} WHERE {where} "
-                "ORDER BY due_at, id LIMIT %s",
+                f"SELECT id, {sql.exact.format(moment)} FROM requests {sql.force(index)} WHERE {where} "
+                f"ORDER BY {moment}, id LIMIT %s",
                 [*values, limit],
             )
             return [(row[0], row[1]) for row in cursor.fetchall()]
@@ -64,6 +73,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
                 return Purged()
             interventions, _ = self._interventions(old).delete()
             jobs = Job.objects.purge(old)
+            self._scrub_log(old)  # who looked and who did what stays, until the log's own time is over
             # delete() would read all columns of all rows first, to look for children.
             requests = self.filter(id__in=old, status=status)._raw_delete(self.db)
             return Purged(requests, jobs, interventions)
@@ -78,6 +88,10 @@ class OldRequestQuerySet(models.QuerySet[Row]):
                 return 0
             self._interventions(old).exclude(reason="").update(reason=SCRUBBED)
             Job.objects.scrub(old)
+            self._scrub_log(old)
+            self._scrub_steps(old)
+            made_up = self.filter(id__in=old).exclude(action__in=[recipe.action for recipe in recipes()])
+            made_up.update(action=SCRUBBED)
             return self.filter(id__in=old, status=status).update(
                 params={},
                 extras={},
@@ -87,6 +101,29 @@ class OldRequestQuerySet(models.QuerySet[Row]):
 
     def _interventions(self, ids: Collection[int]) -> models.QuerySet[Intervention]:
         return Intervention.objects.using(self.db).filter(request_id__in=ids)
+
+    def _scrub_log(self, ids: Collection[int]) -> None:
+        """Of the admin's log: the action in an entry's name, and the reason. That somebody looked is no reason."""
+        of_requests = LogEntry.objects.using(self.db).filter(
+            content_type__app_label="requests_app", content_type__model="request", object_id__in=list(map(str, ids))
+        )
+        of_requests.update(object_repr=SCRUBBED)
+        of_requests.exclude(change_message__startswith=LOOKED).update(change_message=SCRUBBED)
+
+    def _scrub_steps(self, ids: Collection[int]) -> None:
+        """Keeps their shape and the jobs, whose names the pick-up knew, and no step's name but those of our recipes.
+
+        What never passed a pick-up may name anything, and is emptied.
+        """
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, CASE WHEN started_at IS NOT NULL AND LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps "
+                f"ELSE '' END FROM requests WHERE id IN ({numbers(ids)}) AND steps IS NOT NULL",
+                [],
+            )
+            emptied = [(kept, id_) for id_, steps in cursor.fetchall() if (kept := _without_names(steps)) != steps]
+            # One by one: a statement with all of them could be larger than the server takes.
+            cursor.executemany("UPDATE requests SET steps = %s WHERE id = %s", emptied)
 
     def _lock_old(self, ids: Collection[int], status: str, seconds: float) -> list[int]:
         """Locks by id ascending. Under the locks no job can become open any more, so that is looked at after it.
@@ -101,3 +138,12 @@ class OldRequestQuerySet(models.QuerySet[Row]):
                 [status, -seconds],
             )
             return self.without_open_jobs([row[0] for row in cursor.fetchall()])
+
+
+def _without_names(steps: str | None) -> str | None:
+    try:
+        read = read_steps(steps or "")
+    except StepsError:
+        return None
+    ours = {step.name for recipe in recipes() for step in recipe.steps}
+    return to_json([replace(step, name=step.name if step.name in ours else SCRUBBED) for step in read])

@@ -1,34 +1,61 @@
-"""Retention: purges requests that are over for long, and runs of passes; scrubs personal data earlier. All in batches.
+"""Retention: purges requests that are over for long, runs of passes and logs; scrubs personal data earlier. In batches.
 
-Each batch is one short transaction, so it may run beside everything else, and be killed at any time.
+Each batch is one short transaction, so it may run beside everything else, and be killed at any time. Each run leaves a
+row in `purges`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
+from django.db import models, transaction
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
-from jobs_app.models import Job, PassRun
-from requests_app.models import Intervention, Request, RequestStatus
+from jobs_app.models import Job, JobIntervention, PassRun, PausedJob
+from jobs_app.models.operator_moves import SCRUBBED
+from requests_app.models import Intervention, Purge, Request, RequestStatus
 
 BATCH = 200
-PASSES_BATCH = 1000
+LOG_BATCH = 1000  # rows of passes and of logs
 # A failed one waits for somebody who closes it: by retrying it, or by saying that failed ones may go too.
 CLOSED = (RequestStatus.COMPLETED, RequestStatus.CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retention:
-    """One run. `counts` grows with each batch; `on_batch` is called after it. `limit`: of requests, for each kind."""
+    """One run. `counts` grows with each batch; `on_batch` is called after it. `limit`: of requests, for each kind.
+
+    `purge_id`: its row of `purges`, which grows with each batch as well.
+    """
 
     statuses: tuple[RequestStatus, ...] = CLOSED
     limit: int | None = None
     dry_run: bool = False
     on_batch: Callable[[], None] = lambda: None
     counts: Counter[str] = field(default_factory=Counter)
+    purge_id: int | None = None
+
+    def run(self, older_than: timedelta | None, scrub_after: timedelta | None, by: str) -> None:
+        """All that purge_requests does. `by`: who has it run."""
+        if not self.dry_run:
+            begin = partial(self._begin, older_than, scrub_after, by)
+            self.purge_id = run_transaction(begin, seconds=RECONNECT_SECONDS)
+        if older_than:
+            self.purge(older_than.total_seconds())
+            self.purge_passes(older_than.total_seconds())
+            self.purge_logs(older_than.total_seconds())
+        if scrub_after:
+            self.scrub(scrub_after.total_seconds(), older_than.total_seconds() if older_than else None)
+        if first := scrub_after or older_than:
+            self.scrub_reasons(first.total_seconds(), older_than.total_seconds() if older_than else None)
+        if self.purge_id is not None:
+            run_transaction(partial(Purge.objects.end, self.purge_id), seconds=RECONNECT_SECONDS)
 
     def purge(self, seconds: float) -> None:
         for status, ids in self._batches(seconds, unscrubbed=False):
@@ -39,7 +66,7 @@ class Retention:
                 self._count(requests=len(old), jobs=jobs, interventions=interventions)
             else:
                 purge = partial(Request.objects.purge, ids, status, seconds)
-                self._count(**run_transaction(purge, seconds=RECONNECT_SECONDS)._asdict())
+                self._do(lambda purge=purge: purge()._asdict())  # type: ignore[misc]
 
     def scrub(self, seconds: float, purged_after: float | None = None) -> None:
         """`purged_after`: of this same run; a dry one counts what it would have purged as purged only."""
@@ -51,20 +78,50 @@ class Retention:
                 self._count(scrubbed=kept.count())
             else:
                 scrub = partial(Request.objects.scrub, ids, status, seconds)
-                self._count(scrubbed=run_transaction(scrub, seconds=RECONNECT_SECONDS))
+                self._do(lambda scrub=scrub: {"scrubbed": scrub()})  # type: ignore[misc]
 
     def purge_passes(self, seconds: float) -> None:
         for name in PassRun.objects.pass_names():
             while ids := run_transaction(
-                partial(PassRun.objects.old, name, seconds, PASSES_BATCH), seconds=RECONNECT_SECONDS
+                partial(PassRun.objects.old, name, seconds, LOG_BATCH), seconds=RECONNECT_SECONDS
             ):
                 if self.dry_run:
                     self._count(passes=PassRun.objects.old_count(name, seconds))
                     break
-                self._count(passes=run_transaction(partial(PassRun.objects.purge, ids), seconds=RECONNECT_SECONDS))
+                self._do(lambda ids=ids: {"passes": PassRun.objects.purge(ids)})  # type: ignore[misc]
 
+    def purge_logs(self, seconds: float) -> None:
+        """What was done to job names, and the admin's log, which also says who looked; and sessions that are over."""
+        before = UtcNow() - timedelta(seconds=seconds)
+        for what, rows in (
+            ("job_interventions", JobIntervention.objects.filter(at__lt=before)),
+            ("admin_log", LogEntry.objects.filter(action_time__lt=before)),
+            ("sessions", Session.objects.filter(expire_date__lt=UtcNow())),
+        ):
+            self._in_batches(what, rows, lambda batch: batch.delete()[0])
+
+    def scrub_reasons(self, seconds: float, purged_after: float | None = None) -> None:
+        """Of what was done to job names so long ago. A pause that lasts stays, without its reason.
+
+        `purged_after`: as of `scrub`.
+        """
+        before = UtcNow() - timedelta(seconds=seconds)
+        acts, log = JobIntervention.objects.filter(at__lt=before), LogEntry.objects.filter(action_time__lt=before)
+        if purged_after:
+            since = UtcNow() - timedelta(seconds=purged_after)
+            acts, log = acts.filter(at__gte=since), log.filter(action_time__gte=since)
+        for column, rows in (
+            ("reason", acts),
+            ("reason", PausedJob.objects.filter(at__lt=before)),
+            ("change_message", log.filter(content_type__app_label="jobs_app")),
+        ):
+            said = rows.exclude(**{f"{column}__in": ("", SCRUBBED)})
+            emptied = {column: SCRUBBED}
+            self._in_batches("reasons", said, lambda batch, emptied=emptied: batch.update(**emptied))  # type: ignore[misc]
+
+    # How it goes about it --------------------------------------------------------------------------------------------
     def _batches(self, seconds: float, *, unscrubbed: bool) -> Iterator[tuple[RequestStatus, list[int]]]:
-        """Ids of old requests, by status and then by when they were due, as many as the limit allows."""
+        """Ids of old requests, by status and then in an index's order, as many as the limit allows."""
         left = self.limit
         for status in self.statuses:
             after = None
@@ -78,6 +135,37 @@ class Retention:
                 if len(page) < size:
                     break
                 after = page[-1][1], page[-1][0]
+
+    def _in_batches(self, what: str, rows: models.QuerySet[Any], change: Callable[[Any], int]) -> None:
+        """Changes all of these rows, by which they leave the query."""
+        if self.dry_run:
+            self._count(**{what: run_transaction(rows.count, seconds=RECONNECT_SECONDS)})
+            return
+        batch = rows.order_by("pk").values_list("pk", flat=True)[:LOG_BATCH]
+        while ids := run_transaction(lambda: list(batch.all()), seconds=RECONNECT_SECONDS):
+            of_batch = rows.model._default_manager.filter(pk__in=ids)
+            self._do(lambda of_batch=of_batch: {what: change(of_batch)})  # type: ignore[misc]
+
+    def _begin(self, older_than: timedelta | None, scrub_after: timedelta | None, by: str) -> int:
+        row = Purge.objects.create(
+            by=by,
+            deleted_until=UtcNow() - older_than if older_than else None,
+            scrubbed_until=UtcNow() - scrub_after if scrub_after else None,
+            failed_too=RequestStatus.FAILED in self.statuses,
+        )
+        return int(row.pk)
+
+    def _do(self, move: Callable[[], Mapping[str, int]]) -> None:
+        """One transaction: what the move changes, and that it did."""
+
+        def work() -> Mapping[str, int]:
+            with transaction.atomic():
+                counts = move()
+                if self.purge_id is not None:
+                    Purge.objects.add(self.purge_id, counts)
+                return counts
+
+        self._count(**run_transaction(work, seconds=RECONNECT_SECONDS))
 
     def _count(self, **counts: int) -> None:
         self.counts.update(counts)

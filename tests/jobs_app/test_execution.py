@@ -1,6 +1,7 @@
 """One callback with its context: every way to end has one outcome."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,12 +48,21 @@ def test_what_is_returned_is_kept(ends: Any) -> None:
 def test_failure_keeps_its_message(ends: Any) -> None:
     assert ends(raises(Failure("no such user"))) == Failed("no such user")
     assert ends(raises(Failure())) == Failed("the callback raised Failure without a message")
+    assert ends(raises(Failure("no", answer="gone"))) == Failed("no", "gone")
 
 
 def test_retry_keeps_its_message_and_its_seconds(ends: Any) -> None:
     assert ends(raises(Retry("busy", after=30))) == Retried("busy", 30)
     assert ends(raises(Retry("busy"))) == Retried("busy", None)
     assert ends(raises(Retry())) == Retried("the callback raised Retry without a message")
+    assert ends(raises(Retry("busy", answer="later"))) == Retried("busy", answer="later")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"), [(b"caf\xc3\xa9 \xff", "caf\xe9 \N{REPLACEMENT CHARACTER}"), ({"a": 1}, "{'a': 1}"), (None, "")]
+)
+def test_an_answer_may_be_anything_that_can_be_shown(ends: Any, answer: Any, kept: str) -> None:
+    assert ends(raises(Failure("no", answer=answer))) == Failed("no", kept)
 
 
 class OurFailure(Failure):
@@ -87,6 +97,9 @@ def test_an_exception_that_cannot_be_shown_is_a_retry_all_the_same(ends: Any) ->
     outcome = ends(raises(Unspeakable()))
     assert isinstance(outcome, Retried)
     assert "Unspeakable" in outcome.error
+    failed = ends(raises(Failure(Unspeakable())))
+    assert isinstance(failed, Retried)
+    assert failed.error.startswith("RuntimeError in ")
 
 
 def test_a_mapping_that_breaks_while_it_is_read_is_a_bug_of_the_callback(ends: Any) -> None:
@@ -102,5 +115,14 @@ def test_a_cause_is_in_the_traceback(ends: Any) -> None:
             raise RuntimeError("unforeseen answer") from error
 
     outcome = ends(callback)
-    assert outcome.error.startswith("RuntimeError: unforeseen answer\n")
-    assert "KeyError: 'email'" in outcome.error
+    assert re.match(r"RuntimeError in (callback|as_async) \(test_execution\.py, line \d+\)\n", outcome.error)
+    assert "KeyError\n" in outcome.error
+    assert outcome.answer == "RuntimeError: unforeseen answer\nKeyError: 'email'\n"
+    assert "email" not in outcome.error.replace('raise KeyError("email")', "")
+
+
+def test_an_exception_that_is_its_own_cause_is_told_once(ends: Any) -> None:
+    one, other = KeyError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    outcome = ends(raises(one))
+    assert outcome.answer.count("KeyError") == 2

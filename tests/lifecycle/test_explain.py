@@ -63,7 +63,7 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "lease_expired": (lambda: Job.objects.lease_expired(500), {"jobs_status_lease"}),
     "has_due": (Request.objects.has_due, {"requests_status_due"}),
     "lock_due": (lambda: Request.objects.lock_due(500), {"requests_status_due"}),
-    "old": (old_pages, {"requests_status_due"}),
+    "old": (old_pages, {"requests_status_due", "requests_unscrubbed"}),
     "scan": (scans, {"requests_status_due", "jobs_attempt"}),
     "lock old": (lambda: Request.objects.purge(range(1, 200), "Completed", 60), set()),
     "read what was claimed": (lambda: Job.objects.with_requests("a claim", range(1, 300)), set()),

@@ -92,11 +92,34 @@ def test_the_keeper_needs_no_more_and_only_it_may_purge(server: dict[str, str], 
     assert "denied" in refused.stderr
     assert run("healthcheck").returncode == 0
     keeper = server | services.environment() | {"DB_USER": "tasker_keeper"}
-    for arguments, said in [(("--scrub-after", "1d"), "scrubbed=1"), (("--older-than", "1d"), "requests=1")]:
+    run("pause_job", "service1_get_user", "--reason", "a test")
+    run("resume_job", "service1_get_user", "--reason", "a test")
+    run("pause_job", "service2_delete_user", "--reason", "a test")
+    _age_logs(server)
+    for arguments, said in [
+        (("--scrub-after", "1d"), "scrubbed=1 reasons="),
+        (("--older-than", "1d"), "requests=1 "),
+        (("--older-than", "1d"), " sessions=1 "),
+    ]:
+        if "sessions" in said:
+            _end_a_session(server)
         ended = run_manage(keeper, "purge_requests", *arguments)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert said in ended.stdout
     assert run("show_request", "old").returncode == 1
+
+
+def _age_logs(server: dict[str, str]) -> None:
+    session = _session(server, "tasker_owner")
+    session.cursor().execute("UPDATE paused_jobs SET at = at - INTERVAL 2 DAY")
+    session.cursor().execute("UPDATE job_interventions SET at = at - INTERVAL 2 DAY WHERE verb = 'resume_job'")
+    session.close()
+
+
+def _end_a_session(server: dict[str, str]) -> None:
+    session = _session(server, "tasker_owner")
+    session.cursor().execute("INSERT INTO django_session VALUES ('over', '', UTC_TIMESTAMP(6) - INTERVAL 1 DAY)")
+    session.close()
 
 
 def _age(server: dict[str, str], token: str) -> None:
@@ -148,6 +171,7 @@ def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str],
         "ALTER TABLE requests ADD COLUMN x INT",
         "CREATE TABLE mine (id INT)",
         "UPDATE interventions SET reason = 'another one'",
+        "INSERT INTO purges (`by`, failed_too) VALUES ('me', 0)",
         "INSERT INTO auth_user (username, password) VALUES ('me', 'x')",
         "UPDATE auth_user SET is_superuser = 1",
         "DELETE FROM django_migrations",
@@ -169,6 +193,7 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
         "INSERT INTO requests (action, status) VALUES ('a', 'Completed')",
         "INSERT INTO requests (action, extras) VALUES ('a', '{}')",
         "SELECT params FROM requests",
+        "SELECT answer FROM jobs",
         "SELECT * FROM jobs",
         "INSERT INTO jobs (request_id, step, name) VALUES (1, 0, 'noop')",
         "SELECT password FROM auth_user",
@@ -189,5 +214,5 @@ def refused_of(server: dict[str, str], user: str, statement: str) -> None:
 def test_every_table_is_granted() -> None:
     """A new one makes this fail until the document says who may do what with it."""
     models: list[Any] = [*apps.get_models(include_auto_created=True), MigrationRecorder.Migration]
-    granted = set(re.findall(r"ON tasker\.(\w+) TO", GRANTS["worker"] + GRANTS["web"]))
+    granted = set(re.findall(r"ON tasker\.(\w+) TO", GRANTS["worker"] + GRANTS["web"] + GRANTS["keeper"]))
     assert {model._meta.db_table for model in models} == granted

@@ -1,5 +1,6 @@
 """`manage.py purge_requests --older-than 90d --scrub-after 30d`: deletes what ended long ago, empties the rest."""
 
+import getpass
 import time
 from datetime import timedelta
 from typing import Any
@@ -15,12 +16,13 @@ from requests_app.operations.retention import CLOSED, Retention
 
 _PROGRESS_SECONDS = 2.0
 _PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")
+_PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons")
 
 
 class Command(BaseCommand):
     help = (
-        "Deletes Completed and Cancelled requests, and runs of passes, that ended long ago; removes personal data "
-        "earlier. Safe beside everything else. Spans: 90d, 12h, 30m."
+        "Deletes Completed and Cancelled requests, runs of passes and logs that are old; removes personal data "
+        "earlier. Leaves a row in the table purges. Safe beside everything else. Spans: 90d, 12h, 30m."
     )
     requires_system_checks = ()
 
@@ -30,7 +32,7 @@ class Command(BaseCommand):
             "--scrub-after",
             type=parse_duration,
             metavar="SPAN",
-            help="empty params, extras, errors and reasons of requests that ended so long ago; their history stays",
+            help="empty params, extras, answers, errors and reasons of what ended so long ago; its history stays",
         )
         parser.add_argument("--failed", action="store_true", help="Failed requests too: nobody will take them up again")
         parser.add_argument("--limit", type=positive, metavar="N", help="at most N requests deleted, and N emptied")
@@ -42,7 +44,7 @@ class Command(BaseCommand):
         statuses = (*CLOSED, RequestStatus.FAILED) if options["failed"] else CLOSED
         self._retention = Retention(statuses, options["limit"], options["dry_run"], self._say_progress)
         try:
-            self._run(older_than, scrub_after)
+            self._retention.run(older_than, scrub_after, getpass.getuser())
         except DatabaseAway as away:
             raise CommandError(f"purge_requests: {away}; until then {self._counts()}") from away
         except DatabaseError as error:
@@ -50,20 +52,15 @@ class Command(BaseCommand):
         dry = " dry run, nothing is changed:" if options["dry_run"] else ""
         self.stdout.write(f"purge_requests{dry} {self._counts()} seconds={time.monotonic() - self._began:.1f}")
 
-    def _run(self, older_than: timedelta | None, scrub_after: timedelta | None) -> None:
-        if older_than:
-            self._retention.purge(older_than.total_seconds())
-            self._retention.purge_passes(older_than.total_seconds())
-        if scrub_after:
-            self._retention.scrub(scrub_after.total_seconds(), older_than.total_seconds() if older_than else None)
-
     def _say_progress(self) -> None:
         if time.monotonic() - self._said_at >= _PROGRESS_SECONDS:
             self._said_at = time.monotonic()
             self.stderr.write(f"purge_requests: so far {self._counts()}")
 
     def _counts(self) -> str:
-        return " ".join(f"{name}={self._retention.counts[name]}" for name in _PRINTED)
+        counts = self._retention.counts
+        printed = (*_PRINTED, *(name for name in _PRINTED_IF_ANY if counts[name]))
+        return " ".join(f"{name}={counts[name]}" for name in printed)
 
 
 def _spans(options: dict[str, Any]) -> tuple[timedelta | None, timedelta | None]:

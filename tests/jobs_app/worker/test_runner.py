@@ -389,10 +389,10 @@ def test_a_bug_is_a_retry_with_its_traceback(register: Register) -> None:
     register("broken", raises(KeyError("email")))
     request = place("broken")
     pass_jobs()
-    error = Job.objects.get(request=request, attempt=1).error
-    assert error.splitlines()[0] == "KeyError: 'email'"
-    assert "Traceback (most recent call last)" in error
-    assert "test_runner.py" in error
+    attempt = Job.objects.get(request=request, attempt=1)
+    assert attempt.error.splitlines()[0].startswith("KeyError in callback (test_runner.py, line ")
+    assert "Traceback (most recent call last)" in attempt.error
+    assert attempt.answer == "KeyError: 'email'"
 
 
 def test_attempts_are_limited_per_job_and_the_last_one_is_a_failure(register: Register, settings: Any) -> None:
