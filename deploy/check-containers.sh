@@ -26,9 +26,9 @@ die() {
   echo "$*" >&2
   exit 1
 }
-sql() { # one statement, as a foreign program's: the password stays in the container's environment
+sql() { # one statement, as the owner: the password stays in the container
   # shellcheck disable=SC2016 # expanded in there
-  compose exec -T db sh -c 'MYSQL_PWD="$(cat "$MYSQL_PASSWORD_FILE" 2>/dev/null || echo "$MYSQL_PASSWORD")" \
+  compose exec -T db sh -c 'MYSQL_PWD="$(cat "$MYSQL_PASSWORD_FILE")" \
     mysql --protocol=tcp --host=127.0.0.1 --port="$2" --user="$MYSQL_USER" --skip-column-names --batch \
     --execute "$1" "$MYSQL_DATABASE"' sh "$1" "$db_port"
 }
@@ -52,6 +52,7 @@ DB_USER=tasker
 DB_PASS='pass word \$x #y'
 DB_PORT=$db_port
 DB_NAME=tasker
+DJANGO_SECRET_KEY=a-key-for-the-web-process-alone-0123456789
 WRK_JOB_CRON=* * * * *
 WRK_REQUEST_NEW_CRON=* * * * *
 WRK_REQUEST_INPROGRESS_CRON=* * * * *
@@ -100,6 +101,31 @@ for service in web worker; do
 done
 say "web and worker: user 10001, root read-only, no capability, no compiler"
 
+# Who they are to the database, and what they know of it ---------------------------------------------------------------------
+run_sql() { # run_sql SERVICE SQL: as that service's user
+  compose exec -T "$1" python manage.py shell --no-imports -c \
+    "from django.db import connection; c = connection.cursor(); c.execute(\"\"\"$2\"\"\"); print(c.fetchall())" 2>&1
+}
+for pair in web:tasker_web worker:tasker; do
+  [[ $(run_sql "${pair%:*}" "SELECT CURRENT_USER()") == *"'${pair#*:}@%'"* ]] || die "$pair: $(run_sql "${pair%:*}" "SELECT CURRENT_USER()")"
+done
+for statement in "UPDATE auth_user SET password = ''" "DELETE FROM requests" "DROP TABLE jobs"; do
+  for service in web worker; do
+    [[ $(run_sql "$service" "$statement") == *denied* ]] || die "$service may: $statement"
+  done
+done
+for service in web demo db; do
+  compose exec -T "$service" env | grep -q 'pass word' && die "$service has the worker's password"
+done
+for service in web worker demo; do
+  compose exec -T "$service" sh -c 'cat /run/secrets/root/password /run/secrets/owner/password' >/dev/null 2>&1 && die "$service reads root's password"
+done
+compose exec -T worker env | grep -q SECRET_KEY && die "the worker has the web process's key"
+compose run --rm -T keeper --older-than 90d | grep -q '^purge_requests ' || die "the keeper cannot purge"
+compose exec -T -e DJANGO_SUPERUSER_PASSWORD=x web python manage.py createsuperuser --noinput --username eve --email e@example.org \
+  >/dev/null 2>&1 && die "the web process makes accounts"
+say "web, worker and keeper are users of their own, each with its own secret"
+
 # A request, from INSERT to Completed by the container's own cron -----------------------------------------------------------
 sql "INSERT INTO requests (token, action, params) VALUES ('check', 'delete_user', '{\"id\": 7}')"
 wait_for 330 Completed "SELECT status FROM requests WHERE token = 'check'"
@@ -134,8 +160,8 @@ mkdir -p "$work/var/secrets"
 sed -n "s/^DB_PASS='\(.*\)'$/\1/p" "$work/.env" >"$work/var/secrets/db_pass"
 sed -i "s|^DB_PASS=.*|DB_PASS=\nDB_PASS_FILE=/run/secrets/db_pass|" "$work/.env"
 files+=(-f "$root/deploy/compose.secrets.yml")
-up web
-curl --fail --silent --show-error "http://127.0.0.1:$port/ready" | xargs echo "with DB_PASS_FILE:"
-compose exec -T web env | grep -q 'pass word' && die "the password is in the environment"
+up worker
+compose exec -T worker python manage.py healthcheck --since-start | xargs echo "with DB_PASS_FILE:"
+compose exec -T worker env | grep -q 'pass word' && die "the password is in the environment"
 compose config | grep -q 'pass word' && die "the password is in the configuration"
 true

@@ -28,7 +28,7 @@ from prometheus_client import multiprocess  # noqa: E402 - only now: see above
 
 workers = settings.WEB_WORKERS
 threads = settings.WEB_THREADS
-worker_class = "gthread"
+worker_class = "tasker_site.web_worker.WaitressWorker"
 preload_app = True  # one random SECRET_KEY for all workers, where none is set
 timeout = 60
 graceful_timeout = 20

@@ -12,6 +12,7 @@ class RequestsAppConfig(AppConfig):
         from jobs_app.registry import import_submodules
         from jobs_app.telemetry import events as job_events
         from requests_app import actions, checks  # noqa: F401
+        from requests_app.monitoring import logins  # noqa: F401
         from requests_app.recipes import recipes, register_all
 
         register_all(import_submodules(actions))

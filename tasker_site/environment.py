@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+from environ import Env
 
 from requests_app.cron import cron_fault
 from tasker_site.base_urls import base_url_fault
@@ -12,6 +13,10 @@ from tasker_site.dotenv_file import read_dotenv
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _LEAST_DIFFERENT_CHARACTERS = 5  # of a key; as Django's check security.W009
+
+
+def _integer(text: str) -> int:
+    return int(Env.parse_value(text, int))
 
 
 class Environment:
@@ -122,7 +127,7 @@ class Environment:
         self, name: str, default: int, *, at_least: int = 0, at_most: int = 2**31, required: bool = False
     ) -> int:
         given = self.text(name, required=required)
-        return int(self._number(name, given, default, (at_least, at_most), "a whole number", int))
+        return int(self._number(name, given, default, (at_least, at_most), "a whole number", _integer))
 
     def seconds(self, name: str, default: float, *, at_least: float = 0) -> float:
         return self._number(name, self.text(name), default, (at_least, 1e9), "a number of seconds", float)
@@ -151,7 +156,7 @@ class Environment:
         given = self.text(name).lower()
         if given and given not in _TRUE | _FALSE:
             self.faults.append(f"{name}: {given!r} is neither true nor false")
-        return given in _TRUE if given in _TRUE | _FALSE else default
+        return bool(Env.parse_value(given, bool)) if given in _TRUE | _FALSE else default
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(name, default).upper()

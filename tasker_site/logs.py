@@ -4,13 +4,14 @@ Events are named like commands and metrics, and say of requests and jobs their t
 never params, extras, errors, headers or query strings.
 """
 
+import logging
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 from jobs_app.credentials import masked
-from jobs_app.telemetry.printable import printable
+from jobs_app.telemetry.printable import one_line
 
 _SHARED = (
     structlog.stdlib.add_log_level,
@@ -39,7 +40,7 @@ def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
         "formatters": {
             "event": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _SHARED,
+                "foreign_pre_chain": (*_SHARED, _short_refusal),
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     _as_text,
@@ -50,8 +51,22 @@ def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
+        # That a request waits for a thread is no news; logins are told of by monitoring/logins.py.
+        "loggers": {"waitress.queue": {"level": "ERROR"}, "axes": {"level": "CRITICAL"}},
         "root": {"handlers": ["stderr"], "level": level},
     }
+
+
+def _short_refusal(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Of a request that Django refuses: why, in a few words. The path, the host and the traceback are a stranger's."""
+    record: logging.LogRecord = event["_record"]
+    if record.name.startswith("django.security.") or (
+        record.name == "django.request" and record.levelno < logging.ERROR
+    ):
+        event.pop("exc_info", None)
+        reason = str(getattr(record, "status_code", "")) if record.name == "django.request" else record.name[16:]
+        event.update(event="request_refused", reason=reason, level="warning")
+    return event
 
 
 def _as_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -65,4 +80,4 @@ def _masked(_logger: object, _method: str, event: MutableMapping[str, Any]) -> M
 
 
 def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: one_line(value) if isinstance(value, str) else value for name, value in event.items()}

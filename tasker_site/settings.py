@@ -1,6 +1,7 @@
 """Every setting, in one place. Only this file reads the environment (and .env, when there is one)."""
 
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ SECRET_KEY = SECRET_KEY or secrets.token_urlsafe(50)
 ALLOWED_HOSTS = env.listed("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.listed("DJANGO_CSRF_TRUSTED_ORIGINS")
 BEHIND_TLS_PROXY = env.flag("DJANGO_BEHIND_TLS_PROXY", default=False)
+WRK_LOGIN_TRIES = env.integer("WRK_LOGIN_TRIES", 10, at_least=1, at_most=1000)
+WRK_LOGIN_LOCK_SECONDS = env.integer("WRK_LOGIN_LOCK_SECONDS", 900, at_least=1)
+WRK_SESSION_IDLE_SECONDS = env.integer("WRK_SESSION_IDLE_SECONDS", 3600, at_least=60)
 WEB_WORKERS = env.integer("WRK_WEB_WORKERS", 2, at_least=1, at_most=64)
 WEB_THREADS = env.integer("WRK_WEB_THREADS", 4, at_least=1, at_most=256)
 
@@ -135,10 +139,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_prometheus",
+    "axes",
     "jobs_app",
     "requests_app",
 ]
 MIDDLEWARE = [
+    "requests_app.monitoring.methods.KnownMethodsMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "requests_app.monitoring.probes.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -150,6 +156,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "tasker_site.urls"
@@ -157,6 +164,7 @@ WSGI_APPLICATION = "tasker_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "requests_app" / "templates"],  # before Django's own
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -167,6 +175,8 @@ TEMPLATES = [
         },
     },
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["tasker_site.passwords.KeptPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -183,6 +193,18 @@ PROMETHEUS_EXPORT_MIGRATIONS = False  # would query the database at import
 
 # Security (check --deploy) -------------------------------------------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = DEPLOYED
+SESSION_COOKIE_AGE = WRK_SESSION_IDLE_SECONDS
+SESSION_SAVE_EVERY_REQUEST = True  # the age counts from the last request
+# Tries are counted in the database, so over all workers and machines. By account and address together: else a stranger
+# could lock somebody out, or one person everybody behind the same proxy.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = WRK_LOGIN_TRIES
+AXES_COOLOFF_TIME = timedelta(seconds=WRK_LOGIN_LOCK_SECONDS)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "requests_app.monitoring.logins.client_address"
+AXES_DISABLE_ACCESS_LOG = True  # monitoring/logins.py says it in the log
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 SECURE_HSTS_SECONDS = 31_536_000 if DEPLOYED else 0
 # Whether other subdomains speak HTTPS, and the preload list, are the domain owner's decisions, not this process's.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import structlog
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.checks import TASKER
 from jobs_app.db.tables import TablesUnfit, demand_fit_tables
 from jobs_app.db.transactions import MIGRATE, RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
+from jobs_app.management.command import TaskerCommand
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.runner import CallbacksHang
 from jobs_app.worker.shutdown import Stop, ignore_signals
@@ -47,7 +48,7 @@ def seconds(text: str) -> float:
     return number
 
 
-class PassCommand(BaseCommand):
+class PassCommand(TaskerCommand):
     """A pass as a command. Exit 0: it ran. 1: it could not, with one line that says why. 2: wrong usage."""
 
     pass_name: ClassVar[str]
@@ -61,6 +62,7 @@ class PassCommand(BaseCommand):
         ignore_signals()
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--limit", type=positive, metavar="N", help="take at most N rows, then end")
         parser.add_argument(
             "--max-seconds", type=seconds, metavar="S", help="take nothing new after S seconds; what runs may finish"

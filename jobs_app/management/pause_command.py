@@ -1,23 +1,23 @@
 """What pause_job and resume_job have in common: the names, the reason, who it was, one line each, exit codes."""
 
-import getpass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.management.by_hand import ByHandCommand, who
 from jobs_app.pausing import UnknownJob
 
 
-class PauseCommand(BaseCommand):
+class PauseCommand(ByHandCommand):
     """Exit 0: it is so now, also when it was so before. 1: refused or not possible, with a sentence. 2: wrong usage."""
 
-    requires_system_checks = ()
+    kept = "kept, and shown while it is paused"
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("job", help="the job's name")
-        parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept, and shown while it is paused")
 
     def act(self, name: str, by: str, reason: str) -> str:
         """Answers what to say."""
@@ -25,7 +25,7 @@ class PauseCommand(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            said = self.act(options["job"], getpass.getuser(), options["reason"])
+            said = self.act(options["job"], who(options), options["reason"])
         except (UnknownJob, DatabaseAway) as refused:
             raise CommandError(str(refused)) from refused
         except DatabaseError as error:

@@ -8,6 +8,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
+def one_line(text: str) -> str:
+    """A token or a reason within a line: a newline in it would begin one that looks like ours."""
+    return printable(text).replace("\n", "\N{REPLACEMENT CHARACTER}")
+
+
 def first_line(error: str) -> str:
     """Of an error: what follows is its traceback."""
     line = error.partition("\n")[0].strip() or "no reason given"

@@ -1,35 +1,37 @@
 """What the commands of operators' verbs have in common: tokens, the reason, who did it, one line each, exit codes."""
 
-import getpass
 import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.management.by_hand import ByHandCommand, who
+from jobs_app.management.command import is_text
+from jobs_app.telemetry.printable import one_line
 from requests_app.models import Request
 from requests_app.operations.interventions import Refused
 
 STANDARD_INPUT = "-"
 
 
-class VerbCommand(BaseCommand):
+class VerbCommand(ByHandCommand):
     """Exit 0: all done. 1: one of them at least was refused or not possible, which a sentence says. 2: wrong usage."""
 
     done: ClassVar[str]
     takes_many: ClassVar[bool] = True
-    requires_system_checks = ()
+    kept = "kept in the request's history"
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         if self.takes_many:
             parser.add_argument(
                 "token", nargs="+", metavar="TOKEN", help="requests' public names; -: one a line on standard input"
             )
         else:
             parser.add_argument("token", nargs=1, metavar="TOKEN", help="the request's public name")
-        parser.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the request's history")
 
     def act(self, token: str, by: str, reason: str, options: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -44,17 +46,20 @@ class VerbCommand(BaseCommand):
 
     def _done(self, token: str, options: dict[str, Any], *, is_alone: bool) -> bool:
         """Does it to one request, and says so in a line. Each is a transaction of its own."""
+        name = one_line(token)
         try:
-            self.act(token, getpass.getuser(), options["reason"], options)
+            if not is_text(token):
+                raise Request.DoesNotExist
+            self.act(token, who(options), options["reason"], options)
         except Request.DoesNotExist:
-            return self._refuse(f"there is no request with token {token}", is_alone=is_alone)
+            return self._refuse(f"there is no request with token {name}", is_alone=is_alone)
         except Refused as refused:
-            return self._refuse(str(refused) if is_alone else f"{token}: {refused}", is_alone=is_alone)
+            return self._refuse(str(refused) if is_alone else f"{name}: {refused}", is_alone=is_alone)
         except DatabaseAway as away:
             raise CommandError(str(away)) from away
         except DatabaseError as error:
             raise CommandError(f"the database refused a statement: {fault_line(error)}") from error
-        self.stdout.write(f"{token} {self.done}")
+        self.stdout.write(f"{name} {self.done}")
         return True
 
     def _refuse(self, sentence: str, *, is_alone: bool) -> bool:

@@ -21,6 +21,7 @@ _MOST_SHOWN = 10
 _CHARACTERS = 160
 _CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients write it, without an id
 _ANSWERED = re.compile(r"\banswered (\d{3})\b")
+_NO_JSON = re.compile(r"\bthe answer is not a JSON object\b")
 _REPLACED = (  # in this order; looked for at the beginning of a word only, or a long word would take its square
     (re.compile(r"(?<![^\s\"'<>:,;])[^\s\"'<>:,;]+@[^\s\"'<>:,;]+"), "<e-mail>"),
     (re.compile(r"(?<!\w)([\"'`])(?:\\.|(?!\1).)*(?:\1|$)"), '"…"'),
@@ -73,6 +74,8 @@ def fingerprint(error: str) -> str:
     ours, line, code = (call[0], line[call.end() :], "") if call else ("", line, "")
     if answered := _ANSWERED.search(line):  # what a service says besides is its own text
         line, code = line[: answered.start(1)], answered[1]
+    elif no_json := _NO_JSON.search(line):
+        line = line[: no_json.end()]
     for pattern, replacement in _REPLACED:
         line = pattern.sub(replacement, line)
     return shortened(ours + line + code, _CHARACTERS)

@@ -9,13 +9,15 @@ from ruamel.yaml import YAML
 
 COMPOSE = YAML(typ="safe", pure=True).load((settings.BASE_DIR / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+SETTINGS = set(COMPOSE["x-settings"])
+STEPS = ["passwords", "migrate", "users", "keeper"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "tasker-worker:dev"]
 REQUIRED = {"PORT", "DB_USER", "DB_PASS", "DB_NAME", "URL_SERVICE1", "URL_SERVICE2", "URL_SERVICE3"}
 
 
 def test_there_is_what_the_readme_says():
-    assert set(SERVICES) == {"db", "migrate", "web", "worker", "demo"}
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["demo"]
+    assert set(SERVICES) == {"db", "web", "worker", "demo", *STEPS}
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["keeper", "demo"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -33,7 +35,51 @@ def test_our_services_write_to_their_tmp_only(name):
     assert service["read_only"] is True
     assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - a container's own
     assert service["init"] is True
-    assert not service.get("volumes")
+    if name != "passwords":
+        assert all(re.fullmatch(r"password-\w+:/run/secrets/\w+:ro", volume) for volume in service.get("volumes", []))
+
+
+SECRETS = {  # who has which: the passwords of these users, and these names of .env
+    "passwords": ({"root", "owner", "web", "keeper", "caller"}, set()),
+    "db": ({"root", "owner"}, set()),
+    "migrate": ({"owner"}, set()),
+    "users": ({"root", "web", "keeper", "caller"}, {"DB_PASS"}),
+    "web": ({"web"}, {"DJANGO_SECRET_KEY"}),
+    "worker": (set(), {"DB_PASS"}),
+    "keeper": ({"keeper"}, set()),
+    "demo": (set(), set()),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_has_the_secrets_that_it_needs_and_no_other(name):
+    service = SERVICES[name]
+    assert "env_file" not in service
+    mounted = {match[1] for volume in service.get("volumes", []) if (match := re.match(r"password-(\w+):", volume))}
+    environment = service.get("environment", {})
+    named = {name for name in environment if re.search("PASS|KEY|AUTH|CERT", name) and not name.endswith("_FILE")}
+    assert (mounted, named) == SECRETS[name]
+
+
+def test_each_runs_as_the_database_user_of_its_own():
+    def user(name):
+        environment = SERVICES[name]["environment"]
+        return environment["DB_USER"], environment["DB_PASS_FILE"]
+
+    for name, role in [("migrate", "owner"), ("web", "web"), ("keeper", "keeper")]:
+        assert user(name) == (f"${{DB_USER}}_{role}", f"/run/secrets/{role}/password")
+    assert user("worker") == user("users") == (None, None)  # handed over as .env has them
+    assert SERVICES["db"]["environment"]["MYSQL_USER"] == "${DB_USER}_owner"
+
+
+def test_every_setting_reaches_web_and_worker():
+    """A new one makes this fail: name it in x-settings, or, when it is a secret, with those alone that need it."""
+    example = (settings.BASE_DIR / ".env.example").read_text()
+    known = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", example, re.MULTILINE))
+    reached = SETTINGS | {"DB_USER", "DB_PASS", "DJANGO_SECRET_KEY"}
+    assert known - reached == {"WRK_SQLITE_FILE"}
+    assert not reached - known
+    assert not {name for name in SETTINGS if re.search("PASS|KEY|AUTH|CERT", name)}
 
 
 def test_only_the_web_port_is_open_to_other_machines():
@@ -51,14 +97,17 @@ def test_no_password_is_in_a_command_line(name):
 
 
 def test_web_and_worker_wait_for_the_migrations_and_those_for_the_database():
-    for name in ("web", "worker"):
-        assert SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    done = "service_completed_successfully"
+    for name in ("web", "worker", "keeper"):
+        assert SERVICES[name]["depends_on"] == {"users": {"condition": done}}
+    assert SERVICES["users"]["depends_on"] == {"migrate": {"condition": done}}
     assert SERVICES["migrate"]["depends_on"] == {"db": {"condition": "service_healthy"}}
-    assert SERVICES["migrate"]["restart"] == "no"
+    assert SERVICES["db"]["depends_on"] == {"passwords": {"condition": done}}
+    assert all(SERVICES[name]["restart"] == "no" for name in STEPS)
 
 
 def test_every_service_that_stays_has_a_health_check():
-    assert [name for name, service in SERVICES.items() if "test" not in service["healthcheck"]] == ["migrate"]
+    assert [name for name, service in SERVICES.items() if "test" not in service["healthcheck"]] == STEPS
 
 
 def test_a_required_name_that_is_missing_stops_it_with_its_name():

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import MySQLdb
 import pytest
@@ -52,14 +53,16 @@ def run_manage(environment: dict[str, str], *arguments: str) -> subprocess.Compl
 
 
 @contextmanager
-def serving(environment: dict[str, str]) -> Iterator[str]:
-    """gunicorn as deployed, with one worker; answers its address."""
+def serving(environment: dict[str, str], log: Path | None = None) -> Iterator[str]:
+    """gunicorn as deployed, with one worker unless told otherwise; answers its address. `log`: its standard error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
+    errors = log.open("w") if log else None
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi"],
         cwd=settings.BASE_DIR,
         env=os.environ | {"WRK_WEB_WORKERS": "1"} | environment | {"PORT": port},
+        stderr=errors,
     )
     try:
         _wait_for(f"http://127.0.0.1:{port}")
@@ -67,6 +70,8 @@ def serving(environment: dict[str, str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+        if errors:
+            errors.close()
 
 
 def _wait_for(address: str) -> None:

@@ -171,7 +171,7 @@ def test_probes_and_error_pages_say_nothing_of_a_person(
     for path in ("/metrics", "/ready", "/heartbeat", "/nowhere", "/admin/nowhere", "/favicon.ico", "/static/nowhere"):
         response = browser.get(path, {"email": EMAIL}, headers={"cookie": f"user={EMAIL}"})
         nothing_leaks(b"".join(response).decode())
-    browser.login(username="operator", password=f"{PLANTED}-password")
+    browser.force_login(User.objects.get(username="operator"))
     overview = browser.get("/admin/").content.decode()
     assert "refused: {" in overview, "the errors that quote somebody are not there"
     nothing_leaks(overview, caplog.text)
@@ -183,7 +183,7 @@ def test_a_page_that_breaks_shows_no_more_than_that(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("the page is broken")
 
-    browser.login(username="operator", password=f"{PLANTED}-password")
+    browser.force_login(User.objects.get(username="operator"))
     monkeypatch.setattr("requests_app.admin.requests.explain", broken)
     response = browser.get(f"/admin/requests_app/request/{Request.objects.earliest('id').id}/change/")
     assert response.status_code == 500
@@ -200,7 +200,7 @@ def test_a_failed_login_says_neither_name_nor_password(browser: Client, caplog: 
 
 
 def test_looking_at_requests_leaves_nothing_in_the_admins_log(browser: Client, personal_rows: None) -> None:
-    browser.login(username="operator", password=f"{PLANTED}-password")
+    browser.force_login(User.objects.get(username="operator"))
     request = Request.objects.earliest("id")
     for path in ("/admin/", "/admin/requests_app/request/", f"/admin/requests_app/request/{request.id}/change/"):
         assert browser.get(path).status_code == 200

@@ -22,7 +22,7 @@ def web(server: dict[str, str]) -> Iterator[str]:
     services = {name: value for name, value in PRODUCTION.items() if not name.startswith("DB_")}
     owner = server | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
     run_manage(owner, "createsuperuser", "--noinput", "--username", "eve", "--email", "e@example.org")
-    with serving(services | server | {"DB_USER": "tasker", "DJANGO_BEHIND_TLS_PROXY": "true"}) as address:
+    with serving(services | server | {"DB_USER": "tasker_web", "DJANGO_BEHIND_TLS_PROXY": "true"}) as address:
         yield address
 
 

@@ -3,25 +3,27 @@
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 
 from jobs_app.db.transactions import fault_line
+from jobs_app.management.command import TaskerCommand
 from requests_app.monitoring.pass_health import read_health
 from requests_app.monitoring.probe_connection import probe_connection
 
 _ANSWER_SECONDS = 5
 
 
-class Command(BaseCommand):
+class Command(TaskerCommand):
     help = (
         "Exit 1, with one sentence that names it, when a pass has not succeeded for three of its cron periods; else 0."
     )
-    requires_system_checks = ()
+    output_is_result: ClassVar[bool] = True
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--since-start",
             action="store_true",

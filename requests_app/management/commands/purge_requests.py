@@ -5,10 +5,11 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
 from requests_app.management.durations import parse_duration
 from requests_app.models import RequestStatus
@@ -19,14 +20,14 @@ _PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")
 _PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons")
 
 
-class Command(BaseCommand):
+class Command(TaskerCommand):
     help = (
         "Deletes Completed and Cancelled requests, runs of passes and logs that are old; removes personal data "
         "earlier. Leaves a row in the table purges. Safe beside everything else. Spans: 90d, 12h, 30m."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--older-than", type=parse_duration, metavar="SPAN", help="delete what ended so long ago")
         parser.add_argument(
             "--scrub-after",

@@ -6,23 +6,26 @@ import shutil
 import sys
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from jobs_app.checks import TASKER
+from jobs_app.management.command import TaskerCommand
 
 TEMPLATE = settings.BASE_DIR / "deploy" / "crontab.template"
 # cron takes % for a line's end, and supercronic takes its escape \% as it stands: no spelling suits both.
 _FORBIDDEN = "%\n"
 
 
-class Command(BaseCommand):
+class Command(TaskerCommand):
     help = "Prints a crontab made from WRK_REQUEST_NEW_CRON, WRK_JOB_CRON and WRK_REQUEST_INPROGRESS_CRON."
+    output_is_result: ClassVar[bool] = True
     requires_system_checks = (TASKER,)
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--python", type=_program, default=sys.executable, metavar="PATH", help="interpreter (default: this one)"
         )

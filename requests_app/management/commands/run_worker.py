@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import CommandParser
 
+from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import PassCommand, concurrency, seconds
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
@@ -16,6 +17,7 @@ class Command(PassCommand):
     always_printed: ClassVar[tuple[str, ...]] = ("started", "claimed", "completed", "retry", "failure")
 
     def add_arguments(self, parser: CommandParser) -> None:
+        TaskerCommand.add_arguments(self, parser)  # a loop has no --limit
         parser.add_argument(
             "--concurrency", type=concurrency, metavar="N", help="callbacks at once (default: WRK_JOB_CONCURRENCY)"
         )

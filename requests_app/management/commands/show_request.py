@@ -4,14 +4,15 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import fault_line
+from jobs_app.management.command import TaskerCommand
 from jobs_app.models import Job
-from jobs_app.telemetry.printable import first_line, printable
+from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
 from requests_app.formatting import iso, read_json, span
 from requests_app.models import Intervention, Request
@@ -21,11 +22,12 @@ from requests_app.steps import MAX_STEPS_BYTES
 _MOST_ATTEMPTS = 5_000
 
 
-class Command(BaseCommand):
+class Command(TaskerCommand):
     help = "Shows a request: its steps, each job's attempts with times and errors, and what it waits for."
-    requires_system_checks = ()
+    output_is_result: ClassVar[bool] = True
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("token", help="the request's public name")
         parser.add_argument("--json", action="store_true", help="everything that is stored, params and extras too")
 
@@ -34,10 +36,10 @@ class Command(BaseCommand):
             request = Request.objects.without_json().get(token=options["token"])
             text = (_as_json if options["json"] else _as_text)(request, explain(request))
         except Request.DoesNotExist:
-            raise CommandError(f"there is no request with token {options['token']}") from None
+            raise CommandError(f"there is no request with token {one_line(options['token'])}") from None
         except DatabaseError as error:
             raise CommandError(f"the database cannot be read: {fault_line(error)}") from error
-        self.stdout.write(printable(text))
+        self.stdout.write(text)
 
 
 def _as_text(request: Request, explanation: str) -> str:
@@ -45,14 +47,14 @@ def _as_text(request: Request, explanation: str) -> str:
     by_step = {step: list(rows) for step, rows in groupby(jobs[:_MOST_ATTEMPTS], key=lambda job: job.step)}
     times = [("placed", request.created_at), ("started", request.started_at), ("ended", request.completed_at)]
     lines = [
-        f"{request.action}  {request.token}  {request.status}",
+        f"{one_line(request.action)}  {one_line(request.token)}  {request.status}",
         "  ".join(f"{word} {iso(at)}" for word, at in times if at),
         explanation,
     ]
     steps = _steps(request)
     for index, step in enumerate(steps):
         name = step.get("name") if isinstance(step, dict) else None
-        lines += ["", f"step {index}  {name or '?'}{'  <- here' if index == request.step else ''}"]
+        lines += ["", f"step {index}  {one_line(str(name or '?'))}{'  <- here' if index == request.step else ''}"]
         lines += _attempts(by_step.get(index, [])) or ["  not begun"]
     if strays := [job for step, rows in by_step.items() if step >= len(steps) for job in rows]:
         lines += ["", "of no step", *_attempts(strays)]
@@ -60,7 +62,10 @@ def _as_text(request: Request, explanation: str) -> str:
         lines += ["", f"there are more attempts than these {_MOST_ATTEMPTS}"]
     if interventions := request.interventions.order_by("id"):
         lines += ["", "by hand"]
-        lines += [f"  {iso(i.at)}  {i.verb} {i.job}".rstrip() + f"  {i.by}: {i.reason}" for i in interventions]
+        lines += [
+            f"  {iso(i.at)}  {i.verb} {i.job}".rstrip() + f"  {one_line(i.by)}: {one_line(i.reason)}"
+            for i in interventions
+        ]
     return "\n".join(lines)
 
 
@@ -102,7 +107,6 @@ def _as_json(request: Request, explanation: str) -> str:
             ],
             "interventions": [_columns(row) for row in request.interventions.order_by("id")],
         },
-        ensure_ascii=False,
         indent=2,
     )
 

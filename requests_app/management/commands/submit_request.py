@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
-from jobs_app.telemetry.printable import first_line
+from jobs_app.management.command import INTERRUPTED, TaskerCommand
+from jobs_app.outcomes import Json, storable
+from jobs_app.telemetry.printable import first_line, one_line
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import UNFINISHED
 from requests_app.operations.explain import explain
@@ -20,11 +22,11 @@ _POLL_SECONDS = 0.2
 NOT_COMPLETED = 3
 
 
-class Command(BaseCommand):
+class Command(TaskerCommand):
     help = "Places a request and prints its token. With --wait: exit 0 when it is Completed, 3 if Failed or Cancelled."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("action", help="the kind of request, for example delete_user")
         parser.add_argument("--params", default="{}", metavar="JSON", help="the input, for example '{\"id\": 7}'")
         parser.add_argument("--token", metavar="T", help="its public name, at most 64 characters (default: a new UUID)")
@@ -37,17 +39,20 @@ class Command(BaseCommand):
         try:
             connection.ensure_connection()  # without any database: fail at once, do not retry
             _place(token, columns)
-            self.stdout.write(token)
+            self.stdout.write(one_line(token))
+            self.stdout.flush()
             if options["wait"]:
                 self._wait(
                     run_transaction(lambda: Request.objects.without_json().get(token=token), seconds=RECONNECT_SECONDS)
                 )
         except IntegrityError as error:
-            raise CommandError(f"there is a request with token {token} already: {fault_line(error)}") from error
+            raise CommandError(_refusal(token, error)) from error
+        except KeyboardInterrupt:
+            said = f"{one_line(token)} is not waited for any longer; show_request says what becomes of it"
+            raise CommandError(said, returncode=INTERRUPTED) from None
         except (DatabaseError, DatabaseAway) as error:
-            raise CommandError(
-                f"the database gave no answer ({fault_line(error)}); show_request {token} says what became of it"
-            ) from error
+            said = f"show_request {one_line(token)} says what became of it"
+            raise CommandError(f"the database gave no answer ({fault_line(error)}); {said}") from error
 
     def _wait(self, request: Request) -> None:
         said = ""
@@ -85,16 +90,33 @@ def _known_action(action: str) -> str:
     return action
 
 
-def _object(text: str) -> dict[str, Any]:
+def _refusal(token: str, error: IntegrityError) -> str:
+    if Request.objects.filter(token=token).exists():
+        return f"there is a request with token {one_line(token)} already: {fault_line(error)}"
+    return f"the database refuses this request: {fault_line(error)}"
+
+
+def _object(text: str) -> Json:
+    """What every database keeps unchanged: else the refusal would be its own, without a reason."""
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(text, object_pairs_hook=_each_key_once)
+        if not isinstance(value, dict):
+            raise ValueError("a JSON object is needed")
+        if storable(value) != value:
+            raise ValueError("half of a surrogate pair is no character")
+    except (ValueError, RecursionError) as error:
         raise CommandError(
-            f"--params is not JSON ({error}); for example --params '{{\"id\": 7}}'", returncode=2
+            f"--params is refused ({error}); for example --params '{{\"id\": 7}}'", returncode=2
         ) from error
-    if not isinstance(value, dict):
-        raise CommandError("--params is not a JSON object; for example --params '{\"id\": 7}'", returncode=2)
     return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> Json:
+    """Of two, SQL would read the first and Python the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _token(token: str) -> str:

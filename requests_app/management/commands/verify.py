@@ -1,21 +1,22 @@
 """`manage.py verify`: says what is wrong in the tables, one line each, or that all is well."""
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from jobs_app.db.tables import TablesUnfit, demand_fit_tables
 from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.management.command import TaskerCommand
 from requests_app.operations.verify import ReadCount, findings
 
 _PROGRESS_SECONDS = 2.0
 
 
-class Command(BaseCommand):
+class Command(TaskerCommand):
     help = "Checks all requests and jobs against the rules of their life. Exit 0: all is well; 1: anything was found."
-    requires_system_checks = ()
+    output_is_result: ClassVar[bool] = True
 
     def handle(self, *args: object, **options: Any) -> None:
         self._count, self._began = ReadCount(), time.monotonic()

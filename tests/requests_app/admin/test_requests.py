@@ -17,6 +17,7 @@ from requests_app.models import Request
 pytestmark = pytest.mark.django_db
 
 REQUESTS, PASSES = "/admin/requests_app/request/", "/admin/jobs_app/passrun/"
+PROLONGS = 3  # statements: a session's age counts from the last request
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -103,7 +104,7 @@ def test_the_list_takes_as_many_statements_for_many_rows_as_for_few(operator):
     few = statements(operator, REQUESTS)
     for number in range(1, 80):
         make_request(number)
-    assert len(statements(operator, REQUESTS)) == len(few) <= 4
+    assert len(statements(operator, REQUESTS)) == len(few) <= 4 + PROLONGS
 
 
 def statements(client: Client, path: str) -> list[str]:
@@ -221,7 +222,7 @@ def test_the_page_takes_as_many_statements_for_many_attempts_as_for_few(operator
     few = statements(operator, path)
     for attempt in range(2, 40):
         make_job(request, "a", attempt=attempt, error="x", extras={"a": 1})
-    assert len(statements(operator, path)) == len(few) <= 8
+    assert len(statements(operator, path)) == len(few) <= 8 + PROLONGS
 
 
 def test_nothing_can_be_edited_added_or_deleted(operator):
@@ -278,4 +279,4 @@ def test_the_list_of_passes_takes_as_many_statements_for_many_as_for_few(operato
     few = statements(operator, PASSES)
     for _ in range(60):
         PassRun.objects.create(name="run_jobs", process="h:1")
-    assert len(statements(operator, PASSES)) == len(few) <= 4
+    assert len(statements(operator, PASSES)) == len(few) <= 4 + PROLONGS

@@ -1,0 +1,80 @@
+"""Makes the database users of docs/security.md, with the rights that stand there, after the tables are there.
+
+For compose's own database: as root, by the password files of the roles. Safe to run again: it adds what is new.
+"""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import MySQLdb
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRETS = Path("/run/secrets")
+# The one who migrates is made by MySQL's image, as it makes the database.
+ROLES = ("worker", "web", "keeper", "caller")
+_PATIENCE_SECONDS = 60
+
+
+def user_of(role: str, base: str) -> str:
+    """The worker is DB_USER itself: what one has who runs manage.py with the same .env."""
+    return base if role == "worker" else f"{base}_{role}"
+
+
+def statements(document: str, role: str, user: str, password: str, database: str) -> Iterator[str]:
+    """The role's part of the document, for this user and database; names and password are SQL literals."""
+    found = re.search(rf"^```sql {role}\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise LookupError(f"docs/security.md has no rights for {role}")
+    for line in filter(str.strip, found[1].split(";\n")):
+        if line.startswith("CREATE USER"):
+            yield f"CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY {password}"
+            yield f"ALTER USER {user}@'%' IDENTIFIED BY {password}"
+        else:
+            yield re.sub(r"'\w+'@'%'", lambda _: f"{user}@'%'", line.replace(" ON tasker.", f" ON {database}."))
+
+
+def password_of(role: str) -> str:
+    if role == "worker" and not os.environ.get("DB_PASS_FILE"):
+        return os.environ["DB_PASS"]
+    file = os.environ["DB_PASS_FILE"] if role == "worker" else SECRETS / role / "password"
+    return Path(file).read_text().strip()
+
+
+def connect() -> MySQLdb.Connection:
+    """The server may still start anew behind the socket on which it set itself up."""
+    ends_at = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return MySQLdb.connect(
+                host=os.environ["DB_HOST"],
+                port=int(os.environ["DB_PORT"]),
+                user="root",
+                password=(SECRETS / "root" / "password").read_text().strip(),
+                charset="utf8mb4",
+            )
+        except MySQLdb.OperationalError as error:
+            if error.args[0] not in {2002, 2003, 2013} or time.monotonic() > ends_at:
+                sys.exit(f"the users cannot be made: {error}")
+            time.sleep(1)
+
+
+def main() -> None:
+    document = (ROOT / "docs" / "security.md").read_text()
+    database = f"`{os.environ['DB_NAME'].replace('`', '``')}`"
+    connection = connect()
+    cursor = connection.cursor()
+    for role in ROLES:
+        user, password = (
+            connection.literal(text).decode() for text in (user_of(role, os.environ["DB_USER"]), password_of(role))
+        )
+        for statement in statements(document, role, user, password, database):
+            cursor.execute(statement)
+    print(f"made or renewed: {', '.join(user_of(role, os.environ['DB_USER']) for role in ROLES)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""deploy/create_users.py makes of docs/security.md what compose's database gets."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from django.conf import settings
+
+FOLDER = settings.BASE_DIR / "deploy"
+DOCUMENT = (settings.BASE_DIR / "docs" / "security.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def create_users() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("create_users", FOLDER / "create_users.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("role", ["worker", "web", "keeper", "caller"])
+def test_each_role_gets_what_the_document_says_under_its_own_name(create_users: ModuleType, role: str) -> None:
+    made = list(create_users.statements(DOCUMENT, role, "'me'", "'pw'", "`db`"))
+    assert made[0] == "CREATE USER IF NOT EXISTS 'me'@'%' IDENTIFIED BY 'pw'"
+    grants = made[2:]
+    assert grants
+    assert all(line.startswith("GRANT ") and line.endswith(" TO 'me'@'%'") and " ON `db`." in line for line in grants)
+    assert "tasker" not in " ".join(made)
+
+
+def test_the_worker_is_the_user_of_env_and_the_others_are_named_after_it(create_users: ModuleType) -> None:
+    assert [create_users.user_of(role, "t") for role in create_users.ROLES] == ["t", "t_web", "t_keeper", "t_caller"]
+
+
+def test_passwords_are_drawn_once(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+
+    def drawn() -> list[str]:
+        subprocess.run([sys.executable, FOLDER / "make_passwords.py", *folders], check=True)
+        return [(folder / "password").read_text() for folder in folders]
+
+    first = drawn()
+    assert len({*first}) == 2
+    assert min(map(len, first)) >= 40
+    assert drawn() == first
