@@ -16,7 +16,7 @@ from django.contrib.sessions.models import Session
 from django.db import models, transaction
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import Job, JobIntervention, PassRun, PausedJob
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models import Intervention, Purge, Request, RequestStatus
@@ -65,8 +65,7 @@ class Retention:
                 interventions = Intervention.objects.filter(request_id__in=old).count()
                 self._count(requests=len(old), jobs=jobs, interventions=interventions)
             else:
-                purge = partial(Request.objects.purge, ids, status, seconds)
-                self._do(lambda purge=purge: purge()._asdict())  # type: ignore[misc]
+                self._do_each(ids, lambda part, status=status: Request.objects.purge(part, status, seconds)._asdict())  # type: ignore[misc]
 
     def scrub(self, seconds: float, purged_after: float | None = None) -> None:
         """`purged_after`: of this same run; a dry one counts what it would have purged as purged only."""
@@ -77,8 +76,10 @@ class Retention:
                     kept = kept.filter(completed_at__gte=UtcNow() - timedelta(seconds=purged_after))
                 self._count(scrubbed=kept.count())
             else:
-                scrub = partial(Request.objects.scrub, ids, status, seconds)
-                self._do(lambda scrub=scrub: {"scrubbed": scrub()})  # type: ignore[misc]
+                self._do_each(
+                    ids,
+                    lambda part, status=status: {"scrubbed": Request.objects.scrub(part, status, seconds)},  # type: ignore[misc]
+                )
 
     def purge_passes(self, seconds: float) -> None:
         for name in PassRun.objects.pass_names():
@@ -166,6 +167,17 @@ class Retention:
                 return counts
 
         self._count(**run_transaction(work, seconds=RECONNECT_SECONDS))
+
+    def _do_each(self, ids: list[int], move: Callable[[list[int]], Mapping[str, int]]) -> None:
+        """Of a batch in which another session holds a row, each request by itself; that one is left to a later run."""
+        try:
+            self._do(lambda: move(ids))
+        except Locked:
+            if len(ids) == 1:
+                self._count(locked=1)
+                return
+            for id_ in ids:
+                self._do_each([id_], move)
 
     def _count(self, **counts: int) -> None:
         self.counts.update(counts)

@@ -1,7 +1,7 @@
 """A session that is not ours holds a row: the others go on, the process lives, and whoever looks is told why."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
@@ -18,6 +18,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations import interventions
 from requests_app.operations.explain import explain
+from requests_app.operations.retention import Retention
 from requests_app.worker import run_worker
 from tests.conftest import called_here
 from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
@@ -178,6 +179,21 @@ def test_a_pause_leaves_a_held_job_to_the_next_poll() -> None:
     with held("jobs", jobs[1].id):
         assert resume_job("noop", **BY)
     assert pass_jobs() == {"claimed": 3, "completed": 3}
+
+
+@pytest.mark.parametrize("table", ["requests", "jobs"])
+@pytest.mark.parametrize("move", [Retention.purge, Retention.scrub])
+def test_retention_leaves_out_a_request_whose_row_is_held(table: str, move: Callable[..., None]) -> None:
+    requests = [make_request("Completed") for _ in range(4)]
+    jobs = [make_job(request, status="completed") for request in requests]
+    Request.objects.update(completed_at=OLD, due_at=OLD)
+    retention = Retention()
+    with held(table, (requests if table == "requests" else jobs)[1].id):
+        move(retention, 60)
+    assert retention.counts["requests"] + retention.counts["scrubbed"] == 3
+    assert retention.counts["locked"] == 1
+    move(retention, 60)
+    assert retention.counts["requests"] + retention.counts["scrubbed"] == 4
 
 
 def test_a_verb_says_that_another_session_has_locked_the_request() -> None:

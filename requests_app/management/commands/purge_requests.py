@@ -17,7 +17,7 @@ from requests_app.operations.retention import CLOSED, Retention
 
 _PROGRESS_SECONDS = 2.0
 _PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")
-_PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons")
+_PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons", "locked")
 
 
 class Command(TaskerCommand):
