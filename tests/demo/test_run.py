@@ -22,5 +22,5 @@ def test_the_demo_shows_a_completed_a_retried_and_a_failed_request(tmp_path: Pat
     lines = ended.stdout.splitlines()
     assert sum(" Completed " in line for line in lines) == 6
     assert sum(" Failed " in line for line in lines) == 2
-    for part in ("retried:", "503", "has an unpaid invoice", "show_request"):
+    for part in ("retried:", "503", "answered 409", "show_request"):
         assert part in ended.stdout

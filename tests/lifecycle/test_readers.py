@@ -29,7 +29,7 @@ from tests.lifecycle.malformed import GOOD_STEPS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-BEFORE_MOMENTS = "0007_checks_on_sqlite"
+BEFORE_MOMENTS = "0009_errors_without_quotes"
 LIST = "/admin/requests_app/request/"
 LONG_NUMBER = f'{{"a": {"1" * 5000}}}'
 DEEP = '{"a": ' * 990 + "1" + "}" * 990

@@ -75,8 +75,10 @@ def test_when_switched_off_the_passes_say_so_do_nothing_and_exit_0(manage: Manag
 
 def test_without_the_database_every_command_is_one_clear_line_and_exit_1(manage: Manage, tmp_path: Path) -> None:
     nowhere = {"DB_HOST": str(tmp_path / "no.sock")} if connection.vendor == "mysql" else {}
+    dangling = tmp_path / "link.sqlite3"
+    dangling.symlink_to(tmp_path / "gone" / "tasker.sqlite3")
     for command, (code, stdout, stderr) in zip(
-        COMMANDS, all_of(manage, COMMANDS, WRK_SQLITE_FILE=str(tmp_path), **nowhere), strict=True
+        COMMANDS, all_of(manage, COMMANDS, WRK_SQLITE_FILE=str(dangling), **nowhere), strict=True
     ):
         assert (code, stdout) == (1, ""), command
         lines = stderr.strip().splitlines()

@@ -246,7 +246,7 @@ def test_the_migration_parts_what_the_release_before_kept_in_one() -> None:
     of_requests = {make_request("Failed", error=error).pk: error for error in OLD_OF_REQUESTS}
     for module, function in (
         ("jobs_app.migrations.0010_answers_of_before", "part_errors"),
-        ("requests_app.migrations.0010_errors_without_quotes", "cut_errors"),
+        ("requests_app.migrations.0009_errors_without_quotes", "cut_errors"),
     ):
         with connection.schema_editor(atomic=False) as editor:
             getattr(importlib.import_module(module), function)(None, editor)

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('requests_app', '0009_purges'),
+        ('requests_app', '0008_purges'),
     ]
 
     operations = [migrations.RunPython(cut_errors, migrations.RunPython.noop)]

@@ -19,7 +19,7 @@ def remove_index_of_log(apps: object, schema_editor: BaseDatabaseSchemaEditor) -
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('requests_app', '0008_moments'),
+        ('requests_app', '0007_checks_on_sqlite'),
         ('admin', '0003_logentry_add_action_flag_choices'),
     ]
 

@@ -22,7 +22,7 @@ def mend(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('requests_app', '0007_checks_on_sqlite'),
+        ('requests_app', '0009_errors_without_quotes'),
     ]
 
     operations = [
