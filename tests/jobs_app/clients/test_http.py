@@ -20,7 +20,7 @@ from jobs_app import __version__
 from jobs_app.clients import http as http_client
 from jobs_app.outcomes import Failure, Retry
 from jobs_app.tracing import traceparent
-from tests.jobs_app.clients.conftest import SECONDS, new_context
+from tests.jobs_app.clients.conftest import HONEST_SECONDS, SECONDS, new_context
 from tests.jobs_app.clients.server import answering, http, sending, serving
 
 USER = b'{"id": 7, "email": "a@example.com"}'
@@ -81,7 +81,7 @@ def test_a_server_that_never_accepts_does_not_stretch_the_deadline(call, short):
             one.close()
 
 
-def test_a_server_that_does_not_read_does_not_stretch_the_deadline(call, settings):
+def test_a_server_that_does_not_read_does_not_stretch_the_deadline(call, honest):
     """Making the JSON is part of the call's time: it is only just too large for the buffers, and has a second."""
 
     def read_late(connection, _number):
@@ -91,11 +91,10 @@ def test_a_server_that_does_not_read_does_not_stretch_the_deadline(call, setting
                 arrived.append(len(piece))
         read_all.set()
 
-    settings.WRK_HTTP_TIMEOUT_SECONDS = 1
     arrived: list[int] = []
     given_up, read_all = threading.Event(), threading.Event()
     with serving(read_late) as server:
-        with ends_in_time(seconds=1):
+        with ends_in_time(HONEST_SECONDS):
             call(server.url, "POST", body={"email": "x" * 6 * MIB})
         given_up.set()
         assert read_all.wait(20), "it was given up before it was sent"
@@ -114,7 +113,7 @@ def test_slow_tls_does_not_stretch_the_deadline(call, start, short):
         call(server.url.replace("http:", "https:"))
 
 
-def test_a_dead_address_leaves_time_for_the_next_one(call, monkeypatch, short):
+def test_a_dead_address_leaves_time_for_the_next_one(call, monkeypatch, honest):
     with answering(http(200, USER)) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
@@ -350,13 +349,13 @@ def test_nothing_is_logged_of_a_call(call, caplog):
 # Connections ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_is_used_again_with_a_new_deadline(call, short):
+def test_a_connection_is_used_again_with_a_new_deadline(call, honest):
     with answering(http(200, USER), http(404), http(503, b"busy"), http(200, USER)) as server:
         call(server.url)
         call(server.url, "DELETE")
         with pytest.raises(Retry):
             call(server.url)
-        time.sleep(SECONDS * 1.5)
+        time.sleep(HONEST_SECONDS * 1.1)
         call(server.url)
         assert (server.connections, len(server.requests)) == (1, 4)
 
@@ -380,10 +379,10 @@ def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(cal
         assert server.connections == 2
 
 
-def test_calls_at_the_same_time_have_each_their_own_deadline(call, short):
+def test_calls_at_the_same_time_have_each_their_own_deadline(call, honest):
     def slow(connection, _number):
         while server.read_request(connection):
-            time.sleep(SECONDS / 2)
+            time.sleep(HONEST_SECONDS * 0.4)  # three of them take longer than one may
             connection.sendall(http(200, USER))
 
     def work():
