@@ -81,9 +81,9 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         return self.defer(*JsonTexts._fields)
 
     def json_texts(self, id_: int, characters: int | None = None) -> JsonTexts:
-        """`characters`: of each column no more."""
+        """`characters`: of each column no more. Of a request that was purged meanwhile, what a scrubbed one has."""
         columns = (json_text(column, characters) for column in JsonTexts._fields)
-        return JsonTexts(*self.filter(id=id_).values_list(*columns).get())
+        return JsonTexts(*(self.filter(id=id_).values_list(*columns).first() or ("{}", "{}", None)))
 
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""

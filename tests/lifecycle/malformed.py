@@ -88,9 +88,7 @@ def deep(opening: str, closing: str) -> SearchStrategy[str]:
 broken_json = st.sampled_from(
     ["", " ", "{", "[1,]", "NaN", "[NaN]", "-Infinity", "{'a': 1}", "undefined", '{"a": 1}}', "\0"]
 )
-odd_json = st.sampled_from(
-    ['{"a": "\\ud800"}', '{"\\udfff": 1}', '{"a": "\\u0000"}', '{"a": 1e999}', '{"a": 1, "a": 2}', '{"": -0.0}']
-)
+odd_json = st.sampled_from(['{"a": "\\ud800"}', '{"\\udfff": 1}', '{"a": "\\u0000"}', '{"a": 1e999}', '{"": -0.0}'])
 megabyte = st.sampled_from(["x", "\U0001f4a9", "\\u0000"]).map(
     lambda piece: f'{{"a": "{piece * (2**20 // len(piece.encode()))}"}}'
 )

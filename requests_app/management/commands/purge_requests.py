@@ -1,6 +1,5 @@
 """`manage.py purge_requests --older-than 90d --scrub-after 30d`: deletes what ended long ago, empties the rest."""
 
-import getpass
 import time
 from datetime import timedelta
 from typing import Any
@@ -9,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.management.by_hand import account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
 from requests_app.management.durations import parse_duration
@@ -45,7 +45,7 @@ class Command(TaskerCommand):
         statuses = (*CLOSED, RequestStatus.FAILED) if options["failed"] else CLOSED
         self._retention = Retention(statuses, options["limit"], options["dry_run"], self._say_progress)
         try:
-            self._retention.run(older_than, scrub_after, getpass.getuser())
+            self._retention.run(older_than, scrub_after, account())
         except DatabaseAway as away:
             raise CommandError(f"purge_requests: {away}; until then {self._counts()}") from away
         except DatabaseError as error:

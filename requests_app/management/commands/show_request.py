@@ -12,12 +12,12 @@ from django.db import DatabaseError
 from jobs_app.db.transactions import fault_line
 from jobs_app.management.command import TaskerCommand
 from jobs_app.models import Job
+from jobs_app.models.attempts import MAX_STEPS_BYTES
 from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
 from requests_app.formatting import iso, read_json, span
 from requests_app.models import Intervention, Request
 from requests_app.operations.explain import explain
-from requests_app.steps import MAX_STEPS_BYTES
 
 _MOST_ATTEMPTS = 5_000
 
