@@ -35,7 +35,7 @@ class Room(Protocol):
 class Tablespace:
     """InnoDB's one file, which may not grow beyond some megabytes: the server answers 1114, as on a full disk."""
 
-    options = ("--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:48M")
+    options = ("--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:80M")
 
     def fill(self) -> None:
         with connection.cursor() as cursor:
