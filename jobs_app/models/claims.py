@@ -88,12 +88,12 @@ class Claims(models.QuerySet[Row]):
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
         return [(ClaimedJob(*row[:10]), CallbackInput(*row[8:])) for row in ordered]  # token and action are in both
 
-    def renew(self, held: Collection[ClaimedJob], lease_seconds: float) -> set[int]:
+    def renew(self, owned: Collection[ClaimedJob], lease_seconds: float) -> set[int]:
         """Leases again what this process holds in memory: by id and claim, never by the process's name.
 
         Answers the ids that it won; a row that another session has locked is left to the next renewal.
         """
-        sql, ids, claims = dialect(self.db), sorted(job.id for job in held), {job.claim for job in held}
+        sql, ids, claims = dialect(self.db), sorted(job.id for job in owned), {job.claim for job in owned}
         with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'inprogress' "

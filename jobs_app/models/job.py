@@ -1,4 +1,4 @@
-"""The table `jobs`. Every move of a job stands in JobQuerySet, its guard in sight, and nowhere else.
+"""The table `jobs`. Every move of a job stands in JobQuerySet, or in inserts.py, its guard in sight, and nowhere else.
 
 Its moves stand in claims.py, completions.py, operator_moves.py and pause.py; docs/moves.md has their lock order. The
 schema's arrow (a job points at its request) runs against the arrow of imports (requests_app imports jobs_app): the
@@ -22,7 +22,7 @@ from jobs_app.models.pause import PARKED_FROM, PauseMoves
 class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an as_manager() of its own type
     Claims["Job"], Completions["Job"], OperatorMoves["Job"], PauseMoves["Job"], models.QuerySet["Job"]
 ):
-    """All that is done to jobs. Each mixin stands in a file of its own and knows none of the others."""
+    """All that is done to jobs. Each mixin stands in a file of its own and calls none of the others."""
 
     def open(self) -> Self:
         return self.filter(status__in=OPEN)

@@ -16,7 +16,7 @@ from jobs_app.models import Job, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Retried
-from jobs_app.telemetry import counters, events
+from jobs_app.telemetry import events, tallies
 from jobs_app.worker.claimer import BATCH, Claimer
 from jobs_app.worker.executor import Executor
 from jobs_app.worker.retry_policy import result_of
@@ -110,7 +110,7 @@ class _Recording:
         with transaction.atomic():
             requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
             won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
-            tally.add(counters.count_ended(won, lease_expired=self._lease_expired))
+            tally.add(tallies.count_ended(won, lease_expired=self._lease_expired))
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered = already + won
                 self.progressed = self._progress(requests or {}, won)
@@ -127,7 +127,7 @@ def _tell_too_late(late: Sequence[Result], run: RunRecord, seconds: float) -> No
     """They changed nothing: their lease was lost meanwhile. Counted by themselves: no guard would count them once."""
     run.add({"too_late": len(late)})
     events.log_too_late(late)
-    run_transaction(lambda: tally.add(counters.count_too_late(late)), seconds=seconds)
+    run_transaction(lambda: tally.add(tallies.count_too_late(late)), seconds=seconds)
 
 
 def _without(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:

@@ -1,7 +1,7 @@
 """What retention does to requests that are over: the moves `purge` and `scrub`, part of RequestQuerySet.
 
-Both may run while passes and operators work: they lock the requests first, under a guard that says that they are over
-for long, and leave alone those that have an open job (a cancelled one's may still run).
+Both may run while passes and operators work: they lock the requests first, under a guard that says that they ended
+long ago, and leave alone those that have an open job (a cancelled one's may still run).
 """
 
 from collections.abc import Collection

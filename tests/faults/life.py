@@ -18,7 +18,7 @@ from django.db import connection
 from demo.services import Services
 from jobs_app.outcomes import Failure, JobContext, Json, Retry
 from jobs_app.registry import job
-from jobs_app.telemetry.counters import JOBS_ENDED
+from jobs_app.telemetry.tallies import JOBS_ENDED
 from jobs_app.worker.completer import LEASE_LOST
 from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.tallies import REQUESTS_ENDED, REQUESTS_STARTED
