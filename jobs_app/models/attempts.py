@@ -111,7 +111,7 @@ class ClaimOnInsert:
     """Lets a transaction that inserts jobs claim up to `limit` of them for this process, which saves a claim's commit.
 
     `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `paused`: names to
-    leave `new`. `request_ids`: whose jobs were claimed, in any try of the transaction.
+    leave `new`. `request_ids`: whose jobs were claimed, in any try of the transaction. `count`: how many, in the last.
     """
 
     id: str
@@ -120,6 +120,7 @@ class ClaimOnInsert:
     sent_at: float
     paused: Collection[str] = ()
     request_ids: set[int] = field(default_factory=set)
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.01
 _PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the process is
 # Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded.
 _PREFETCHED_PER_RESULT = 3
-_MOST_PREFETCHED = BATCH  # more would be recorded late
+_MOST_PREFETCHED = 3 * BATCH  # more would be recorded late
 
 
 class Claimer:
@@ -59,7 +59,7 @@ class Claimer:
         if self._is_closed or self._stop or self._executor.hangs():
             return 0
         # What others have locked takes no room, but for memory's sake no more than a batch of it.
-        held = len(self._executor.unrecorded) - min(len(self._executor.locked), BATCH)
+        held = len(self._executor.unrecorded) + self._executor.reserved - min(len(self._executor.locked), BATCH)
         free = self._executor.concurrency + self._prefetched - held + replacing
         return max(0, free if self._left is None else min(free, self._left))
 

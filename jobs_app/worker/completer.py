@@ -218,10 +218,12 @@ class Completer:
         recorded = _without(results, self.locked)
         if recorded:
             self._claimer.adapt(len(recorded))
-        # Before the others count as recorded: a run that ends must find no moment in which nothing is held.
+        claimed = claim.count if claim else 0
+        self._executor.reserve(claimed)  # first: a run that ends must find no moment in which nothing is held
+        self._executor.recorded([result.job.id for result in recorded], [result.job.id for result in self.locked])
         if claim:
             self._claimer.adopt(claim)
-        self._executor.recorded([result.job.id for result in recorded], [result.job.id for result in self.locked])
+        self._executor.reserve(-claimed)
 
     def _tell_locked(self) -> None:
         """Once for each result that waits for a lock longer than transactions of ours take."""

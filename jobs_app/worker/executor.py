@@ -68,6 +68,7 @@ class Executor:
         self.concurrency = concurrency
         self.owned: set[Execution] = set()
         self.unrecorded: set[int] = set()  # ids of all that is owned, or has ended and is not recorded yet
+        self.reserved = 0  # jobs that are claimed and on their way here
         self.locked: set[int] = set()  # of these, what cannot be recorded while another session holds its row
         self.results: list[SimpleQueue[Result | None]] = [SimpleQueue() for _ in range(completers)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
@@ -104,6 +105,15 @@ class Executor:
     def hangs(self) -> bool:
         """Whether every thread that may run is lost to a callback that ignores its timeout."""
         return self.lost_threads >= self.concurrency
+
+    def is_empty(self) -> bool:
+        """Whether nothing runs, waits to be recorded, or is on its way here."""
+        return not (self.owned or self.unrecorded or self.reserved)
+
+    def reserve(self, count: int) -> None:
+        """Below 0: they have come."""
+        with self._lock:
+            self.reserved += count
 
     def recorded(self, ids: Collection[int], locked: Collection[int] = ()) -> None:
         """To be told of every result once it stands in the table. `locked`: those that do not yet."""

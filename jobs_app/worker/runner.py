@@ -138,7 +138,7 @@ class Runner:
         """
         self.claimer.close()
         began, cut = time.monotonic(), False
-        while self._executor.owned or self._executor.unrecorded:
+        while not self._executor.is_empty():
             cut = cut or failed or bool(self._stop)
             waited = time.monotonic() - began
             if cut:

@@ -101,10 +101,10 @@ def test_what_takes_long_is_not_claimed_ahead(let_end: Event) -> None:
 def test_what_ends_fast_is_claimed_ahead() -> None:
     with start_runner(4) as runner:
         free = [runner.claimer.free()]
-        for recorded in (4, 16, 52, 300, 1, 1):
+        for recorded in (4, 16, 52, 600, 1, 1):
             runner.claimer.adapt(recorded)
             free.append(runner.claimer.free())
-    assert free == [4, 16, 52, 160, 504, 254, 129]
+    assert free == [4, 16, 52, 160, 1504, 754, 379]
 
 
 def test_jobs_that_trickle_in_teach_a_worker_to_claim_no_more_than_it_can_begin(let_end: Event) -> None:
