@@ -85,6 +85,7 @@ def test_a_process_frozen_past_its_lease_changes_nothing_when_it_goes_on(
     wait_until(lambda: seconds_from_now(Job.objects.get().lease_until) < 0)
 
     pass_jobs()  # ends the lost attempt
+    wait_until(lambda: seconds_from_now(Job.objects.get(status="new").due_at) < 0)
     pass_jobs()  # makes the next one
     taken_over = list(Job.objects.order_by("attempt").values())
     frozen.send_signal(signal.SIGCONT)
