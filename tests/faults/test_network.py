@@ -123,7 +123,7 @@ def test_a_pass_whose_connections_break_while_jobs_run_carries_on(
 def test_what_ended_while_the_database_was_away_past_its_lease_is_not_taken_for_lost(
     manage: Manage, proxy: Proxy, through: Manage
 ) -> None:
-    """The worker's own look finds those leases over, and must leave them to its own recorder."""
+    """The worker's own poll finds those leases over, and must leave them to its own completer."""
     place(8, ["sleeps"], params='{"seconds": 1}')
     worker = through.start("run_worker", WRK_JOB_LEASE_SECONDS="2", WRK_JOB_TIMEOUT_SECONDS="1.9")
     until(lambda: "claimed" in _counts_in_progress())

@@ -15,7 +15,7 @@ from tests.faults.life import Life, Ran, steps
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
-REQUESTS = 400  # all in one batch of the recorder
+REQUESTS = 400  # all in one batch of a completer
 
 
 @pytest.fixture(autouse=True)
