@@ -1,6 +1,6 @@
 """The two passes over the requests: run_new_requests picks up, run_inprogress_requests moves on."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -9,12 +9,13 @@ from django.db import IntegrityError, transaction
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, fault_line, run_transaction
 from jobs_app.models import Job, tally
-from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, NewJob
+from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, NewJob, Result
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import storable_error
 from jobs_app.registry import max_attempts, names
+from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app import progress
 from requests_app.models import Request, RequestStatus
@@ -181,7 +182,9 @@ def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RE
     def work(*, may_exist: bool = False) -> Mapping[str, int]:
         with transaction.atomic():
             locked = lock_requests(ids)
-            return {**progress_locked(locked.values(), may_exist=may_exist), "locked": len(ids) - len(locked)}
+            progressed = progress_locked(locked.values(), may_exist=may_exist)
+            tally.add(progressed.tallies)
+            return {**progressed.counts, "locked": len(ids) - len(locked)}
 
     counts = _again_if_rows_exist(work, seconds)
     run.add(counts)
@@ -190,17 +193,25 @@ def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RE
 
 def progress_locked(
     requests: Iterable[LockedRequest],
+    results: Iterable[Result] = (),
     claim: ClaimOnInsert | None = None,
     *,
     may_exist: bool = False,
-) -> Mapping[str, int]:
-    """As `progress_requests`, in the caller's transaction and under its locks; answers what was done how often.
+) -> Progressed:
+    """As `progress_requests`, in the caller's transaction and under its locks.
 
-    `claim`: for the jobs that are inserted.
+    `results`: what that transaction has recorded; an attempt that ran is its job's latest, so that those of a request
+    whose step they complete need not be read. `claim`: for the jobs that are inserted.
     """
+    recorded = defaultdict[tuple[int, int], list[Attempt]](list)
+    for job, status, *_ in results:
+        recorded[job.request_id, job.step].append(Attempt(job.name, job.attempt, status))
     going = [request for request in requests if request.status == RequestStatus.INPROGRESS]
-    attempts = Job.objects.attempts_at({request.id: request.step for request in going})
-    return _apply([(request, _decide(request, attempts[request.id])) for request in going], claim, may_exist=may_exist)
+    decisions = {request: _decide(request, recorded[request.id, request.step]) for request in going}
+    unsettled = {row.id: row.step for row, how in decisions.items() if not isinstance(how, Advance | Complete)}
+    attempts = Job.objects.attempts_at(unsettled)
+    decisions |= {row: _decide(row, attempts[row.id]) for row in going if row.id in unsettled}
+    return _apply(decisions, claim, may_exist=may_exist)
 
 
 def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
@@ -213,23 +224,23 @@ def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
     return progress.decide(steps, row.step, attempts)
 
 
-def _apply(
-    decisions: Sequence[tuple[LockedRequest, Decision]], claim: ClaimOnInsert | None, *, may_exist: bool
-) -> Mapping[str, int]:
-    """Writes what was decided; answers what was done how often."""
-    advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
-    completed = [row for row, how in decisions if isinstance(how, Complete)]
-    failed = [row for row, how in decisions if isinstance(how, Fail)]
+def _apply(decisions: Mapping[LockedRequest, Decision], claim: ClaimOnInsert | None, *, may_exist: bool) -> Progressed:
+    """Writes what was decided."""
+    advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions.items() if isinstance(how, Advance)}
+    completed = [row for row, how in decisions.items() if isinstance(how, Complete)]
+    failed = [row for row, how in decisions.items() if isinstance(how, Fail)]
     moved = Counter(
         advanced=Request.objects.advance(list(advance)),
         requests_completed=Request.objects.complete([row.id for row in completed]),  # `completed` counts jobs
-        requests_failed=Request.objects.fail({row.id: how.error for row, how in decisions if isinstance(how, Fail)}),
+        requests_failed=Request.objects.fail(
+            {row.id: how.error for row, how in decisions.items() if isinstance(how, Fail)}
+        ),
     )
     _insert_step(advance, claim, may_exist=may_exist)
-    tally.add(
-        tallies.count_ended((row.action for row in completed), RequestStatus.COMPLETED)
-        + tallies.count_ended((row.action for row in failed), RequestStatus.FAILED)
-    )
     events.log_ended(completed, RequestStatus.COMPLETED)
     events.log_ended(failed, RequestStatus.FAILED)
-    return +moved
+    return Progressed(
+        +moved,
+        tallies.count_ended((row.action for row in completed), RequestStatus.COMPLETED)
+        + tallies.count_ended((row.action for row in failed), RequestStatus.FAILED),
+    )

@@ -14,7 +14,7 @@ from requests_app.models import Request
 from requests_app.models.request import Position
 from requests_app.passes import BATCH, progress_locked, progress_page, start_due
 
-_POLL_SECONDS = 0.002  # between two turns while there is work, and for a while after it
+_POLL_SECONDS = 0.001  # between two turns while there is work, and for a while after it
 _IDLE_POLL_SECONDS = 0.05
 _STAY_AWAKE_SECONDS = 2.0
 _POLLING_SHARE = 0.2  # of the time, at most: many workers on a busy database would slow each other down

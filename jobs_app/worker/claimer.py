@@ -19,9 +19,10 @@ from jobs_app.worker.shutdown import Stop
 BATCH = 500  # jobs in one transaction
 _POLL_SECONDS = 0.01
 _PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the process is
-# Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded.
-_PREFETCHED_PER_RESULT = 3
-_MOST_PREFETCHED = 3 * BATCH  # more would be recorded late
+# Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded, and
+# room for the jobs of a next step, which are claimed as they are inserted and else by a transaction of their own.
+_PREFETCHED_PER_RESULT = 6
+_MOST_PREFETCHED = 6 * BATCH
 
 
 class Claimer:

@@ -15,6 +15,7 @@ from jobs_app.db.transactions import RECONNECT_SECONDS, Fault, fault_line, run_t
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
+from jobs_app.models.tally import Key
 from jobs_app.outcomes import Retried
 from jobs_app.telemetry import events, tallies
 from jobs_app.worker.claimer import BATCH, Claimer
@@ -37,9 +38,17 @@ _COUNTED = {
     JobStatus.NEW: "handed_back",
 }
 
-# Called in the transaction that has recorded results, with their requests, locked: moves these on, with a claim for the
-# jobs that it inserts. Answers what it did how often, for the run's line.
-OnRecorded = Callable[[Sequence[LockedRequest], ClaimOnInsert | None], Mapping[str, int]]
+
+class Progressed(NamedTuple):
+    """What was done how often: `counts` for the run's line, `tallies` to be added in the same transaction."""
+
+    counts: Mapping[str, int]
+    tallies: Mapping[Key, int]
+
+
+# Called in the transaction that has recorded these results, with their requests, locked: moves these on, with a claim
+# for the jobs that it inserts.
+OnRecorded = Callable[[Sequence[LockedRequest], Sequence[Result], ClaimOnInsert | None], Progressed]
 
 
 class Recorded(NamedTuple):
@@ -110,17 +119,17 @@ class _Recording:
         with transaction.atomic():
             requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
             won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
-            tally.add(tallies.count_ended(won, lease_expired=self._lease_expired))
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered = already + won
-                self.progressed = self._progress(requests or {}, won)
+                self.progressed, counted = self._progress(requests or {}, won)
+                tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
         return already + won
 
-    def _progress(self, requests: Mapping[int, LockedRequest], won: Sequence[Result]) -> Mapping[str, int]:
+    def _progress(self, requests: Mapping[int, LockedRequest], won: Sequence[Result]) -> Progressed:
         if not self._on_recorded:
-            return {}
+            return Progressed({}, {})
         ids = sorted({result.job.request_id for result in won})
-        return self._on_recorded([requests[id_] for id_ in ids if id_ in requests], self._claim)
+        return self._on_recorded([requests[id_] for id_ in ids if id_ in requests], won, self._claim)
 
 
 def _tell_too_late(late: Sequence[Result], run: RunRecord, seconds: float) -> None:
@@ -196,7 +205,6 @@ class Completer:
     def _work(self) -> None:
         try:
             while (batch := self._collect()) is not None:
-                self._changed.set()
                 self._record([*self.locked, *batch])
                 self._changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass

@@ -20,6 +20,8 @@ from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retrie
 from jobs_app.registry import JobDefinition, definition
 from jobs_app.worker.retry_policy import result_of
 
+# Callbacks that may run, or wait for a thread, or have ended and wait to be recorded; more would be recorded late.
+_MOST_BEGUN = 1000
 _CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
@@ -72,6 +74,8 @@ class Executor:
         self.locked: set[int] = set()  # of these, what cannot be recorded while another session holds its row
         self.results: list[SimpleQueue[Result | None]] = [SimpleQueue() for _ in range(completers)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
+        self._ready: deque[Execution] = deque()  # not let through to the threads or the loop yet
+        self._begun: set[int] = set()  # ids of those that are, until they are recorded
         self._waiting: SimpleQueue[Execution | None] = SimpleQueue()
         self._threads = 0
         self._loop: _Loop | None = None
@@ -93,13 +97,25 @@ class Executor:
         # not owned, but unrecorded, has ended.
         self.owned.update(executions)
         self.unrecorded.update(one.job.id for one in executions)
+        self._ready.extend(executions)
         self._start_threads()
+        self._let_through()
+
+    def _let_through(self) -> None:
+        """To the threads and the loop, as far as results are recorded as fast as they come."""
+        executions: list[Execution] = []
+        with self._lock:  # jobs are submitted and recorded by several threads
+            while self._ready and len(self._begun) < self.concurrency + _MOST_BEGUN:
+                one = self._ready.popleft()
+                if one in self.owned:  # else it was handed back meanwhile
+                    self._begun.add(one.job.id)
+                    executions.append(one)
+            if coroutines := [one for one in executions if one.definition.is_async]:
+                self._loop = self._loop or _Loop(self)
         for one in executions:
             if not one.definition.is_async:
                 self._waiting.put(one)
-        if coroutines := [one for one in executions if one.definition.is_async]:
-            with self._lock:  # jobs are submitted by several threads
-                self._loop = self._loop or _Loop(self)
+        if coroutines and self._loop:
             self._loop.submit(coroutines)
 
     def hangs(self) -> bool:
@@ -119,8 +135,11 @@ class Executor:
         """To be told of every result once it stands in the table. `locked`: those that do not yet."""
         with self._lock:
             self.unrecorded.difference_update(ids)
+            self._begun.difference_update(ids)
+            self._begun.difference_update(locked)
             self.locked.difference_update(ids)
             self.locked.update(locked)
+        self._let_through()
 
     def begin(self, execution: Execution) -> bool:
         """To be asked right before the callback is called; False: not this job, not any more."""

@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.db import connection
 
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
@@ -109,7 +110,7 @@ def test_a_stop_in_the_midst_of_a_follow_up_leaves_no_job_held(
     insert_requests(1, ["records"], ["records_1"])
     stop = Stop()
 
-    def move_on_and_stop(*arguments: Any, **options: Any) -> Mapping[str, int]:
+    def move_on_and_stop(*arguments: Any, **options: Any) -> Progressed:
         moved = progress_locked(*arguments, **options)
         stop.signalled = True
         time.sleep(0.3)  # meanwhile the main thread finds nothing held and winds down
