@@ -26,7 +26,7 @@ from jobs_app.worker.shutdown import Stop
 LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
 
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
-_LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
+_LINGER_SECONDS = 0.005  # a result waits this long for company, and only while other jobs run
 _LOCKED_SECONDS = 0.05  # from one try to the next to record what another session has locked
 _TOLD_AFTER_SECONDS = 2.0  # longer than a transaction of ours takes
 _GATHER_SECONDS = 0.001  # between two reads of what has come meanwhile: to wake for each result would cost more
