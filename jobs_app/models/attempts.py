@@ -19,6 +19,14 @@ class JobStatus(models.TextChoices):
     CANCELLED = "cancelled", "cancelled"
 
 
+class IfFails(models.TextChoices):
+    """How far the failure of a job reaches."""
+
+    STOP = "stop", "stop"  # nothing of its request is started any more
+    FINISH = "finish", "finish"  # its step's other jobs end first; then the request is Failed
+    CONTINUE = "continue", "continue"  # the request goes on without it
+
+
 OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
 SETTLED = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # needs no new attempt
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
@@ -42,6 +50,7 @@ class ClaimedJob(NamedTuple):
     waited_microseconds: int | None = 0
     token: str = ""
     action: str = ""
+    if_fails: str = "stop"
 
 
 class CallbackInput(NamedTuple):
@@ -95,6 +104,7 @@ class NewJob(NamedTuple):
     last_attempt: int
     attempt: int = 1
     delay_seconds: float = 0.0
+    if_fails: str = "stop"
 
 
 class Attempt(NamedTuple):
@@ -104,6 +114,7 @@ class Attempt(NamedTuple):
     attempt: int
     status: str
     error: str = ""
+    if_fails: str = "stop"
 
 
 @dataclass(slots=True)

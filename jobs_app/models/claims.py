@@ -78,7 +78,7 @@ class Claims(models.QuerySet[Row]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-                f"r.token, r.action, r.params, r.extras FROM jobs j {index} "
+                f"r.token, r.action, j.if_fails, r.params, r.extras FROM jobs j {index} "
                 f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
                 [claim],
@@ -86,7 +86,7 @@ class Claims(models.QuerySet[Row]):
             rows = cursor.fetchall()
         places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
-        return [(ClaimedJob(*row[:10]), CallbackInput(*row[8:])) for row in ordered]  # token and action are in both
+        return [(ClaimedJob(*row[:11]), CallbackInput(row[8], row[9], *row[11:])) for row in ordered]
 
     def renew(self, owned: Collection[ClaimedJob], lease_seconds: float) -> set[int]:
         """Leases again what this process holds in memory: by id and claim, never by the process's name.
@@ -113,7 +113,7 @@ class Claims(models.QuerySet[Row]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
-                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action "
+                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails "
                 f"FROM jobs j {sql.force('jobs_status_lease')} LEFT JOIN requests r ON r.id = j.request_id "
                 f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
                 [limit],

@@ -99,7 +99,7 @@ class Completions(models.QuerySet[Row]):
         rows = " OR ".join(f"step = {step:d} AND request_id IN ({numbers(ids)})" for step, ids in at.items())
         with connections[self.db].cursor() as cursor:
             cursor.execute(
-                "SELECT request_id, name, attempt, status, SUBSTR(error, 1, 600) "
+                "SELECT request_id, name, attempt, status, SUBSTR(error, 1, 600), if_fails "
                 f"FROM jobs {dialect(self.db).force('jobs_attempt')} WHERE {rows}",
                 [],
             )
@@ -161,7 +161,12 @@ class Completions(models.QuerySet[Row]):
         """Ends the attempt and inserts its successor, unless the request is doomed (or it is there already)."""
         self._set_ended(results, JobStatus.RETRY)
         successors = [
-            NewJob(job.request_id, job.step, job.name, result.last_attempt, job.attempt + 1, result.delay_seconds)
+            NewJob(
+                *(job.request_id, job.step, job.name, result.last_attempt),
+                attempt=job.attempt + 1,
+                delay_seconds=result.delay_seconds,
+                if_fails=job.if_fails,
+            )
             for result in results
             if (job := result.job).request_id not in doomed
             and (job.request_id, job.step, job.name, job.attempt + 1) not in later

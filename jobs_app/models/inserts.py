@@ -6,7 +6,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from jobs_app.db.dialect import dialect
-from jobs_app.models.attempts import ClaimOnInsert, NewJob
+from jobs_app.models.attempts import ClaimOnInsert, IfFails, NewJob
 
 _ROWS_PER_INSERT = 2000
 
@@ -38,16 +38,22 @@ def _insert_rows(jobs: Sequence[NewJob], columns: str, values: str, bound: Mappi
         for start in range(0, len(jobs), _ROWS_PER_INSERT):
             part = jobs[start : start + _ROWS_PER_INSERT]
             marks = {name: f"name_{n}" for n, name in enumerate({job.name for job in part})}
-            delayed = any(job.delay_seconds for job in part)
+            # A delay and a reach, which few rows have; else the columns' defaults.
+            has_more = any(job.delay_seconds or job.if_fails != IfFails.STOP for job in part)
             rows = [
                 f"{sql.row}({job.request_id:d}, {job.step:d}, %({marks[job.name]})s, {job.attempt:d}, "
-                f"{job.last_attempt:d}{f', {job.delay_seconds:.6f}' if delayed else ''})"
+                f"{job.last_attempt:d}{_more(job) if has_more else ''})"
                 for job in part
             ]
+            given = "request_id, step, name, attempt, last_attempt"
+            more, due_at = (", if_fails", sql.later.format("delay")) if has_more else ("", sql.now)
             cursor.execute(
-                f"INSERT INTO jobs (request_id, step, name, attempt, last_attempt, due_at, {columns}) "
-                f"WITH new (request_id, step, name, attempt, last_attempt{', delay' if delayed else ''}) "
-                f"AS (VALUES {', '.join(rows)}) SELECT request_id, step, name, attempt, last_attempt, "
-                f"{sql.later.format('delay') if delayed else sql.now}, {values} FROM new",
+                f"INSERT INTO jobs ({given}{more}, due_at, {columns}) "
+                f"WITH new ({given}{more}{', delay' if has_more else ''}) "
+                f"AS (VALUES {', '.join(rows)}) SELECT {given}{more}, {due_at}, {values} FROM new",
                 {**{mark: name for name, mark in marks.items()}, **bound},
             )
+
+
+def _more(job: NewJob) -> str:
+    return f", '{IfFails(job.if_fails).value}', {job.delay_seconds:.6f}"

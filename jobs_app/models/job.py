@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Left
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
-from jobs_app.models.attempts import ENDED, OPEN, JobStatus
+from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
 from jobs_app.models.operator_moves import OperatorMoves
@@ -59,6 +59,11 @@ class Job(models.Model):
     answer = models.TextField(null=True, blank=True)  # noqa: DJ001 - a default of a text has MySQL copy the whole table
     extras = models.JSONField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=UtcNow())
+    if_fails = ByteCharField(max_length=8, choices=IfFails, db_default=IfFails.STOP.value)
+    # A `new` job with `answer_by` waits: its callback said until when an answer may come, and `waits_for` what.
+    answer_by = models.DateTimeField(null=True, blank=True)
+    waits_for = models.TextField(null=True, blank=True)  # noqa: DJ001 - as of `answer`
+    checks = models.IntegerField(db_default=0)  # how often the callback of this attempt has said so
     claimed_by = ByteCharField(max_length=36, null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=UtcNow())
@@ -92,8 +97,8 @@ class Job(models.Model):
             ),
             SqliteTypes(
                 name="jobs_types",
-                moments=("due_at", "lease_until", "created_at", "started_at", "completed_at"),
-                integers=("step", "attempt", "last_attempt"),
+                moments=("due_at", "answer_by", "lease_until", "created_at", "started_at", "completed_at"),
+                integers=("step", "attempt", "last_attempt", "checks"),
             ),
         ]
 

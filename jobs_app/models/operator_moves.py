@@ -51,11 +51,12 @@ class OperatorMoves(models.QuerySet[Row]):
     def insert_again(self, request_id: int, step: int) -> None:
         """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock."""
         ended = self.filter(request_id=request_id, step=step).latest_attempts().exclude(status__in=SETTLED)
-        again = ended.order_by("id").values_list("name", "attempt")
-        insert_jobs(
-            [NewJob(request_id, step, name, attempt + max_attempts(name), attempt + 1) for name, attempt in again],
-            using=self.db,
-        )
+        again = ended.order_by("id").values_list("name", "attempt", "if_fails")
+        jobs = [
+            NewJob(request_id, step, name, attempt + max_attempts(name), attempt + 1, if_fails=if_fails)
+            for name, attempt, if_fails in again
+        ]
+        insert_jobs(jobs, using=self.db)
 
     def make_due(self, request_id: int) -> int:
         """`new` jobs that wait are due now; parked ones stay parked. Under the request's lock."""
@@ -64,7 +65,7 @@ class OperatorMoves(models.QuerySet[Row]):
     def complete_by_hand(self, request_id: int, step: int, name: str, extras: dict[str, Any] | None) -> bool:
         """Inserts a `completed` attempt, unless the latest one runs or has succeeded. Under the request's lock."""
         attempts = self.filter(request_id=request_id, step=step, name=name).order_by("-attempt")
-        latest = attempts.values("id", "status", "attempt", "last_attempt").first()
+        latest = attempts.values("id", "status", "attempt", "last_attempt", "if_fails").first()
         if latest is None or latest["status"] in {JobStatus.INPROGRESS, JobStatus.COMPLETED}:
             return False
         if latest["status"] == JobStatus.NEW:
@@ -77,6 +78,7 @@ class OperatorMoves(models.QuerySet[Row]):
             name=name,
             attempt=latest["attempt"] + 1,
             last_attempt=max(latest["last_attempt"], latest["attempt"] + 1),
+            if_fails=latest["if_fails"],
             status=JobStatus.COMPLETED,
             extras=extras,
             started_at=UtcNow(),

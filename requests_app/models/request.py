@@ -274,6 +274,8 @@ class Request(models.Model):
     status = ByteCharField(max_length=10, choices=RequestStatus, db_default=RequestStatus.QUEUING.value)
     error = models.TextField(blank=True, db_default="")
     due_at = models.DateTimeField(db_default=UtcNow())
+    deadline_at = models.DateTimeField(null=True, blank=True)  # ends nothing; who is late is told of
+    shortfall = models.IntegerField(db_default=0)  # jobs that failed and that it went on without
     created_at = models.DateTimeField(db_default=UtcNow())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -289,6 +291,7 @@ class Request(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["status", "due_at", "id"], name="requests_status_due"),
+            models.Index(fields=["status", "deadline_at", "id"], name="requests_deadline"),
             # Retention's: what has ended and is not scrubbed yet. What is, is never looked at again.
             models.Index(fields=["scrubbed_at", "completed_at", "id"], name="requests_unscrubbed"),
         ]
@@ -304,10 +307,11 @@ class Request(models.Model):
             models.CheckConstraint(
                 condition=Q(**{f"{moment}__gte": EARLIEST for moment in _MOMENTS}), name="requests_moments"
             ),
+            models.CheckConstraint(condition=Q(deadline_at__gte=EARLIEST), name="requests_deadline_moment"),
             SqliteTypes(
                 name="requests_types",
-                moments=_MOMENTS,
-                integers=("step",),
+                moments=(*_MOMENTS, "deadline_at"),
+                integers=("step", "shortfall"),
             ),
         ]
 
