@@ -19,10 +19,9 @@ from jobs_app.worker.shutdown import Stop
 BATCH = 500  # jobs in one transaction
 _POLL_SECONDS = 0.01
 _PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the process is
-# Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded, and
-# room for the jobs of a next step, which are claimed as they are inserted and else by a transaction of their own.
-_PREFETCHED_PER_RESULT = 6
-_MOST_PREFETCHED = 6 * BATCH
+# Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded.
+_PREFETCHED_PER_RESULT = 3
+_MOST_PREFETCHED = 3 * BATCH  # more would be recorded late
 
 
 class Claimer:
@@ -120,7 +119,9 @@ class Claimer:
 
     def claim_on_insert(self, replacing: int = 0) -> ClaimOnInsert:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
-        return ClaimOnInsert(str(uuid4()), self.free(replacing), self._lease, time.monotonic(), self._paused)
+        # Once more the room: what is not claimed now needs a transaction of its own.
+        limit = self.free(replacing + self._prefetched)
+        return ClaimOnInsert(str(uuid4()), limit, self._lease, time.monotonic(), self._paused)
 
     def adopt(self, claim: ClaimOnInsert) -> None:
         """Runs what a transaction claimed as it inserted it."""

@@ -167,7 +167,7 @@ def test_an_idle_pass_takes_less_than_5_statements(work: Callable[[], dict[str, 
 @pytest.mark.parametrize(
     ("step", "status", "statements"),
     [
-        ('["async_noop"]', JobStatus.COMPLETED, 7),
+        ('["async_noop"]', JobStatus.COMPLETED, 6),  # the results themselves settle the step: its rows are not read
         ('["async_noop", "noop_1"]', JobStatus.COMPLETED, 7),
         ('["async_noop", "noop_1"]', JobStatus.RETRY, 7),
     ],
