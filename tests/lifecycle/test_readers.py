@@ -64,17 +64,15 @@ def table_of_an_older_release() -> Iterator[None]:
 
 @contextmanager
 def without_check(name: str) -> Iterator[None]:
-    if connection.vendor == "sqlite":  # which would make the table anew, with the model's CHECKs
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA ignore_check_constraints = ON")
-            yield
-            cursor.execute("PRAGMA ignore_check_constraints = OFF")
-        return
-    [check] = [one for one in Request._meta.constraints if one.name == name]
+    """Taken from the model as well: SQLite's table is made anew from it."""
+    constraints = Request._meta.constraints
+    [check] = [one for one in constraints if one.name == name]
     with connection.schema_editor() as editor:
+        constraints.remove(check)
         editor.remove_constraint(Request, check)
     yield
     with connection.schema_editor() as editor:
+        constraints.append(check)
         editor.add_constraint(Request, check)
 
 
@@ -85,8 +83,7 @@ def session_without_checks() -> Iterator[None]:
             cursor.execute("SELECT @@sql_mode")
             before, after = "SET sql_mode = ''", f"SET sql_mode = '{cursor.fetchone()[0]}'"
         else:
-            cursor.execute("PRAGMA ignore_check_constraints")
-            before, after = (f"PRAGMA ignore_check_constraints = {value}" for value in ("ON", cursor.fetchone()[0]))
+            before, after = (f"PRAGMA ignore_check_constraints = {onoff}" for onoff in ("ON", "OFF"))
         cursor.execute(before)
         try:
             yield
