@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from jobs_app.outcomes import Failed, Failure, JobContext, Outcome, Retried, Retry, completed
+from jobs_app.outcomes import Failed, Failure, JobContext, Outcome, Retried, Retry, Wait, Waiting, completed
 from jobs_app.registry import JobDefinition
 
 
@@ -37,6 +37,9 @@ def _outcome(error: BaseException) -> Outcome:
         case Retry():
             says = str(error) or "the callback raised Retry without a message"
             return Retried(says, _seconds(error.after), _seconds(error.at_least), _text(error.answer))
+        case Wait(within=float(within), check_after=check_after):
+            says = str(error) or "the callback raised Wait without a message"
+            return Waiting(says, within, within if check_after is None else check_after)
     return _unforeseen(error)
 
 

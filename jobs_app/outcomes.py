@@ -14,6 +14,8 @@ Json = dict[str, Any]
 MAX_EXTRAS_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 30  # MariaDB refuses JSON deeper than 31 levels; the request's extras add none, being merged by key
 MAX_ERROR_CHARACTERS = 16 * 1024
+MAX_WAIT_SECONDS = 3660 * 86_400.0  # ten years
+MIN_CHECK_SECONDS = 1.0
 # All but tab and newline: what a service answers is shown to operators, and must not steer their terminals.
 _CONTROL = dict.fromkeys(
     (code for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"), "\N{REPLACEMENT CHARACTER}"
@@ -55,9 +57,31 @@ class Retry(Exception):
         self.at_least = None if at_least is None else float(at_least)
 
 
+class Wait(Exception):
+    """Raised by a callback: somebody else will answer later. The attempt goes on, and holds nothing of this process.
+
+    The message says what is waited for; it is our own sentence, as Failure's. `within`: seconds, up to ten years, after
+    which the attempt ends without an answer; they count from the first Wait of an attempt. `check_after`: seconds, at
+    least one, until the callback is called again to look for itself; None: it is not.
+    """
+
+    within: float | None = None  # both also of a subclass that does not call this __init__
+    check_after: float | None = None
+
+    def __init__(self, message: str, *, within: float, check_after: float | None = None) -> None:
+        super().__init__(message)
+        if not 0 < within <= MAX_WAIT_SECONDS:  # the callback's bug, which must show in the callback
+            raise ValueError(f"Wait(within={within!r}): give seconds, more than 0 and at most {MAX_WAIT_SECONDS:.0f}")
+        self.within = float(within)
+        self.check_after = None if check_after is None else max(MIN_CHECK_SECONDS, float(check_after))
+
+
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """One attempt of one job, as its callback sees it. `params` and `extras` are the callback's own copies."""
+    """One attempt of one job, as its callback sees it. `params` and `extras` are the callback's own copies.
+
+    `checks`: how often the callback of this attempt has raised Wait before.
+    """
 
     token: str
     action: str
@@ -66,6 +90,7 @@ class JobContext:
     attempt: int
     params: Json
     extras: Json
+    checks: int = 0
 
     @property
     def idempotency_key(self) -> str:
@@ -95,12 +120,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Try again, unless it was the last attempt allowed. `after`, `at_least`: as of Retry; `answer`: as of Failed."""
+    """Try again, unless it was the last attempt allowed. `after`, `at_least`: as of Retry; `answer`: as of Failed.
+
+    `is_unanswered`: the time for an answer is over. When one is there that nobody has taken yet, it counts instead.
+    """
 
     error: str
     after: float | None = None
     at_least: float | None = None
     answer: str = ""
+    is_unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +146,16 @@ class NotStarted:
     after_seconds: float = 0.0
 
 
-Outcome = Completed | Failed | Retried | Stopped | NotStarted
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An answer is to come within so many seconds; after `check_seconds`, if sooner, the callback looks again."""
+
+    waits_for: str
+    within_seconds: float
+    check_seconds: float
+
+
+Outcome = Completed | Failed | Retried | Stopped | NotStarted | Waiting
 
 
 class NotJson(ValueError):

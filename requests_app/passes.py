@@ -15,6 +15,7 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import storable_error
 from jobs_app.registry import max_attempts, names
+from jobs_app.worker.answers import take_answers
 from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app import progress
@@ -144,13 +145,15 @@ def _insert_step(
 
 # run_inprogress_requests ---------------------------------------------------------------------------------------------
 def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) -> None:
-    """One pass over the requests in progress, in batches.
+    """One pass over the answers, then over the requests in progress, in batches.
 
+    Answers: each ends the attempt that waits for it, and its request is moved on at once. Then it
     1. Scans for those whose current step has no open job. 2. Locks them; reads their steps and the step's job rows.
     3. Decides by the latest attempt of every job of the step. 4. All completed: the next step's jobs are inserted, or
     the request is `Completed`. One is `failure`: `Failed`.
     Anything else is left alone; `show_request` says what does not add up.
     """
+    take_answers(stop, run, progress_locked, seconds=RECONNECT_SECONDS, limit=limit)
     left, after = limit, None
     while not stop and left != 0:
         moved, after = progress_page(run, after, left)

@@ -8,6 +8,7 @@ from django.conf import settings
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.answers import take_answers
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
@@ -19,6 +20,7 @@ _IDLE_POLL_SECONDS = 0.05
 _STAY_AWAKE_SECONDS = 2.0
 _POLLING_SHARE = 0.2  # of the time, at most: many workers on a busy database would slow each other down
 _PICK_UP_SECONDS = 1.0  # at the latest, also where nothing is free: a bad request is to be told so
+_ANSWERS_SECONDS = 0.1
 _SCAN_SECONDS = 1.0  # from one page of the requests in progress to the next
 
 
@@ -32,17 +34,40 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
     paused = run_transaction(Job.objects.poll, seconds=seconds).paused
     with Runner(stop, run, paused=paused, concurrency=concurrency, on_recorded=progress_locked) as runner:
+        answers = _Answers(stop, run, runner, seconds)
         pick_up, scan = _PickUp(run, runner, seconds), _Scan(run, seconds)
         worked_at = time.monotonic()
         while not stop:
             runner.raise_if_it_hangs()
             began = time.monotonic()
-            if runner.turn() + pick_up.turn():
+            # Answers first: before their time is found to be over.
+            if answers.turn() + runner.turn() + pick_up.turn():
                 worked_at = began
             now = time.monotonic()
             poll_seconds = _POLL_SECONDS if now - worked_at < _STAY_AWAKE_SECONDS else _IDLE_POLL_SECONDS
             scan.turn()
             runner.wait(max(poll_seconds, min(_IDLE_POLL_SECONDS, (now - began) / _POLLING_SHARE)))
+
+
+class _Answers:
+    """Takes answers. Those that came early stay, so that it asks for others a few times a second only."""
+
+    def __init__(self, stop: Stop, run: RunRecord, runner: Runner, seconds: float) -> None:
+        self._stop, self._run, self._claimer, self._seconds = stop, run, runner.claimer, seconds
+        self._looked_at = -math.inf
+
+    def turn(self) -> int:
+        """Answers how many it took or marked as late."""
+        if time.monotonic() - self._looked_at < _ANSWERS_SECONDS:
+            return 0
+        taken = take_answers(
+            *(self._stop, self._run, progress_locked),
+            seconds=self._seconds,
+            claim_on_insert=self._claimer.claim_on_insert,
+            adopt=self._claimer.adopt,
+        )
+        self._looked_at = time.monotonic()
+        return taken
 
 
 class _PickUp:

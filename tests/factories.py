@@ -72,6 +72,34 @@ def make_job(
     return Job.objects.get(pk=Job.objects.create(**values | columns).pk)
 
 
+def make_waiting(
+    request: Request, name: str = "noop", *, within: float = 86_400, check: float = 3600, **columns: Any
+) -> Job:
+    answer_by = database_now() + timedelta(seconds=within)
+    values: Row = {"answer_by": answer_by, "waits_for": "the vendor", "checks": 1} | columns
+    return make_job(request, name, due_in=min(check, within), **values)
+
+
+def waiting_request(*names: str, **columns: Any) -> Request:
+    names = names or ("noop",)
+    request = make_request("Inprogress", names, ["noop_1"])
+    for name in names:
+        make_waiting(request, name, **columns)
+    return request
+
+
+def insert_answer(request: Request | str, job: str = "noop", outcome: str = "completed", **columns: Any) -> int:
+    """By one INSERT, as any program does it."""
+    token, step = (request, 0) if isinstance(request, str) else (request.token, request.step)
+    values = {"token": token, "step": step, "job": job, "outcome": outcome} | columns
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO answers ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
+            [json.dumps(value) if isinstance(value, dict) else value for value in values.values()],
+        )
+        return int(cursor.lastrowid)
+
+
 def held(job: Job, claim: str | None = None) -> ClaimedJob:
     """The job as the process that claimed it holds it; `claim`: another one than the row's."""
     said = claim or job.claimed_by or "a claim that is over"

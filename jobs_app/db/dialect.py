@@ -25,6 +25,7 @@ class Dialect:
     shard: str  # a number below {}; connections get different ones, as far as there are enough
     add_on_duplicate: str  # ends an INSERT: if there is a row with this {key}, {column} is added to its {column}
     unix_seconds: str  # of the column {}, a whole number
+    earlier: str  # of the moments {0} and {1}
     exact: str  # the moment in place of {} for a later comparison: one moment has several texts on SQLite
 
     def force(self, index: str) -> str:
@@ -49,6 +50,7 @@ MYSQL = Dialect(
     shard="MOD(CONNECTION_ID(), {})",
     # VALUES() is deprecated in MySQL, whose new spelling MariaDB does not know.
     add_on_duplicate="ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})",
+    earlier="LEAST({0}, {1})",
     unix_seconds="TIMESTAMPDIFF(SECOND, '1970-01-01', {})",
     exact="{}",
 )
@@ -65,6 +67,7 @@ SQLITE = Dialect(
     microseconds="CAST(ROUND((julianday({1}) - julianday({0})) * 86400000000) AS INTEGER)",
     shard="0",
     add_on_duplicate="ON CONFLICT ({key}) DO UPDATE SET {column} = {column} + excluded.{column}",
+    earlier="MIN({0}, {1})",
     unix_seconds="CAST(strftime('%%s', {}) AS INTEGER)",
     exact="{} || ''",
 )

@@ -4,12 +4,15 @@
 a program that inserts two answers unsorted would deadlock with a batch of ours.
 """
 
-from typing import ClassVar
+from collections.abc import Collection
+from typing import ClassVar, NamedTuple
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import Q
 
-from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, one_of
+from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
+from jobs_app.db.dialect import dialect
+from jobs_app.models.attempts import ClaimedJob
 
 
 class AnswerOutcome(models.TextChoices):
@@ -22,6 +25,78 @@ class Effect(models.TextChoices):
     NONE = "", "not taken yet"
     TAKEN = "taken", "taken"
     LATE = "late", "came too late"
+
+
+class PendingAnswer(NamedTuple):
+    """An answer that nobody has taken. `extras`: JSON text."""
+
+    id: int
+    token: str
+    step: int
+    job: str
+    attempt: int | None
+    outcome: str
+    extras: str | None
+    reason: str | None
+
+
+class AnswerQuerySet(models.QuerySet["Answer"]):
+    """Who takes answers holds the locks of their requests, then of their jobs, and then locks them, by id."""
+
+    def pending(self) -> "AnswerQuerySet":
+        return self.filter(effect=Effect.NONE)
+
+    def to_decide(self, limit: int) -> list[tuple[int, int | None]]:
+        """(id, id of its request) of answers that have an effect now, or never will, oldest first; None: no request.
+
+        What came early is left out: its request is not there yet, or its job runs, or has not waited yet. Read without
+        locks: who takes them decides again.
+        """
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT a.id, r.id FROM answers a {sql.force('answers_effect')} "
+                "LEFT JOIN requests r ON r.token = a.token "
+                f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = a.step "
+                "AND j.name = a.job AND j.status IN ('new', 'inprogress') "
+                "WHERE a.effect = '' AND (r.id IS NULL OR r.status IN ('Completed', 'Failed', 'Cancelled') "
+                "OR (r.status = 'Inprogress' AND (a.step < r.step OR (a.step = r.step AND (j.id IS NULL "
+                "OR (a.attempt < j.attempt AND a.outcome <> 'completed') "
+                "OR (j.status = 'new' AND j.answer_by IS NOT NULL "
+                "AND (a.attempt IS NULL OR a.attempt <= j.attempt OR a.outcome = 'completed')))))))"
+                " ORDER BY a.id LIMIT %s",
+                [limit],
+            )
+            return [(row[0], row[1]) for row in cursor.fetchall()]
+
+    def rows(self, ids: Collection[int]) -> list[PendingAnswer]:
+        """Those of these that are pending, oldest first. Under their requests' locks nobody takes one meanwhile."""
+        columns = [json_text(name) if name == "extras" else name for name in PendingAnswer._fields]
+        return [PendingAnswer(*row) for row in self.pending().filter(id__in=ids).order_by("id").values_list(*columns)]
+
+    def lock_pending(self, ids: Collection[int]) -> set[int]:
+        """Locks them by id; what another session has locked is left out."""
+        rows = self.pending().filter(id__in=ids).order_by("id").select_for_update(skip_locked=True)
+        return set(rows.values_list("id", flat=True))
+
+    def pending_for(self, jobs: Collection[ClaimedJob]) -> set[int]:
+        """Ids of those of these attempts that an answer is there for. Under their requests' locks."""
+        if not jobs:
+            return set()
+        found: dict[tuple[str, int, str], list[tuple[int | None, str]]] = {}
+        answers = self.pending().filter(token__in={job.token for job in jobs})
+        for token, step, job, attempt, outcome in answers.values_list("token", "step", "job", "attempt", "outcome"):
+            found.setdefault((token, step, job), []).append((attempt, outcome))
+        return {
+            job.id
+            for job in jobs
+            for attempt, outcome in found.get((job.token, job.step, job.name), ())
+            if outcome == AnswerOutcome.COMPLETED or attempt in {None, job.attempt}
+        }
+
+    def mark(self, ids: Collection[int], effect: Effect) -> int:
+        """Pending -> taken or late; under their locks."""
+        return self.pending().filter(id__in=ids).update(effect=effect, taken_at=UtcNow()) if ids else 0
 
 
 class Answer(models.Model):
@@ -38,6 +113,8 @@ class Answer(models.Model):
     created_at = models.DateTimeField(db_default=UtcNow())
     taken_at = models.DateTimeField(null=True, blank=True)
     effect = ByteCharField(max_length=5, choices=Effect, blank=True, db_default=Effect.NONE.value)
+
+    objects: ClassVar[AnswerQuerySet] = AnswerQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         db_table = "answers"

@@ -54,12 +54,19 @@ class ClaimedJob(NamedTuple):
 
 
 class CallbackInput(NamedTuple):
-    """What a job's callback is given of its request; `params` and `extras` are JSON texts."""
+    """What a job's callback is given of its request; `params` and `extras` are JSON texts.
+
+    `checks`: as JobContext has them. `unanswered_microseconds`: how long the attempt has waited for `waits_for`, once
+    the time for an answer is over.
+    """
 
     token: str
     action: str
     params: str
     extras: str
+    checks: int = 0
+    waits_for: str | None = None
+    unanswered_microseconds: int | None = None
 
 
 class LockedRequest(NamedTuple):
@@ -80,6 +87,9 @@ class LockedRequest(NamedTuple):
 class Result(NamedTuple):
     """How an attempt ended, ready to be recorded. `status` NEW hands the job back: its callback was not called.
 
+    NEW with `wait` (seconds until an answer must have come, and until the next look): it was, and waits for an answer;
+    `error` says for which. `is_unanswered`: none came in time; not recorded so when one is there and not taken yet.
+
     Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
     `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
     `error` is our own sentence; `answer` what a service said, or an exception: it may be personal data.
@@ -93,6 +103,8 @@ class Result(NamedTuple):
     last_attempt: int = 0
     ran_microseconds: int | None = None
     answer: str | None = None
+    wait: tuple[float, float] | None = None
+    is_unanswered: bool = False
 
 
 class NewJob(NamedTuple):

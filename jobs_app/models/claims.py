@@ -74,11 +74,13 @@ class Claims(models.QuerySet[Row]):
         """
         sql = dialect(self.db)
         waited = sql.microseconds.format("j.due_at", "j.started_at")
+        unanswered = sql.microseconds.format("j.created_at", "j.answer_by")
         index = sql.by_id if by == "id" else sql.force("jobs_attempt")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-                f"r.token, r.action, j.if_fails, r.params, r.extras FROM jobs j {index} "
+                f"r.token, r.action, j.if_fails, r.params, r.extras, j.checks, j.waits_for, "
+                f"CASE WHEN j.answer_by <= {sql.now} THEN {unanswered} END FROM jobs j {index} "
                 f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
                 [claim],
@@ -87,6 +89,34 @@ class Claims(models.QuerySet[Row]):
         places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
         return [(ClaimedJob(*row[:11]), CallbackInput(row[8], row[9], *row[11:])) for row in ordered]
+
+    def claim_waiting(self, claim: str, ids: Collection[int], lease_seconds: float) -> list[int]:
+        """`new` and waiting -> `inprogress`, so that an answer ends them; in the transaction that records it.
+
+        Under their requests' locks. What another session has locked is left out.
+        """
+        if not ids:
+            return []
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = 'new' "
+                f"AND answer_by IS NOT NULL ORDER BY id {sql.skip_locked}",
+                [],
+            )
+            if free := [row[0] for row in cursor.fetchall()]:
+                cursor.execute(
+                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
+                    f"lease_until = {sql.now_plus} WHERE id IN ({numbers(free)})",
+                    [claim, lease_seconds],
+                )
+            return free
+
+    def wait_on(self, claim: str) -> None:
+        """What `claim_waiting` has claimed and no answer has ended waits on; in the same transaction."""
+        self.filter(status=JobStatus.INPROGRESS, claimed_by=claim).update(
+            status=JobStatus.NEW, claimed_by=None, lease_until=None, started_at=None
+        )
 
     def renew(self, owned: Collection[ClaimedJob], lease_seconds: float) -> set[int]:
         """Leases again what this process holds in memory: by id and claim, never by the process's name.

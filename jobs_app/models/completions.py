@@ -12,6 +12,7 @@ from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import case, dialect, numbers
+from jobs_app.models.answer import Answer
 from jobs_app.models.attempts import Attempt, JobStatus, LockedRequest, NewJob, Result
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.request_locks import lock_requests
@@ -19,6 +20,8 @@ from jobs_app.outcomes import json_object, storable_text
 
 Row = TypeVar("Row", bound=models.Model)
 
+_UNCLAIMED: dict[str, Any] = {"claimed_by": None, "lease_until": None, "started_at": None}
+_TAKEN_WITHIN_SECONDS = 5.0  # when the time is over and an answer is there: until we look whether it was taken
 _CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
@@ -54,13 +57,15 @@ class Completions(models.QuerySet[Row]):
                 if locked.get(r.job.id) == r.job.claim
                 and not (r.status == JobStatus.FAILURE and r.job.request_id in uncancelled)
             ]
+            won = self._unless_answered(won)
             by_status = {status: [r for r in won if r.status == status] for status in JobStatus}
             self._complete(by_status[JobStatus.COMPLETED], requests)
             self._fail(by_status[JobStatus.FAILURE], siblings)
             again = by_status[JobStatus.RETRY] + by_status[JobStatus.NEW]
             doomed, later = self._doomed({r.job.request_id for r in again}, requests)
             self._retry(by_status[JobStatus.RETRY], doomed, later)
-            self._hand_back(by_status[JobStatus.NEW], doomed)
+            self._hand_back([r for r in by_status[JobStatus.NEW] if not r.wait], doomed)
+            self._wait([r for r in by_status[JobStatus.NEW] if r.wait], doomed)
         return won
 
     def lock_requests_of(self, results: Collection[Result]) -> dict[int, LockedRequest]:
@@ -175,18 +180,50 @@ class Completions(models.QuerySet[Row]):
 
     def _hand_back(self, results: Sequence[Result], doomed: set[int]) -> None:
         """Not started: the same row becomes `new` again, or `cancelled` when its request is doomed."""
-        if not results:
-            return
-        unclaimed = {"claimed_by": None, "lease_until": None, "started_at": None}
-        over = [result.job.id for result in results if result.job.request_id in doomed]
-        self.filter(id__in=over, status=JobStatus.INPROGRESS).update(
-            status=JobStatus.CANCELLED, completed_at=UtcNow(), **unclaimed
-        )
-        going = [result for result in results if result.job.request_id not in doomed]
+        going = self._cancel_doomed(results, doomed)
         for delay in {result.delay_seconds for result in going}:
             ids = [result.job.id for result in going if result.delay_seconds == delay]
             due = {"due_at": UtcNow() + timedelta(seconds=delay)} if delay else {}
-            self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **due, **unclaimed)
+            self.filter(id__in=ids, status=JobStatus.INPROGRESS).update(status=JobStatus.NEW, **due, **_UNCLAIMED)
+
+    def _wait(self, results: Sequence[Result], doomed: set[int]) -> None:
+        """As `_hand_back`, due at the next check or when the time for an answer is over.
+
+        That time counts from the attempt's first wait: else one that waits again and again would have no end.
+        """
+        sql, going = dialect(self.db), self._cancel_doomed(results, doomed)
+        answer_by = f"COALESCE(answer_by, {sql.now_plus})"
+        due_at = sql.earlier.format(sql.now_plus, answer_by)
+        for within, check in {result.wait for result in going if result.wait}:
+            texts = {result.job.id: result.error for result in going if result.wait == (within, check)}
+            with connections[self.db].cursor() as cursor:
+                cursor.execute(
+                    # due_at first: MySQL and MariaDB show what stands before as assigned already.
+                    f"UPDATE jobs {sql.by_id} SET status = 'new', due_at = {due_at}, "
+                    f"answer_by = {answer_by}, waits_for = {case(texts)}, checks = checks + 1, claimed_by = NULL, "
+                    f"lease_until = NULL, started_at = NULL WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
+                    [check, within, within, *texts.values()],
+                )
+
+    def _cancel_doomed(self, results: Sequence[Result], doomed: set[int]) -> list[Result]:
+        """Cancels those of what is to be `new` again whose requests are doomed; answers the others."""
+        over = [result.job.id for result in results if result.job.request_id in doomed]
+        if over:
+            self.filter(id__in=over, status=JobStatus.INPROGRESS).update(
+                status=JobStatus.CANCELLED, completed_at=UtcNow(), **_UNCLAIMED
+            )
+        return [result for result in results if result.job.request_id not in doomed]
+
+    def _unless_answered(self, results: list[Result]) -> list[Result]:
+        """With those handed back whose answer came in time and is not taken yet; under their requests' locks."""
+        silent = [result.job for result in results if result.is_unanswered]
+        answered = Answer.objects.using(self.db).pending_for(silent)
+        return [
+            result._replace(status=JobStatus.NEW, delay_seconds=_TAKEN_WITHIN_SECONDS)
+            if result.is_unanswered and result.job.id in answered
+            else result
+            for result in results
+        ]
 
     def _doomed(
         self, request_ids: Collection[int], requests: Mapping[int, LockedRequest]

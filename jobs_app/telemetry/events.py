@@ -31,7 +31,8 @@ def log_ended(results: Iterable[Result], *, lease_expired: bool = False) -> None
     for result in results:
         level = _LEVELS.get(result.status, logging.DEBUG)
         if level >= lowest:
-            log.log(level, event, **_of(result.job), outcome=result.status.value, **_took(result))
+            outcome = "waiting" if result.wait else result.status.value
+            log.log(level, event, **_of(result.job), outcome=outcome, **_took(result))
 
 
 def log_too_late(results: Iterable[Result]) -> None:

@@ -11,7 +11,7 @@ from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import CallbackInput, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.outcomes import Failed, JobContext, json_object
+from jobs_app.outcomes import Failed, JobContext, Retried, json_object
 from jobs_app.pausing import apply_pauses
 from jobs_app.worker.executor import Executor
 from jobs_app.worker.shutdown import Stop
@@ -139,9 +139,20 @@ class Claimer:
         Keys that stand twice are refused before the first callback; a later one is not to fail for them any more.
         """
         for job, row in rows:
+            if row.unanswered_microseconds is not None:
+                self._executor.end_unowned(job, _unanswered(row.unanswered_microseconds / 3_600_000_000, row.waits_for))
+                continue
             try:
                 params, extras = json_object(row.params, unique_keys=job.step == 0), json_object(row.extras)
             except ValueError as error:
                 self._executor.end_unowned(job, Failed(f"the request's params or extras cannot be read: {error}"))
             else:
-                yield job, JobContext(row.token, row.action, job.step, job.name, job.attempt, params, extras)
+                yield (
+                    job,
+                    JobContext(*(row.token, row.action, job.step, job.name, job.attempt), params, extras, row.checks),
+                )
+
+
+def _unanswered(hours: float, waits_for: str | None) -> Retried:
+    span = f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.2g} hours"
+    return Retried(f"no answer within {span}: {waits_for}", is_unanswered=True)

@@ -93,8 +93,13 @@ def record_results(
         locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=seconds)
         _tell_too_late(_without(rest, locked), run, seconds)
     events.log_ended(won, lease_expired=lease_expired)
-    run.add(Counter(_COUNTED[result.status] for result in won) + Counter(recording.progressed))
+    run.add(Counter(map(counted, won)) + Counter(recording.progressed))
     return Recorded(won, locked)
+
+
+def counted(result: Result) -> str:
+    """As what it counts in the run's line."""
+    return "waiting" if result.wait else _COUNTED[result.status]
 
 
 class _Recording:

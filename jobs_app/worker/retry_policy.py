@@ -6,7 +6,16 @@ from typing import assert_never
 from django.conf import settings
 
 from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
-from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped, storable_error
+from jobs_app.outcomes import (
+    Completed,
+    Failed,
+    NotStarted,
+    Outcome,
+    Retried,
+    Stopped,
+    Waiting,
+    storable_error,
+)
 from jobs_app.registry import definition
 
 # A successor must be due after the moment it is inserted, or the pass that inserts it could claim it; SQLite's clock
@@ -28,13 +37,10 @@ def result_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> Resu
             return Result(job, JobStatus.NEW, delay_seconds=after_seconds)
         case Stopped(error):
             return _again(job, error, "", 0.0, job.last_attempt + 1, ran)
-        case Retried(error, _, _, answer) if job.attempt >= job.last_attempt:
-            attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
-            said = storable_error(f"gave up after {attempts}: {error}")
-            return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran, answer=_kept(answer))
-        case Retried(error, after, at_least, answer):
-            delay = backoff_seconds(job.name, job.attempt, after, at_least)
-            return _again(job, error, answer, delay, job.last_attempt, ran)
+        case Waiting(waits_for, within, check):
+            return Result(job, JobStatus.NEW, storable_error(waits_for), ran_microseconds=ran, wait=(within, check))
+        case Retried():
+            return _retried(job, outcome, ran)._replace(is_unanswered=outcome.is_unanswered)
         case _:
             assert_never(outcome)
 
@@ -59,6 +65,15 @@ def backoff_seconds(name: str, attempt: int, after: float | None = None, at_leas
 
 def _kept(answer: str) -> str | None:
     return storable_error(answer) if answer.strip() else None
+
+
+def _retried(job: ClaimedJob, outcome: Retried, ran: int | None) -> Result:
+    if job.attempt < job.last_attempt:
+        delay = backoff_seconds(job.name, job.attempt, outcome.after, outcome.at_least)
+        return _again(job, outcome.error, outcome.answer, delay, job.last_attempt, ran)
+    attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
+    said = storable_error(f"gave up after {attempts}: {outcome.error}")
+    return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran, answer=_kept(outcome.answer))
 
 
 def _again(

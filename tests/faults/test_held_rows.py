@@ -11,7 +11,7 @@ from django.db import connection
 
 from jobs_app.db.dialect import marks
 from jobs_app.db.transactions import Locked
-from jobs_app.models import Job, PausedJob
+from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import pause_job, resume_job
 from jobs_app.worker.shutdown import Stop
@@ -21,7 +21,16 @@ from requests_app.operations.explain import explain
 from requests_app.operations.retention import Retention
 from requests_app.worker import run_worker
 from tests.conftest import called_here
-from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
+from tests.factories import (
+    insert_answer,
+    insert_raw,
+    make_job,
+    make_request,
+    pass_inprogress,
+    pass_jobs,
+    pass_new,
+    waiting_request,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -210,3 +219,15 @@ def test_a_command_of_a_verb_is_one_line_and_exit_code_1() -> None:
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.count("\n") == 1
     assert "locked by another session" in ran.stderr
+
+
+@pytest.mark.parametrize("table", ["requests", "jobs", "answers"])
+def test_an_answer_whose_rows_are_held_waits_and_the_others_are_taken(table: str) -> None:
+    kept, free = waiting_request(), waiting_request()
+    for request in (kept, free):
+        insert_answer(request)
+    ids = {"requests": kept.pk, "jobs": Job.objects.get(request=kept).pk, "answers": Answer.objects.earliest("id").pk}
+    with held(table, ids[table]):
+        assert pass_inprogress()["answers_taken"] == 1
+        assert (Job.objects.get(request=kept, step=0).status, Answer.objects.earliest("id").effect) == ("new", "")
+    assert pass_inprogress()["answers_taken"] == 1

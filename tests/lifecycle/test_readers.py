@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -65,7 +66,7 @@ def table_of_an_older_release() -> Iterator[None]:
 @contextmanager
 def without_check(name: str) -> Iterator[None]:
     """Taken from the model as well: SQLite's table is made anew from it."""
-    constraints = Request._meta.constraints
+    constraints: Any = Request._meta.constraints
     [check] = [one for one in constraints if one.name == name]
     with connection.schema_editor() as editor:
         constraints.remove(check)

@@ -1,0 +1,206 @@
+"""Takes answers: each ends the attempt that waits for it, exactly as its callback would have, or is marked as late."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import uuid4
+
+import structlog
+from django.db import DatabaseError, transaction
+
+from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
+from jobs_app.models import Answer, Job, tally
+from jobs_app.models.answer import AnswerOutcome, Effect, PendingAnswer
+from jobs_app.models.attempts import OPEN, ClaimOnInsert, JobStatus, LockedRequest, Result
+from jobs_app.models.pass_run import RunRecord
+from jobs_app.models.request_locks import lock_requests
+from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
+from jobs_app.telemetry import events, tallies
+from jobs_app.worker.claimer import BATCH
+from jobs_app.worker.completer import OnRecorded, counted
+from jobs_app.worker.retry_policy import result_of
+from jobs_app.worker.shutdown import Stop
+
+log = structlog.stdlib.get_logger(__name__)
+
+_LEASE_SECONDS = 60.0  # never seen: a waiting row is claimed and ended in one transaction
+
+
+def take_answers(
+    stop: Stop,
+    run: RunRecord,
+    on_recorded: OnRecorded,
+    *,
+    seconds: float,
+    limit: int | None = None,
+    claim_on_insert: Callable[[], ClaimOnInsert] | None = None,
+    adopt: Callable[[ClaimOnInsert], None] | None = None,
+) -> int:
+    """Takes what there is to take, in batches, oldest first; answers how many were taken or marked as late.
+
+    `on_recorded`: as the completer calls it. `claim_on_insert`, `adopt`: of the claimer, if this process runs jobs.
+    """
+    done = 0
+    while not stop and done != limit:
+        size = BATCH if limit is None else min(BATCH, limit - done)
+        candidates = run_transaction(partial(Answer.objects.to_decide, size), seconds=seconds)
+        claim = claim_on_insert() if claim_on_insert and candidates else None
+        taken = _take(candidates, run, on_recorded, claim, seconds)
+        if claim and adopt:
+            adopt(claim)
+        done += taken
+        if not taken:  # nothing to take, or another session has locked all of it
+            break
+    return done
+
+
+def _take(
+    candidates: Sequence[tuple[int, int | None]],
+    run: RunRecord,
+    on_recorded: OnRecorded,
+    claim: ClaimOnInsert | None,
+    seconds: float,
+) -> int:
+    """One batch. What the database refuses is tried one by one, so that one answer holds up no other."""
+    if not candidates:
+        return 0
+    taking = _Taking(dict(candidates), on_recorded, claim)
+    try:
+        won = run_transaction(taking.transaction, seconds=seconds)
+    except (DatabaseError, ValueError) as error:
+        if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
+            raise
+        if len(candidates) > 1:
+            return sum(_take([one], run, on_recorded, None, seconds) for one in candidates)
+        [(id_, _)] = candidates
+        log.error("answer_not_storable", answer=id_, fault=fault_line(error))
+        return run_transaction(partial(Answer.objects.mark, [id_], Effect.LATE), seconds=seconds)
+    events.log_ended(won)
+    run.add(Counter(map(counted, won)) + taking.counts)
+    return taking.counts["answers_taken"] + taking.counts["answers_late"]
+
+
+@dataclass
+class _Latest:
+    """The latest attempt of an answer's job."""
+
+    id: int
+    attempt: int
+    status: str
+    waits: bool
+
+
+@dataclass
+class _Taking:
+    """The transaction of a batch. Run again after a COMMIT without an answer, it finds these answers taken."""
+
+    candidates: Mapping[int, int | None]  # answer -> request
+    on_recorded: OnRecorded
+    claim: ClaimOnInsert | None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def transaction(self) -> list[Result]:
+        with transaction.atomic():
+            ids = {request_id for request_id in self.candidates.values() if request_id is not None}
+            requests = lock_requests(ids, with_extras=True)
+            taken, late = self._decide(requests)
+            won = self._end(taken, late, requests)
+            self.counts = Counter(
+                answers_taken=Answer.objects.mark(list(won), Effect.TAKEN),
+                answers_late=Answer.objects.mark(late, Effect.LATE),
+            )
+            results = list(won.values())
+            going = sorted({result.job.request_id for result in results})
+            moved = self.on_recorded([requests[id_] for id_ in going], results, self.claim)
+            tally.add(tallies.count_ended(results, lease_expired=False) + Counter(moved.tallies))
+            self.counts.update(moved.counts)
+            return results
+
+    def _decide(self, requests: Mapping[int, LockedRequest]) -> tuple[dict[int, PendingAnswer], set[int]]:
+        """By job id the answer that ends it, the first of each; and the ids of those that come too late."""
+        taken: dict[int, PendingAnswer] = {}
+        late: set[int] = set()
+        answers = Answer.objects.rows(self.candidates)
+        latest = _latest_attempts(answers, requests)
+        for answer in answers:
+            request_id = self.candidates[answer.id]
+            if request_id is None:
+                late.add(answer.id)  # purged: whoever answers was called, so there was one
+            elif request := requests.get(request_id):  # else another session has locked it
+                attempt = latest.get((request_id, answer.step, answer.job))
+                effect = _effect(answer, request, attempt)
+                if effect is Effect.LATE:
+                    late.add(answer.id)
+                elif effect is Effect.TAKEN and attempt:
+                    taken.setdefault(attempt.id, answer)  # the next one of the same job is left to the next batch
+        return taken, late
+
+    def _end(
+        self, taken: Mapping[int, PendingAnswer], late: set[int], requests: Mapping[int, LockedRequest]
+    ) -> dict[int, Result]:
+        """By answer id: claims the waiting rows and records their results, all in this transaction.
+
+        What another session has locked, a row, an answer, or a sibling that a failure would cancel, waits on.
+        """
+        claim = str(uuid4())
+        claimed = Job.objects.claim_waiting(claim, list(taken), _LEASE_SECONDS)
+        free = Answer.objects.lock_pending([*late, *(taken[id_].id for id_ in claimed)])
+        late &= free
+        ids = [id_ for id_ in claimed if taken[id_].id in free]
+        rows = Job.objects.with_requests(claim, ids) if ids else []
+        jobs = [job._replace(waited_microseconds=None) for job, _ in rows]  # it was not due
+        results = [result_of(job, _outcome(taken[job.id])) for job in jobs]
+        won = Job.objects.record(results, requests) if results else []
+        if len(won) < len(claimed):
+            Job.objects.wait_on(claim)
+        return {taken[result.job.id].id: result for result in won}
+
+
+def _effect(answer: PendingAnswer, request: LockedRequest, latest: _Latest | None) -> Effect:
+    """NONE: it came early, or its job runs."""
+    if request.status not in {"Queuing", "Inprogress"} or answer.step < request.step:
+        return Effect.LATE
+    if request.status == "Queuing" or answer.step > request.step:
+        return Effect.NONE
+    if latest is None or latest.status not in OPEN:
+        return Effect.LATE
+    if answer.outcome != AnswerOutcome.COMPLETED and answer.attempt is not None and answer.attempt != latest.attempt:
+        return Effect.LATE if answer.attempt < latest.attempt else Effect.NONE
+    return Effect.TAKEN if latest.waits else Effect.NONE
+
+
+def _outcome(answer: PendingAnswer) -> Outcome:
+    """As its callback would have ended. What a service said is personal data, and stays apart from our sentence."""
+    said = answer.reason or ""
+    match answer.outcome:
+        case AnswerOutcome.FAILURE:
+            return Failed("the answer that it waited for: failure", said)
+        case AnswerOutcome.RETRY:
+            return Retried("the answer that it waited for: try again", answer=said)
+    return _completed(answer.extras)
+
+
+def _completed(extras: str | None) -> Completed | Failed:
+    if extras is None or extras == "null":
+        return Completed()
+    try:
+        outcome = completed(json_object(extras, unique_keys=True))
+    except ValueError as error:
+        outcome = Failed(str(error))
+    if isinstance(outcome, Completed):
+        return outcome
+    why = outcome.error.removeprefix("the callback returned ")
+    return Failed(f"the answer's extras cannot be kept: {why}; answer with a JSON object of at most 64 KiB")
+
+
+def _latest_attempts(
+    answers: Sequence[PendingAnswer], requests: Collection[int]
+) -> dict[tuple[int, int, str], _Latest]:
+    """Of the jobs that these answers name; under their requests' locks."""
+    rows = Job.objects.filter(request_id__in=requests, name__in={answer.job for answer in answers}).order_by("attempt")
+    columns = ("request_id", "step", "name", "id", "attempt", "status", "answer_by")
+    return {
+        (request_id, step, name): _Latest(id_, attempt, status, status == JobStatus.NEW and answer_by is not None)
+        for request_id, step, name, id_, attempt, status, answer_by in rows.values_list(*columns)
+    }

@@ -1,0 +1,300 @@
+"""A job that waits for an answer: how it waits, what ends it, what an answer does that comes early, late or twice."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.models import F
+
+from jobs_app.db.dialect import database_now
+from jobs_app.models import Answer, Job
+from jobs_app.outcomes import Failure, JobContext, Retry, Wait
+from requests_app.models import Request
+from tests.factories import (
+    changes_by,
+    insert_answer,
+    make_job,
+    make_request,
+    make_waiting,
+    pass_inprogress,
+    pass_jobs,
+    pass_new,
+    seconds_from_now,
+    statuses,
+    waiting_request,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Register = Callable[..., str]
+DAY = 86_400.0
+
+
+def waits(_: JobContext) -> None:
+    raise Wait("the vendor erases in batches", within=7 * DAY, check_after=3600)
+
+
+def effects() -> list[str]:
+    return list(Answer.objects.order_by("id").values_list("effect", flat=True))
+
+
+# Waiting -------------------------------------------------------------------------------------------------------------
+def test_a_job_that_waits_is_new_again_and_uses_up_no_attempt(register: Register) -> None:
+    register("waits_long", waits)
+    request = make_request("Inprogress", ["waits_long"])
+    make_job(request, "waits_long")
+    assert pass_jobs() == {"claimed": 1, "waiting": 1}
+    job = Job.objects.get()
+    assert (job.status, job.attempt, job.checks, job.waits_for) == ("new", 1, 1, "the vendor erases in batches")
+    assert (job.claimed_by, job.lease_until, job.error) == (None, None, "")
+    assert seconds_from_now(job.due_at) == pytest.approx(3600, abs=5)
+    assert seconds_from_now(job.answer_by) == pytest.approx(7 * DAY, abs=5)
+    assert pass_inprogress() == {}
+
+
+def test_a_check_calls_it_again_and_does_not_move_the_end_of_its_time(register: Register) -> None:
+    checks: list[int] = []
+
+    def looks(context: JobContext) -> None:
+        checks.append(context.checks)
+        waits(context)
+
+    register("looks", looks)
+    request = make_request("Inprogress", ["looks"])
+    make_job(request, "looks")
+    for hour in range(3):
+        assert pass_jobs()["waiting"] == 1
+        ends = Job.objects.get().answer_by
+        Job.objects.update(due_at=F("created_at"), answer_by=ends - timedelta(hours=hour))  # type: ignore[operator]
+    assert checks == [0, 1, 2]
+    assert pass_jobs()["waiting"] == 1
+    assert seconds_from_now(Job.objects.get().answer_by) == pytest.approx(7 * DAY - 3 * 3600, abs=10)
+    assert Job.objects.get().attempt == 1
+
+
+def test_without_checks_it_is_due_when_its_time_is_over(register: Register) -> None:
+    def waits_a_day(_: JobContext) -> None:
+        raise Wait("a colleague", within=DAY)
+
+    register("waits_a_day", waits_a_day)
+    make_job(make_request("Inprogress", ["waits_a_day"]), "waits_a_day")
+    pass_jobs()
+    job = Job.objects.get()
+    assert job.due_at == job.answer_by
+
+
+def test_a_check_never_comes_after_the_end_of_its_time(register: Register) -> None:
+    register("waits_long", waits)
+    make_waiting(make_request("Inprogress", ["waits_long"]), "waits_long", within=60, check=-1)
+    pass_jobs()
+    job = Job.objects.get()
+    assert job.due_at == job.answer_by
+    assert seconds_from_now(job.due_at) == pytest.approx(60, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"), [(Failure("no"), "failure"), (Retry("later"), "retry"), (None, "completed")]
+)
+def test_a_check_may_end_it(register: Register, ends: Exception | None, status: str) -> None:
+    def looks(_: JobContext) -> None:
+        if ends:
+            raise ends
+
+    register("looks", looks)
+    make_waiting(make_request("Inprogress", ["looks"]), "looks", check=-1)
+    pass_jobs()
+    first, *later = Job.objects.order_by("attempt")
+    assert (first.status, [job.answer_by for job in later]) == (status, [None] if status == "retry" else [])
+
+
+def test_a_wait_in_a_request_that_failed_meanwhile_is_cancelled(register: Register) -> None:
+    def fails_its_request(_: JobContext) -> None:
+        Request.objects.update(status="Cancelled", completed_at=database_now())
+        raise Wait("nobody", within=DAY)
+
+    register("late_wait", fails_its_request)
+    make_job(make_request("Inprogress", ["late_wait"]), "late_wait")
+    pass_jobs()
+    assert Job.objects.get().status == "cancelled"
+
+
+@pytest.mark.parametrize("within", [0, -1, 1e12, float("nan")])
+def test_a_wait_without_an_end_is_a_bug_of_its_callback(register: Register, within: float) -> None:
+    def waits_for_ever(_: JobContext) -> None:
+        raise Wait("nobody", within=within)
+
+    register("waits_for_ever", waits_for_ever)
+    make_job(make_request("Inprogress", ["waits_for_ever"]), "waits_for_ever")
+    assert pass_jobs() == {"claimed": 1, "retry": 1}
+    assert "within" in (Job.objects.get(attempt=1).answer or "")
+
+
+# Its time is over ----------------------------------------------------------------------------------------------------
+def test_without_an_answer_in_time_the_attempt_ends_uncalled_and_counts(register: Register) -> None:
+    register("never", lambda _: pytest.fail("called"))
+    request = make_request("Inprogress", ["never"])
+    make_waiting(request, "never", within=-1, created_at=database_now() - timedelta(days=7))
+    assert pass_jobs() == {"claimed": 1, "retry": 1}
+    first, second = Job.objects.order_by("attempt")
+    assert (first.status, first.error) == ("retry", "no answer within 7 days: the vendor")
+    assert (second.status, second.answer_by, second.checks) == ("new", None, 0)
+
+
+def test_the_last_attempt_without_an_answer_gives_up(register: Register) -> None:
+    request = make_request("Inprogress", ["noop"])
+    make_waiting(request, within=-1, attempt=10)
+    assert pass_jobs() == {"claimed": 1, "failure": 1}
+    assert Job.objects.get().error.startswith("gave up after 10 attempts: no answer within")
+    assert pass_inprogress() == {"requests_failed": 1}
+
+
+def test_an_answer_that_is_there_counts_though_the_time_is_over(register: Register) -> None:
+    request = waiting_request(within=-1)
+    insert_answer(request)
+    assert pass_jobs() == {"claimed": 1, "handed_back": 1}
+    assert seconds_from_now(Job.objects.get().due_at) > 1  # not again and again in one pass
+    assert pass_inprogress() == {"completed": 1, "answers_taken": 1, "advanced": 1}
+    assert statuses(request) == {("noop", 1): "completed", ("noop_1", 1): "new"}
+
+
+def test_an_answer_to_an_older_attempt_does_not_count_then(register: Register) -> None:
+    request = make_request("Inprogress", ["noop"])
+    make_waiting(request, within=-1, attempt=2)
+    insert_answer(request, outcome="failure", attempt=1)
+    assert pass_jobs() == {"claimed": 1, "retry": 1}
+
+
+# Answers -------------------------------------------------------------------------------------------------------------
+def test_an_answer_completes_its_job_and_moves_its_request_on() -> None:
+    request = waiting_request()
+    insert_answer(request, extras={"erased": 3}, reason="done on Friday")
+    assert pass_inprogress() == {"completed": 1, "answers_taken": 1, "advanced": 1}
+    job = Job.objects.get(name="noop")
+    assert (job.status, job.extras, job.attempt) == ("completed", {"erased": 3}, 1)
+    request.refresh_from_db()
+    assert (request.step, request.extras) == (1, {"erased": 3})
+    answer = Answer.objects.get()
+    assert (answer.effect, answer.taken_at is not None) == ("taken", True)
+
+
+def test_a_failure_fails_its_request_and_its_reason_is_kept_apart() -> None:
+    request = waiting_request("noop", "noop_2")
+    insert_answer(request, outcome="failure", reason="a@b.example is no customer")
+    assert pass_inprogress() == {"failure": 1, "answers_taken": 1, "requests_failed": 1}
+    assert statuses(request) == {("noop", 1): "failure", ("noop_2", 1): "cancelled"}
+    job = Job.objects.get(name="noop")
+    assert (job.error, job.answer) == ("the answer that it waited for: failure", "a@b.example is no customer")
+
+
+def test_a_retry_has_its_job_called_again() -> None:
+    request = waiting_request()
+    insert_answer(request, outcome="retry")
+    assert pass_inprogress() == {"retry": 1, "answers_taken": 1}
+    assert statuses(request) == {("noop", 1): "retry", ("noop", 2): "new"}
+    assert Job.objects.get(attempt=2).answer_by is None
+
+
+def test_a_retry_of_the_last_attempt_gives_up() -> None:
+    request = waiting_request(attempt=10)
+    insert_answer(request, outcome="retry")
+    assert pass_inprogress() == {"failure": 1, "answers_taken": 1, "requests_failed": 1}
+
+
+@pytest.mark.parametrize("extras", ["[1]", '"text"', '{"a": 1, "a": 2}', '{"a": ' * 31 + "1" + "}" * 31])
+def test_extras_that_cannot_be_kept_fail_the_job_and_hold_up_no_other(extras: str) -> None:
+    bad, good = waiting_request(), waiting_request()
+    insert_answer(bad, extras=extras)
+    insert_answer(good)
+    assert pass_inprogress()["answers_taken"] == 2
+    assert Job.objects.get(request=good, name="noop").status == "completed"
+    failed = Job.objects.get(request=bad, name="noop")
+    assert (failed.status, "answer with a JSON object of" in failed.error) == ("failure", True)
+
+
+def test_an_early_answer_waits_until_its_job_waits(register: Register) -> None:
+    register("waits_long", waits)
+    request = make_request("Queuing", ["noop"], ["waits_long"])
+    insert_answer(request.token, "waits_long", step=1)
+    assert pass_inprogress() == {}  # its request is not picked up
+    pass_new()
+    assert pass_inprogress() == {}  # its step has not come
+    pass_jobs()
+    assert pass_inprogress() == {"advanced": 1}
+    assert pass_inprogress() == {}  # its job has not run
+    assert effects() == [""]
+    pass_jobs()
+    assert pass_inprogress() == {"completed": 1, "answers_taken": 1, "requests_completed": 1}
+
+
+def test_an_answer_beside_a_check_that_runs_waits_for_its_end(register: Register) -> None:
+    request = make_request("Inprogress", ["noop"], ["noop_1"])
+    make_waiting(request, status="inprogress")
+    insert_answer(request)
+    assert changes_by(pass_inprogress) == {}
+    assert effects() == [""]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        "Completed",
+        "Failed",
+        "Cancelled",
+        "purged",
+        "its step is over",
+        "its job has ended",
+        "older attempt",
+        "no job",
+    ],
+)
+def test_a_late_answer_changes_nothing_and_says_so(late: str) -> None:
+    final = late in {"Completed", "Failed", "Cancelled"}
+    request = make_request(late if final else "Inprogress", ["noop"], ["noop_1"], step=int(late == "its step is over"))
+    make_job(request, "noop", "completed" if final or late.startswith("its") else "new", step=0, attempt=2)
+    if late == "its step is over":
+        make_job(request, "noop_1")
+    names: dict[str, Any] = {"older attempt": {"attempt": 1, "outcome": "failure"}, "no job": {"job": "other"}}
+    insert_answer(request.token if late != "purged" else "gone", **names.get(late, {}))
+    changes = changes_by(lambda: pass_inprogress(limit=0) or pass_inprogress(limit=1))
+    assert effects() == ["late"]
+    assert not [key for key in changes if key[0] == "jobs" and "status" in changes[key] and late != "its job has ended"]
+
+
+def test_the_first_of_two_counts_and_the_other_is_late() -> None:
+    request = waiting_request()
+    insert_answer(request, extras={"first": True})
+    insert_answer(request, outcome="failure")
+    assert pass_inprogress() == {"completed": 1, "answers_taken": 1, "answers_late": 1, "advanced": 1}
+    assert effects() == ["taken", "late"]
+
+
+def test_completed_for_an_older_attempt_ends_the_one_that_waits() -> None:
+    """The key is the same for all attempts: what was asked for is done."""
+    request = waiting_request(attempt=3)
+    insert_answer(request, attempt=1)
+    assert pass_inprogress()["completed"] == 1
+
+
+def test_early_answers_do_not_block_the_head_of_the_queue() -> None:
+    early = make_request("Inprogress", ["noop"], ["noop_1"])
+    make_job(early, "noop", due_in=60)
+    for _ in range(5):
+        insert_answer(early)
+    request = waiting_request()
+    insert_answer(request)
+    assert pass_inprogress(limit=1)["answers_taken"] == 1
+    assert effects() == [""] * 5 + ["taken"]
+
+
+def test_many_answers_are_taken_in_batches() -> None:
+    requests = [waiting_request() for _ in range(30)]
+    for request in requests:
+        insert_answer(request)
+    assert pass_inprogress()["answers_taken"] == 30
+    assert set(effects()) == {"taken"}
+
+
+def test_the_pass_asks_once_when_there_is_no_answer(django_assert_num_queries: Any) -> None:
+    with transaction.atomic(), django_assert_num_queries(1):
+        assert Answer.objects.to_decide(10) == []
