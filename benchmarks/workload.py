@@ -57,7 +57,7 @@ def clear() -> None:
         there = connection.introspection.table_names(cursor)  # another checkout may lack one
         if on_server:
             cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
-        for table in ("jobs", "requests", "passes", "unseen_ends"):
+        for table in ("jobs", "requests", "answers", "passes", "unseen_ends"):
             if table in there:
                 cursor.execute(f"TRUNCATE TABLE {table}" if on_server else f"DELETE FROM {table}")
         if on_server:

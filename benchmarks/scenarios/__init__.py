@@ -1,6 +1,6 @@
 """What is measured, by name. A scenario yields its figures once for each time that it measured them."""
 
-from benchmarks.scenarios import http, latency, size, sweeps, throughput
+from benchmarks.scenarios import answers, http, latency, size, sweeps, throughput
 from benchmarks.scenarios.scale import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -11,6 +11,7 @@ SCENARIOS: dict[str, Scenario] = {
     "http": http.calls,
     "latency": latency.latency,
     "record_delay": latency.record_delay,
+    "answers": answers.answers,
     "idle_passes": latency.idle_passes,
     "waiting": size.waiting,
     "memory": size.memory,
