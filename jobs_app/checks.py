@@ -101,6 +101,34 @@ def _engines(connection: Any) -> list[CheckMessage]:
     return [Error(f"tables are not InnoDB: {named}", hint=hint, id="tasker.E007")]
 
 
+@register(TASKER)
+def answers_have_url_and_keys(**_: object) -> list[CheckMessage]:
+    given = {name: bool(getattr(settings, name)) for name in ("WRK_PUBLIC_URL", "WRK_ANSWER_KEYS")}
+    if len({*given.values()}) == 1:
+        return []
+    (there,), (missing,) = ([name for name, is_set in given.items() if is_set is wanted] for wanted in (True, False))
+    return [
+        Error(
+            f"{there} is set and {missing} is not: no service could be given a URL to answer by",
+            hint=f"Set {missing} too (docs/answers.md), or leave out both.",
+            id="tasker.E008",
+        )
+    ]
+
+
+@register(TASKER, deploy=True)
+def public_url_is_https(**_: object) -> list[CheckMessage]:
+    if not settings.WRK_PUBLIC_URL.startswith("http://"):
+        return []
+    return [
+        Warning(
+            "WRK_PUBLIC_URL is http://: whoever listens on the way can answer in a service's name",
+            hint="Let a proxy speak TLS, and set WRK_PUBLIC_URL to its https:// address.",
+            id="tasker.W002",
+        )
+    ]
+
+
 @register(TASKER, deploy=True)
 def secret_key_is_given(**_: object) -> list[CheckMessage]:
     if not settings.SECRET_KEY_IS_RANDOM:

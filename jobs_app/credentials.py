@@ -19,6 +19,8 @@ _SHAPES = (
         ),
         rf"\1{MASK}",
     ),
+    # The URL by which a service answers (answer_urls.py): whoever has it may.
+    (re.compile(r"(/answers/)[\w-]+(?::|%3a)[\w-]+", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"\b(bearer|basic|digest|negotiate)\s+(?=[^\s'\"]*[\d=])[^\s'\"]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
     (
         re.compile(

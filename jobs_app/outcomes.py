@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobs_app.answer_urls import AnswerAddress, answer_url
 from jobs_app.credentials import masked
 from jobs_app.tracing import traceparent
 
@@ -101,6 +102,11 @@ class JobContext:
     def traceparent(self) -> str:
         """Of this attempt; services that trace put their spans under it."""
         return traceparent(self.token, self.step, self.name, self.attempt)
+
+    @property
+    def answer_url(self) -> str | None:
+        """Where the callee may POST its answer (docs/answers.md). None where the settings give no such URL."""
+        return answer_url(AnswerAddress(self.token, self.step, self.name, self.attempt))
 
 
 @dataclass(frozen=True, slots=True)

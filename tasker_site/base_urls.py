@@ -19,7 +19,7 @@ def base_url_fault(url: str) -> str | None:
     except ValueError:  # an IPv6 address that is none, or a port
         return f"its host or its port (1 to {_LAST_PORT}) cannot be"
     if parts.username is not None or parts.password is not None:
-        return "a user or a password does not belong there: AUTH_SERVICE1 (2, 3) is for the Authorization header"
+        return "a user or a password does not belong there: a service's Authorization header is AUTH_SERVICE1 (2, 3)"
     if parts.scheme not in {"http", "https"} or not parts.hostname or set("?#") & set(url):
         return "not a base URL such as http://service1:8080/api"
     if any(letter.isspace() or not letter.isprintable() for letter in url):

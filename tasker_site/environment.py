@@ -19,6 +19,10 @@ def _integer(text: str) -> int:
     return int(Env.parse_value(text, int))
 
 
+def _is_easy(secret: str, at_least: int) -> bool:
+    return len(secret) < at_least or len(set(secret)) < _LEAST_DIFFERENT_CHARACTERS
+
+
 class Environment:
     """One reader for all settings. `NAME_FILE` beside `NAME` names a file that holds the value (a Docker secret).
 
@@ -83,9 +87,17 @@ class Environment:
         """A value that is never shown, of `at_least` so many characters."""
         value = self.text(name, required=required, may_be_empty=may_be_empty)
         self.secrets.append(value)
-        if value and at_least and (len(value) < at_least or len(set(value)) < _LEAST_DIFFERENT_CHARACTERS):
+        if value and at_least and _is_easy(value, at_least):
             self.faults.append(f"{name}: too easy to guess: {at_least} characters drawn at random are needed")
         return value
+
+    def keys(self, name: str, *, at_least: int) -> list[str]:
+        """Secrets, comma separated, each of `at_least` so many characters."""
+        keys = self.listed(name)
+        self.secrets += keys
+        if any(_is_easy(key, at_least) for key in keys):
+            self.faults.append(f"{name}: a key is too easy to guess: {at_least} characters drawn at random are needed")
+        return keys
 
     def header(self, name: str) -> str:
         """A secret that is sent as a header's value."""

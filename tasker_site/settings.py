@@ -70,6 +70,9 @@ URL_SERVICE3 = env.url("URL_SERVICE3", "" if DEPLOYED else "http://127.0.0.1:810
 AUTH_SERVICE1 = env.header("AUTH_SERVICE1")
 AUTH_SERVICE2 = env.header("AUTH_SERVICE2")
 AUTH_SERVICE3 = env.header("AUTH_SERVICE3")
+# Where they may answer: a base URL that leads to the web process, and the keys that sign what is below it.
+WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
+WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)
 
 # The database --------------------------------------------------------------------------------------------------------
 DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")
@@ -147,6 +150,7 @@ MIDDLEWARE = [
     "requests_app.monitoring.methods.KnownMethodsMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "requests_app.monitoring.probes.ProbeMiddleware",
+    "jobs_app.answer_posts.AnswerMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

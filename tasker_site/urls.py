@@ -1,4 +1,6 @@
-"""Which path leads where. /heartbeat, /ready and /metrics are answered before these, by monitoring/probes.py."""
+"""Which path leads where. Before these, monitoring/probes.py answers /heartbeat, /ready and /metrics, and
+jobs_app/answer_posts.py answers /answers/.
+"""
 
 from django.contrib import admin
 from django.templatetags.static import static

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from jobs_app.answer_urls import AnswerAddress
 from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
@@ -45,6 +46,12 @@ def log_locked(results: Iterable[Result]) -> None:
     """They are recorded as soon as the other session lets go of their rows."""
     for result in results:
         log.warning("job_result_locked", **_of(result.job), outcome=result.status.value)
+
+
+def log_answer_kept(address: AnswerAddress, outcome: str) -> None:
+    """By its URL. Who answers by an INSERT is heard of when the answer is taken."""
+    name = address.job if definition(address.job) else OTHER
+    log.info("answer_kept", **address._replace(job=name)._asdict(), outcome=outcome, traceparent=traceparent(*address))
 
 
 def log_not_storable(result: Result, error: BaseException) -> None:

@@ -44,13 +44,14 @@ def test_our_services_write_to_their_tmp_only(name):
         assert all(re.fullmatch(r"password-\w+:/run/secrets/\w+:ro", volume) for volume in service.get("volumes", []))
 
 
+ANSWERS = ("WRK_PUBLIC_URL", "WRK_ANSWER_KEYS", "WRK_ANSWER_KEYS_FILE")
 SECRETS = {  # who has which: the passwords of these users, and these names of .env
     "passwords": ({"root", "owner", "web", "keeper", "caller"}, set()),
     "db": ({"root", "owner"}, set()),
     "migrate": ({"owner"}, set()),
     "users": ({"root", "web", "keeper", "caller"}, {"DB_PASS"}),
-    "web": ({"web"}, {"DJANGO_SECRET_KEY"}),
-    "worker": (set(), {"DB_PASS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"}),
+    "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS"}),
+    "worker": (set(), {"DB_PASS", "WRK_ANSWER_KEYS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"}),
     "keeper": ({"keeper"}, set()),
     "demo": (set(), set()),
 }
@@ -81,10 +82,16 @@ def test_every_setting_reaches_web_and_worker():
     """A new one makes this fail: name it in x-settings, or, when it is a secret, with those alone that need it."""
     example = (settings.BASE_DIR / ".env.example").read_text()
     known = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", example, re.MULTILINE))
-    reached = SETTINGS | {"DB_USER", "DB_PASS", "DJANGO_SECRET_KEY"} | SECRETS["worker"][1]
+    reached = SETTINGS | {"DB_USER", "DB_PASS", "DJANGO_SECRET_KEY", "WRK_PUBLIC_URL"} | SECRETS["worker"][1]
     assert known - reached == {"WRK_SQLITE_FILE"}
     assert not reached - known
     assert not {name for name in SETTINGS if is_secret(name)}
+
+
+def test_the_url_for_answers_goes_where_its_keys_go():
+    """One without the other is an error of the checks, also of those that migrate runs."""
+    having = [{name for name in SERVICES if key in SERVICES[name].get("environment", {})} for key in ANSWERS]
+    assert having == [{"web", "worker"}] * len(ANSWERS)
 
 
 def test_only_the_web_port_is_open_to_other_machines():

@@ -31,6 +31,8 @@ QUOTES = [
     f"user=svc password={SECRET} host=db",
     f"?client_secret={SECRET}&id=7",
     f'{{"access_token": "{SECRET}"}}',
+    f"POST https://t.example/answers/WyJhIl0:{SECRET} refused",
+    f"/answers/{SECRET}%3A{SECRET}/",
 ]
 
 

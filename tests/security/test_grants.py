@@ -17,6 +17,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db.migrations.recorder import MigrationRecorder
 
 from demo.services import Services
+from jobs_app.answer_urls import AnswerAddress, answer_url
 from tests.security.conftest import GRANTS, PASSWORD, run_manage, serving
 
 pytestmark = pytest.mark.integration
@@ -166,6 +167,21 @@ def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str],
         assert browser.post(f"{web}/admin/logout/", {"csrfmiddlewaretoken": token}, timeout=10).status_code == 200
 
 
+def test_a_services_answer_needs_no_more(server: dict[str, str], settings: Any) -> None:
+    """It is placed by the web process, as its user."""
+    settings.WRK_PUBLIC_URL, settings.WRK_ANSWER_KEYS = "http://tasker.example", ["a-key-0123456789-abcdefghij-klmnop"]
+    path = str(answer_url(AnswerAddress("granted", 0, "noop", 1))).removeprefix("http://tasker.example")
+    answers = {"WRK_PUBLIC_URL": settings.WRK_PUBLIC_URL, "WRK_ANSWER_KEYS": settings.WRK_ANSWER_KEYS[0]}
+    with serving(server | answers | {"DB_USER": "tasker_web"}) as web:
+        for _ in range(2):
+            assert requests.post(web + path, '{"outcome": "completed"}', timeout=10).status_code == 202
+    session = _session(server, "tasker_owner")
+    cursor = session.cursor()
+    cursor.execute("SELECT job, attempt, outcome, effect FROM answers WHERE token = 'granted'")
+    assert cursor.fetchall() == (("noop", 1, "completed", ""),)
+    session.close()
+
+
 def _make_old(server: dict[str, str], account: str) -> None:
     """Its hash is one that Django would renew at the next login."""
     session = _session(server, "tasker_owner")
@@ -228,6 +244,7 @@ def test_a_caller_may_not(server: dict[str, str], statement: str) -> None:
         "UPDATE django_admin_log SET change_message = ''",
         "DELETE FROM django_admin_log",
         "DELETE FROM requests",
+        "DELETE FROM answers",
         "UPDATE passes SET error = ''",
         "INSERT INTO django_migrations (app, name, applied) VALUES ('a', 'b', '2026-01-01')",
     ],

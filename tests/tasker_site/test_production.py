@@ -23,6 +23,15 @@ def test_the_deployment_checks_find_nothing(manage_without_database):
     assert checked.returncode == 0, checked.stderr
 
 
+def test_answers_over_plain_http_are_warned_of(manage_without_database):
+    keys = {"WRK_ANSWER_KEYS": PRODUCTION["DJANGO_SECRET_KEY"]}
+    for scheme, code in (("https", 0), ("http", 1)):
+        given = PRODUCTION | keys | {"WRK_PUBLIC_URL": f"{scheme}://tasker.example"}
+        checked = manage_without_database("check", "--deploy", "--fail-level", "WARNING", **given)
+        assert checked.returncode == code, checked.stderr
+        assert ("tasker.W002" in checked.stderr) == bool(code)
+
+
 @pytest.mark.parametrize("name", ["PORT", "DB_HOST", "URL_SERVICE2"])
 def test_a_required_name_that_is_missing_is_named(name, manage_without_database):
     checked = manage_without_database("check", "--deploy", **(PRODUCTION | {name: ""}))

@@ -180,6 +180,8 @@ MALFORMED = {
     "URL_SERVICE1": ("service1", "ftp://service1", "http://", "http://a?b=c", "http://a#b", "http://[::1"),
     "AUTH_SERVICE1": ("Bearer a\nb", "Bearer \u20ac"),
     "DJANGO_SECRET_KEY": ("x", "x" * 50, "x1y2z3" * 5),
+    "WRK_ANSWER_KEYS": ("x", "x" * 50, f"{'k1e2y3' * 6},x1y2z3"),
+    "WRK_PUBLIC_URL": ("tasker.example", "ftp://tasker.example", "https://", "https://a:b@c", "https://a?b"),
     "DB_HOST": ("db1:3307", "[::1]", "db one", "a..b", "http://db", "user:secret@db", "256.1.1.1", "db1,a..b"),
     "DB_SSL_CA": ("/no/such/file", "/"),
 }
@@ -195,6 +197,13 @@ def test_missing_and_malformed_names_are_listed_together(load: Load) -> None:
     given = {name: values[0] for name, values in MALFORMED.items()}
     named = {fault.partition(":")[0] for fault in faults(load, ENV="production", **given)}
     assert named == set(MALFORMED) | set(REQUIRED)
+
+
+def test_keys_are_a_list_and_each_is_a_secret(load: Load) -> None:
+    keys = [f"{name}-0123456789-abcdefghij-0123456789" for name in ("new", "old")]
+    loaded = load(WRK_ANSWER_KEYS=" , ".join(keys))
+    assert loaded["WRK_ANSWER_KEYS"] == keys
+    assert set(keys) <= set(loaded["SECRETS"])
 
 
 def test_no_secret_is_in_the_message(load: Load, tmp_path: Path) -> None:
@@ -500,6 +509,19 @@ def test_a_jobs_own_timeout_counts(settings: Any) -> None:
     finally:
         registry.unregister("slow")
     assert error.msg.startswith("job slow: its timeout of 500 s is not shorter than the lease of 300 s")
+
+
+@pytest.mark.parametrize(
+    ("url", "keys", "missing"), [("https://t.example", [], "WRK_ANSWER_KEYS"), ("", ["k" * 32], "WRK_PUBLIC_URL")]
+)
+def test_a_url_for_answers_without_its_keys_is_an_error_and_keys_without_it(
+    settings: Any, url: str, keys: list[str], missing: str
+) -> None:
+    settings.WRK_PUBLIC_URL, settings.WRK_ANSWER_KEYS = url, keys
+    [error] = found()
+    assert (error.id, error.level) == ("tasker.E008", 40)
+    assert f"{missing} is not" in error.msg
+    assert f"Set {missing} too" in (error.hint or "")
 
 
 @pytest.mark.parametrize("name", ["WRK_JOB_CRON", "WRK_REQUEST_NEW_CRON", "WRK_REQUEST_INPROGRESS_CRON"])
