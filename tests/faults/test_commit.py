@@ -40,7 +40,7 @@ STATEMENTS = {
     "the run's row": ("run_jobs", b"INSERT INTO `passes`"),
     "the run's end": ("run_jobs", b"`ended_at` = UTC_TIMESTAMP(6)"),
     "a look at what is due": ("run_jobs", b"SELECT UTC_TIMESTAMP(6), EXISTS"),
-    "read what was claimed": ("run_jobs", b"r.token, r.action, r.params"),
+    "read what was claimed": ("run_jobs", b"r.token, r.action, j.if_fails"),
     "read what is settled": ("run_inprogress_requests", b"SELECT due_at, id, NOT EXISTS"),
 }
 ARRIVES = pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "not even sent"])

@@ -150,7 +150,7 @@ def test_many_plain_jobs_take_far_less_than_one_statement_each() -> None:
 
 @pytest.mark.parametrize("work", [pass_new, pass_jobs, pass_inprogress])
 @pytest.mark.parametrize("backlog", ["none", "of others"])
-def test_an_idle_pass_takes_less_than_5_statements(work: Callable[[], dict[str, int]], backlog: str) -> None:
+def test_an_idle_pass_takes_few_statements(work: Callable[[], dict[str, int]], backlog: str) -> None:
     if backlog == "of others":
         for status in ("Completed", "Failed", "Cancelled", "Inprogress"):
             make_job(make_request(status), "noop", "new", due_in=60)
@@ -158,7 +158,7 @@ def test_an_idle_pass_takes_less_than_5_statements(work: Callable[[], dict[str, 
         make_job(make_request("Inprogress"), "noop", "inprogress", lease=60)
     with listening() as heard:
         assert work() == {}
-    assert len(heard) < 5, heard
+    assert len(heard) <= 4 + (work is pass_inprogress), heard  # which asks for answers as well
 
 
 # What recording a batch and moving its requests on takes: locks of both, results, a look at the step, requests, jobs,
