@@ -115,7 +115,7 @@ class Claims(models.QuerySet[Row]):
     def wait_on(self, claim: str) -> None:
         """What `claim_waiting` has claimed and no answer has ended waits on; in the same transaction."""
         self.filter(status=JobStatus.INPROGRESS, claimed_by=claim).update(
-            status=JobStatus.NEW, claimed_by=None, lease_until=None, started_at=None
+            status=JobStatus.NEW, claimed_by=None, lease_until=None
         )
 
     def renew(self, owned: Collection[ClaimedJob], lease_seconds: float) -> set[int]:

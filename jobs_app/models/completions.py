@@ -201,7 +201,7 @@ class Completions(models.QuerySet[Row]):
                     # due_at first: MySQL and MariaDB show what stands before as assigned already.
                     f"UPDATE jobs {sql.by_id} SET status = 'new', due_at = {due_at}, "
                     f"answer_by = {answer_by}, waits_for = {case(texts)}, checks = checks + 1, claimed_by = NULL, "
-                    f"lease_until = NULL, started_at = NULL WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
+                    f"lease_until = NULL WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
                     [check, within, within, *texts.values()],
                 )
 
