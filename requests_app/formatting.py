@@ -7,6 +7,7 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from jobs_app.models import Job
 from jobs_app.outcomes import storable_text
 
 TOO_DEEP = "cannot be read: nested too deep"
@@ -15,6 +16,10 @@ _MOST_JSON_CHARACTERS = 100_000  # of one value
 
 def badge(status: str, text: str) -> SafeString:
     return format_html('<span class="tasker-status tasker-{}">{}</span>', status.lower(), text)
+
+
+def job_badge(job: Job) -> SafeString:
+    return badge("waiting" if job.is_waiting else job.status, job.shown_status)
 
 
 # Moments, in UTC ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from uuid import uuid4
 from django.db import connection, transaction
 
 from jobs_app.db.dialect import database_now
-from jobs_app.models import Job
+from jobs_app.models import Answer, Job
+from jobs_app.models.answer import AnswerOutcome
 from jobs_app.models.attempts import ENDED, ClaimedJob, JobStatus
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.passes import run_jobs
@@ -51,9 +52,19 @@ def make_request(
 
 
 def make_job(
-    request: Request, name: str = "noop", status: str = "new", *, due_in: float = -1, lease: float = 300, **columns: Any
+    request: Request,
+    name: str = "noop",
+    status: str = "new",
+    *,
+    due_in: float = -1,
+    lease: float = 300,
+    answer_in: float | None = None,
+    **columns: Any,
 ) -> Job:
-    """A job as it stands in that state. In progress it has a claim of its own; its lease ends in `lease` seconds."""
+    """A job as it stands in that state. In progress it has a claim of its own; its lease ends in `lease` seconds.
+
+    `answer_in`: it asked once to wait for an answer, until so many seconds from now.
+    """
     now = database_now()
     running = status == JobStatus.INPROGRESS
     values: Row = {
@@ -69,15 +80,17 @@ def make_job(
         "lease_until": now + timedelta(seconds=lease) if running else None,
         "error": "why it ended so" if status in {JobStatus.FAILURE, JobStatus.RETRY} else "",
     }
+    if answer_in is not None:
+        values |= {"answer_by": now + timedelta(seconds=answer_in), "waits_for": "the vendor's answer"}
+        values |= {"checks": 1, "started_at": now}
     return Job.objects.get(pk=Job.objects.create(**values | columns).pk)
 
 
 def make_waiting(
     request: Request, name: str = "noop", *, within: float = 86_400, check: float = 3600, **columns: Any
 ) -> Job:
-    answer_by = database_now() + timedelta(seconds=within)
-    values: Row = {"answer_by": answer_by, "waits_for": "the vendor", "checks": 1} | columns
-    return make_job(request, name, due_in=min(check, within), **values)
+    """A job that waits for an answer for `within` seconds, and looks again after `check`."""
+    return make_job(request, name, due_in=min(check, within), answer_in=within, **columns)
 
 
 def waiting_request(*names: str, **columns: Any) -> Request:
@@ -98,6 +111,18 @@ def insert_answer(request: Request | str, job: str = "noop", outcome: str = "com
             [json.dumps(value) if isinstance(value, dict) else value for value in values.values()],
         )
         return int(cursor.lastrowid)
+
+
+def make_answer(request: Request, job: str = "noop", *, came_in: float = -1, **columns: Any) -> Answer:
+    """As a service placed it for the request's current step, so many seconds from now."""
+    values: Row = {
+        "token": request.token,
+        "step": request.step,
+        "job": job,
+        "outcome": AnswerOutcome.COMPLETED,
+        "created_at": database_now() + timedelta(seconds=came_in),
+    }
+    return Answer.objects.create(**values | columns)
 
 
 def held(job: Job, claim: str | None = None) -> ClaimedJob:

@@ -115,6 +115,8 @@ class Answer(models.Model):
     effect = ByteCharField(max_length=5, choices=Effect, blank=True, db_default=Effect.NONE.value)
 
     objects: ClassVar[AnswerQuerySet] = AnswerQuerySet.as_manager()  # type: ignore[assignment]
+    shown_reason: str | None = None  # of a page: their beginnings, as text
+    extras_text: str | None = None
 
     class Meta:
         db_table = "answers"

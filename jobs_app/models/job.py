@@ -17,6 +17,7 @@ from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
 from jobs_app.models.operator_moves import OperatorMoves
 from jobs_app.models.pause import PARKED_FROM, PauseMoves
+from jobs_app.telemetry.printable import first_line
 
 
 class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an as_manager() of its own type
@@ -104,6 +105,20 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (step {self.step}, attempt {self.attempt})"
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its callback asked to wait for an answer. No status of its own: it is `new`."""
+        return self.status == JobStatus.NEW and self.answer_by is not None
+
+    @property
+    def shown_status(self) -> str:
+        return "waiting" if self.is_waiting else JobStatus(self.status).label
+
+    @property
+    def awaited(self) -> str:
+        """What it waits for, to stand within a sentence."""
+        return first_line(self.waits_for or "an answer").rstrip(".")
 
     @property
     def is_parked(self) -> bool:

@@ -155,4 +155,4 @@ class Claimer:
 
 def _unanswered(hours: float, waits_for: str | None) -> Retried:
     span = f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.2g} hours"
-    return Retried(f"no answer within {span}: {waits_for}", is_unanswered=True)
+    return Retried(f"no answer within {span} from its first call: {waits_for}", is_unanswered=True)

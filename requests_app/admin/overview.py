@@ -71,7 +71,7 @@ class OverviewPage:
         now = backlog.now
         self.now = clock(now)
         self.requests = [_by_status(status, count) for status, count in backlog.requests.items()]
-        self.jobs = _jobs(backlog)
+        self.jobs, self.awaited = _jobs(backlog), _awaited(backlog)
         self.paused = [explain_pause(job) for job in PausedJob.objects.paused().order_by("at")[:_MOST_PAUSED]]
         self.hour, self.day = charts(ended, now)
         self.ended_since = clock(ended.since) if ended.since else ""
@@ -97,6 +97,19 @@ def _jobs(backlog: Backlog) -> list[Figure]:
         Figure(_number(backlog.paused), "Jobs paused"),
         Figure(_number(backlog.running), "Jobs running"),
         Figure(_number(backlog.lost), "Lost leases", is_alarming=backlog.lost > 0),
+    ]
+
+
+def _awaited(backlog: Backlog) -> list[Figure]:
+    """Jobs that wait for an answer, and those whose time for it is over, which run_jobs ends. Nothing if none waits."""
+    awaited, url = backlog.awaited, f"{reverse('admin:requests_app_request_changelist')}?waiting="
+    more = "+" if awaited.is_cut else ""
+    if not awaited.count:
+        return []
+    return [
+        Figure(f"{awaited.count:,}{more}", "Jobs waiting for an answer", f"{url}answer"),
+        Figure(span(awaited.oldest, backlog.now), "The oldest waits for"),
+        Figure(f"{awaited.past:,}{more}", "Past their time for it", f"{url}past"),
     ]
 
 

@@ -7,19 +7,21 @@ from datetime import datetime
 from django.db.models.functions import Left
 from django.utils.safestring import SafeString
 
-from jobs_app.models import Job
+from jobs_app.db.columns import json_text
+from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import JobStatus
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS
 from jobs_app.telemetry.printable import first_line
 from requests_app.admin.masking import masked
 from requests_app.admin.timeline import timeline
-from requests_app.formatting import badge, clock, pretty, read_json, shortened, span
+from requests_app.formatting import badge, clock, job_badge, pretty, read_json, shortened, span
 from requests_app.models import Intervention, Request
 from requests_app.models.request import JsonTexts
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
 
 _MOST_ATTEMPTS = 500
 _MOST_INTERVENTIONS = 100
+_MOST_ANSWERS = 100
 _MOST_ERROR_CHARACTERS = 8_000
 _MOST_REASON_CHARACTERS = 1_000
 _MOST_JSON = MAX_STEPS_BYTES  # characters of each of params, extras and steps; a longer one is not read
@@ -33,6 +35,16 @@ def history(request: Request) -> list[Job]:
     jobs = Job.objects.filter(request_id=request.pk).order_by("step", "name", "attempt")
     shown = jobs.brief(_MOST_ERROR_CHARACTERS).with_extras_text(_MOST_EXTRAS + 1)
     return list(shown[: _MOST_ATTEMPTS + 1])
+
+
+def answers_of(request: Request) -> list[Answer]:
+    """In the order of their index."""
+    columns = {
+        "shown_reason": Left("reason", _MOST_REASON_CHARACTERS),
+        "extras_text": json_text("extras", _MOST_EXTRAS + 1),
+    }
+    answers = Answer.objects.filter(token=request.token).defer("reason", "extras").annotate(**columns)
+    return list(answers.order_by("step", "job", "id")[:_MOST_ANSWERS])
 
 
 def texts_of(request: Request) -> JsonTexts:
@@ -57,9 +69,23 @@ class AttemptLine:
     completed: str
     took: str
     lease: str
+    waits: str
     error: str
     first_error_line: str
     answer: str
+    extras: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLine:
+    """One answer that came to a job of the request. `reason` and `extras`: masked, or not."""
+
+    step: str
+    answer: Answer
+    outcome: SafeString
+    came: str
+    taken: str
+    reason: str
     extras: str
 
 
@@ -72,7 +98,14 @@ class RequestPage:
     legend = LEGEND
 
     def __init__(
-        self, request: Request, jobs: Sequence[Job], texts: JsonTexts, now: datetime, *, is_unmasked: bool = False
+        self,
+        request: Request,
+        jobs: Sequence[Job],
+        answers: Sequence[Answer],
+        texts: JsonTexts,
+        now: datetime,
+        *,
+        is_unmasked: bool = False,
     ) -> None:
         self.request = request
         self.badge = badge(request.status, request.get_status_display())
@@ -88,6 +121,7 @@ class RequestPage:
         self.steps_json = "" if texts.steps is None else _shown(texts.steps, pretty)
         self.is_cut = len(jobs) > _MOST_ATTEMPTS
         self.attempts = [self._line(job) for job in jobs[:_MOST_ATTEMPTS]]
+        self.answers = [self._answer(answer) for answer in answers]
         self.timeline = timeline(request, jobs[:_MOST_ATTEMPTS], [step.name for step in self.steps], now)
 
     def _line(self, job: Job) -> AttemptLine:
@@ -95,16 +129,29 @@ class RequestPage:
         return AttemptLine(
             step=self._step_name(job.step),
             job=job,
-            badge=badge(job.status, job.get_status_display()),
+            badge=job_badge(job),
             due="paused" if job.is_parked else clock(job.due_at),
             started=clock(job.started_at),
             completed=clock(job.completed_at),
-            took=span(job.started_at, job.completed_at),
+            took=span(job.created_at if job.answer_by else job.started_at, job.completed_at),
             lease=clock(job.lease_until) if job.lease_until else "",
+            waits=_waits(job) if job.answer_by else "",
             error=error,
             first_error_line=first_line(error) if error else "",
             answer=answer if self.is_unmasked or not answer else masked(answer),
             extras=self._json(job.extras_text, _MOST_EXTRAS) if job.extras_text else "",
+        )
+
+    def _answer(self, answer: Answer) -> AnswerLine:
+        reason, extras = answer.shown_reason or "", answer.extras_text
+        return AnswerLine(
+            step=self._step_name(answer.step),
+            answer=answer,
+            outcome=badge(answer.outcome, answer.get_outcome_display()),
+            came=clock(answer.created_at),
+            taken=f"{answer.get_effect_display()} {clock(answer.taken_at) if answer.taken_at else ''}".rstrip(),
+            reason=reason if self.is_unmasked or not reason else masked(reason),
+            extras=self._json(extras, _MOST_EXTRAS) if extras else "",
         )
 
     def _json(self, text: str, most: int = _MOST_JSON) -> str:
@@ -112,6 +159,13 @@ class RequestPage:
 
     def _step_name(self, index: int) -> str:
         return f"{index} {self.steps[index].name}" if 0 <= index < len(self.steps) else str(index)
+
+
+def _waits(job: Job) -> str:
+    """Also of an attempt that has ended: what it waited for. `checks`: calls of its callback so far that said so."""
+    often = f"; said so {job.checks} times" if job.checks > 1 else ""
+    waits = "waits" if job.completed_at is None else "waited"
+    return f"{waits} for {job.awaited}, until {clock(job.answer_by)}{often}"
 
 
 def _shown(text: str, write: Callable[[object], str], most: int = _MOST_JSON) -> str:

@@ -6,35 +6,63 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs_app.db.dialect import database_now
+from jobs_app.models import Job
+from jobs_app.models.attempts import JobStatus
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.admin.request_actions import VerbsAdmin, possible
-from requests_app.admin.request_page import RequestPage, history, interventions_of, texts_of
+from requests_app.admin.request_page import RequestPage, answers_of, history, interventions_of, texts_of
 from requests_app.formatting import badge, clock
 from requests_app.models import Request
 from requests_app.models.request import JsonTexts
+from requests_app.monitoring.awaited_answers import awaiting_requests
 from requests_app.operations.explain import explain
+
+
+class WaitingFilter(admin.SimpleListFilter):
+    """Requests of which a job waits for an answer: up to 500, found by a statement of their own."""
+
+    title = "waiting"
+    parameter_name = "waiting"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("answer", "For an answer"), ("past", "Past its time")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in {"answer", "past"}:
+            return queryset
+        return queryset.filter(pk__in=awaiting_requests(only_past=self.value() == "past"))
 
 
 class RequestList(ChangeList):
     """In an index's order: newest first, or of one status the latest due first. Without the large columns."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return ["-due_at", "-id"] if "status__exact" in self.params else ["-id"]
+        by_due = "status__exact" in self.params and WaitingFilter.parameter_name not in self.params
+        return ["-due_at", "-id"] if by_due else ["-id"]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         return super().get_queryset(request, exclude_parameters).defer("error")
+
+    def get_results(self, request: HttpRequest) -> None:
+        """With which of the rows on this page wait, by one statement."""
+        super().get_results(request)
+        jobs = Job.objects.filter(request_id__in=[row.pk for row in self.result_list])
+        waiting = set(jobs.filter(status=JobStatus.NEW, answer_by__isnull=False).values_list("request_id", "step"))
+        for row in self.result_list:
+            row.has_waiting_job = (row.pk, row.step) in waiting
 
 
 @admin.register(Request)
 class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
     actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "step", "due", "completed")
-    list_filter = ("status",)
-    filter_parameters = ("status__exact",)
+    list_filter = ("status", WaitingFilter)
+    filter_parameters = ("status__exact", WaitingFilter.parameter_name)
     search_fields = ("token__exact",)
     search_help_text = "A request's whole token."
 
@@ -65,7 +93,8 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
     ) -> HttpResponse:
         if obj is not None:
             is_unmasked = unmask_once(request, obj)
-            page = RequestPage(obj, history(obj), texts_of(obj), database_now(), is_unmasked=is_unmasked)
+            rows = (obj, history(obj), answers_of(obj), texts_of(obj))
+            page = RequestPage(*rows, database_now(), is_unmasked=is_unmasked)
             context |= {"title": str(obj), "subtitle": None, "explanation": explain(obj), "page": page}
             context["may_unmask"] = may_unmask(request)
             context["verbs"] = possible(obj) if self.has_operate_permission(request) else []
@@ -74,7 +103,9 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
 
     @admin.display(description="status")
     def state(self, request: Request) -> SafeString:
-        return badge(request.status, request.get_status_display())
+        status = badge(request.status, request.get_status_display())
+        waits = getattr(request, "has_waiting_job", False)
+        return format_html("{} {}", status, badge("waiting", "waiting")) if waits else status
 
     @admin.display(description="due")
     def due(self, request: Request) -> str:

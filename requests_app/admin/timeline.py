@@ -34,7 +34,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class AttemptShape:
-    """`backoff`: until it was due. `wait`: from then until it began. `run`: until it ended. `mark`: x of its end."""
+    """`backoff`: until it was due. `wait`: from then until it began. `run`: until it ended. `mark`: x of its end.
+
+    `answer`: of one that waits for an answer, or did, in place of the others: its row does not say when it was called.
+    """
 
     status: str
     title: str
@@ -42,6 +45,7 @@ class AttemptShape:
     wait: Bar | None
     run: Bar | None
     mark: float | None
+    answer: Bar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,18 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
 
 def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> AttemptShape:
     due = job.created_at if job.is_parked else max(job.created_at, job.due_at)
+    is_looking = job.status == JobStatus.INPROGRESS
+    if job.answer_by:
+        until = job.started_at if is_looking and job.started_at else job.completed_at or now
+        return AttemptShape(
+            status=job.status,
+            title=_title(job, due),
+            backoff=None,
+            wait=None,
+            run=_bar(axis, until, now, least_run) if is_looking else None,
+            mark=axis.x(job.completed_at) if job.completed_at else None,
+            answer=_bar(axis, job.created_at, until),
+        )
     begun = job.started_at or job.completed_at
     return AttemptShape(
         status=job.status,
@@ -208,11 +224,13 @@ def _bar(axis: Axis, begin: datetime, end: datetime, least: float = 0.0) -> Bar 
 
 def _title(job: Job, due: datetime) -> str:
     when = "paused" if job.is_parked else f"due {clock(job.due_at)}"
-    parts = [f"{job.name}, attempt {job.attempt}: {JobStatus(job.status).label}", when]
-    if job.started_at:
+    parts = [f"{job.name}, attempt {job.attempt}: {job.shown_status}", when]
+    if job.answer_by:
+        parts.append(f"waits for {job.awaited}, until {clock(job.answer_by)}")
+    elif job.started_at:
         parts.append(f"started {clock(job.started_at)} after waiting {span(due, job.started_at)}")
     if job.completed_at:
-        ran = f", ran {span(job.started_at, job.completed_at)}" if job.started_at else ""
+        ran = f", ran {span(job.started_at, job.completed_at)}" if job.started_at and not job.answer_by else ""
         parts.append(f"ended {clock(job.completed_at)}{ran}")
     if error := job.shown_error:
         parts.append(shortened(first_line(error), _ERROR_CHARACTERS))
@@ -227,4 +245,4 @@ def _text(axis: Axis, bands: Iterable[_Rows]) -> str:
 
 def _lane_text(name: str, jobs: Sequence[Job]) -> str:
     count = f"{len(jobs)} attempts, the last" if len(jobs) > 1 else "1 attempt,"
-    return f"{name} {count} {JobStatus(jobs[-1].status).label}"
+    return f"{name} {count} {jobs[-1].shown_status}"

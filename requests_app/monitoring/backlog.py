@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from jobs_app.db.dialect import dialect, from_driver
 from jobs_app.models.pause import PARKED_FROM
 from requests_app.models import RequestStatus
+from requests_app.monitoring.awaited_answers import AwaitedAnswers, read_awaited
 
 MOST_COUNTED = 50_000  # entries of an index, for each number; about 8 ms
 _MOST_WAITING = 5  # of each kind of waiting
@@ -25,7 +26,8 @@ class Backlog:
     """Numbers of rows, each up to MOST_COUNTED; `now` is the database's clock.
 
     Jobs that are `new` are due, to be due later, or paused; those `inprogress` are running, and of these `lost` have a
-    lease that ran out. The oldest due times are None when there is no such row.
+    lease that ran out. The oldest due times are None when there is no such row. `awaited`: of those that wait for an
+    answer; before they are due they count nowhere else.
     """
 
     requests: dict[RequestStatus, int]
@@ -34,6 +36,7 @@ class Backlog:
     paused: int
     running: int
     lost: int
+    awaited: AwaitedAnswers
     oldest_request: datetime | None
     oldest_job: datetime | None
     now: datetime
@@ -44,7 +47,10 @@ class Backlog:
 
 
 def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStatus]) -> Backlog:
-    """One statement of subqueries, each a range of one index. `statuses`: of which requests are counted."""
+    """One statement of subqueries, each a range of one index, and one of jobs that wait for an answer.
+
+    `statuses`: of which requests are counted.
+    """
     sql = dialect("default")
     requests, jobs = f"requests {sql.force('requests_status_due')}", f"jobs {sql.force('jobs_status_due')}"
     parts = [
@@ -62,13 +68,15 @@ def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStat
         cursor.execute(f"SELECT {', '.join(parts)}", [])
         *counts, oldest_request, oldest_job, now = cursor.fetchone()
     due, later, paused, running, lost = counts[len(statuses) :]
+    awaited = read_awaited(connection)
     return Backlog(
         requests=dict(zip(statuses, counts, strict=False)),
         due=due,
-        later=later,
+        later=max(0, later - awaited.later),
         paused=paused,
         running=running,
         lost=lost,
+        awaited=awaited,
         oldest_request=from_driver(oldest_request) if oldest_request else None,
         oldest_job=from_driver(oldest_job) if oldest_job else None,
         now=from_driver(now),
@@ -96,6 +104,7 @@ WAITS_FOR = {
     "due": "run_jobs",
     "lost": "run_jobs: its worker is gone",
     "progress": "its end; it is in progress",
+    "answer": "an answer",
 }
 
 
@@ -104,11 +113,15 @@ def read_waiting() -> list[Waiting]:
     sql = dialect("default")
     requests, jobs = f"requests r {sql.force('requests_status_due')}", f"jobs j {sql.force('jobs_status_due')}"
     leases = f"jobs j {sql.force('jobs_status_lease')}"
+    progress = (
+        f"CASE WHEN EXISTS (SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE j.request_id = r.id "
+        "AND j.step = r.step AND j.status = 'new' AND j.answer_by IS NOT NULL) THEN 'answer' ELSE 'progress' END"
+    )
     parts = [
-        _longest("queued", requests, f"status = 'Queuing' AND due_at <= {sql.now}", "due_at"),
-        _longest("progress", requests, "status = 'Inprogress'", "due_at"),
-        _longest("due", jobs, f"status = 'new' AND due_at <= {sql.now}", "due_at"),
-        _longest("lost", leases, f"status = 'inprogress' AND lease_until < {sql.now}", "lease_until"),
+        _longest("'queued'", requests, f"status = 'Queuing' AND due_at <= {sql.now}", "due_at"),
+        _longest(progress, requests, "status = 'Inprogress'", "due_at"),
+        _longest("'due'", jobs, f"status = 'new' AND due_at <= {sql.now}", "due_at"),
+        _longest("'lost'", leases, f"status = 'inprogress' AND lease_until < {sql.now}", "lease_until"),
     ]
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), [])
@@ -119,7 +132,7 @@ def read_waiting() -> list[Waiting]:
 def _longest(what: str, table: str, where: str, column: str) -> str:
     request, job = ("id", "''") if table.startswith("requests") else ("request_id", "name")
     return (
-        f"SELECT '{what}', r.id, r.token, r.action, longest.job, longest.since FROM "
+        f"SELECT {what}, r.id, r.token, r.action, longest.job, longest.since FROM "
         f"(SELECT {request} AS request_id, {job} AS job, {column} AS since FROM {table} WHERE {where} "
         f"ORDER BY {column}, id LIMIT {_MOST_WAITING}) AS longest JOIN requests r ON r.id = longest.request_id"
     )

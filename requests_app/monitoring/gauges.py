@@ -18,10 +18,13 @@ from prometheus_client.registry import Collector
 
 from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import JobStatus
+from jobs_app.models.tally import OTHER
+from jobs_app.registry import names
 from requests_app.models.request import UNFINISHED
+from requests_app.monitoring.awaited_answers import MOST_READ, AwaitedAnswers, UntakenAnswers, read_untaken
 from requests_app.monitoring.backlog import MOST_COUNTED, Backlog, read_backlog
 from requests_app.monitoring.counters import read_sums, tally_families
-from requests_app.monitoring.pass_health import WORKER, Health, read_health
+from requests_app.monitoring.pass_health import WORKER, Health, is_late, read_health
 from requests_app.monitoring.probe_connection import probe_connection
 
 log = structlog.stdlib.get_logger(__name__)
@@ -37,7 +40,9 @@ class DatabaseCollector(Collector):
         try:
             with probe_connection(_ANSWER_SECONDS) as connection:
                 families = [
-                    *_backlog_families(read_backlog(connection, UNFINISHED)),
+                    *_backlog_families(backlog := read_backlog(connection, UNFINISHED)),
+                    _waiting_family(backlog.awaited),
+                    *_untaken_families(read_untaken(connection)),
                     _paused_family(connection),
                     *_pass_families(read_health(connection)),
                     *tally_families(read_sums(connection)),
@@ -89,6 +94,34 @@ def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
         cursor.execute("SELECT name FROM paused_jobs WHERE resumed_at IS NULL ORDER BY name", [])
         names = [row[0] for row in cursor.fetchall()]
     return _gauge("tasker_job_paused", "1 for each paused job name.", "job_name", dict.fromkeys(names, 1))
+
+
+# Answers -------------------------------------------------------------------------------------------------------------
+def _waiting_family(awaited: AwaitedAnswers) -> Metric:
+    known = dict.fromkeys([*names(), OTHER], 0)
+    for name, count in awaited.by_name.items():
+        known[name if name in known else OTHER] += count
+    return _gauge(
+        "tasker_jobs_waiting", f"Jobs that wait for an answer, by job. Of the first {MOST_READ}.", "job_name", known
+    )
+
+
+def _untaken_families(untaken: UntakenAnswers) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "tasker_answers_untaken",
+        f"Answers that are there, and that their jobs wait for; not those that came early. Of the first {MOST_READ}.",
+        untaken.count,
+    )
+    yield GaugeMetricFamily(
+        "tasker_answers_untaken_oldest_seconds",
+        "How long the oldest of them could have been taken; 0 when there is none.",
+        _age(untaken.since, untaken.now),
+    )
+    yield GaugeMetricFamily(
+        "tasker_answers_untaken_late",
+        "1 when that is longer than three periods of run_inprogress_requests, as this process knows its cron line.",
+        bool(untaken.since) and is_late("run_inprogress_requests", untaken.since or untaken.now, untaken.now),
+    )
 
 
 # The passes ----------------------------------------------------------------------------------------------------------

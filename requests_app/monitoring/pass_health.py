@@ -111,7 +111,7 @@ def _health(name: str, runs: list[Run], now: datetime, made_at: datetime, counte
         own_success=_newest(run for run in runs if run.succeeded and run.name == name),
         success=success,
         since=since,
-        is_late=bool(line) and settings.WRK_ENABLED and _is_late(line, max(since, counted_from), now),
+        is_late=bool(line) and is_late(name, max(since, counted_from), now),
     )
 
 
@@ -119,8 +119,11 @@ def _newest(runs: Iterable[Run]) -> Run | None:
     return max(runs, key=lambda run: run.at, default=None)
 
 
-def _is_late(line: str, since: datetime, now: datetime) -> bool:
-    moments = moments_after(line, since, PERIODS)
+def is_late(name: str, since: datetime, now: datetime) -> bool:
+    """Whether three periods of the pass's cron line have gone by since then; no, while passes are switched off."""
+    if not settings.WRK_ENABLED:
+        return False
+    moments = moments_after(str(getattr(settings, CRON_SETTINGS[name])), since, PERIODS)
     return len(moments) == PERIODS and moments[-1] <= now
 
 

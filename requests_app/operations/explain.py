@@ -1,13 +1,15 @@
 """Explains a request in one sentence: what it is doing, or why it does not move. For the admin and the commands."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, connection
 
 from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import FIND_LOCKS
-from jobs_app.models import Job, PausedJob
+from jobs_app.models import Answer, Job, PausedJob
+from jobs_app.models.answer import AnswerOutcome, Effect
 from jobs_app.models.attempts import JobStatus
 from jobs_app.registry import definition
 from jobs_app.telemetry.printable import first_line
@@ -17,6 +19,8 @@ from requests_app.models import Request, RequestStatus
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
 from requests_app.progress import Attempt, Wait
 from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps
+
+_MOST_ANSWERS = 100
 
 
 def explain(request: Request) -> str:
@@ -51,12 +55,16 @@ def _queuing(request: Request) -> str:
 def _in_progress(request: Request) -> str:
     jobs = list(Job.objects.filter(request=request, step=request.step).brief().order_by("attempt", "id"))
     running = [job for job in jobs if job.status == JobStatus.INPROGRESS]
-    waiting = [job for job in jobs if job.status == JobStatus.NEW]
+    awaiting = [job for job in jobs if job.is_waiting]
+    waiting = [job for job in jobs if job.status == JobStatus.NEW and not job.is_waiting]
+    said = []
     if running:
-        return _running(running, len(waiting))
-    if waiting:
-        return _waiting(waiting, jobs)
-    return _settled(request, jobs)
+        said.append(_running(running, len(waiting)))
+    elif waiting:
+        said.append(_waiting(waiting, jobs))
+    if awaiting:
+        said.append(_awaiting(request, awaiting))
+    return " ".join(said) or _settled(request, jobs)
 
 
 def _running(jobs: Sequence[Job], more: int) -> str:
@@ -83,6 +91,47 @@ def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
     if soonest.due_at > now and not soonest.is_parked:
         return f"It waits until {clock_utc(soonest.due_at)} to try {_named([soonest])} again{because}."
     return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_success('run_jobs')}."
+
+
+def _awaiting(request: Request, jobs: Sequence[Job]) -> str:
+    """Jobs that wait for an answer: of the one with most to tell what for, until when, and when it looks again."""
+    now, answered = database_now(), _answered_at(request, jobs)
+    # An answer that is there first; then those past their time and those that look soonest, parked ones last.
+    job = min(jobs, key=lambda job: (job.name not in answered, job.due_at))
+    what = f"{job.awaited} ({job.name})"
+    return f"{_awaited(job, what, answered.get(job.name), now)}{_more(len(jobs) - 1)}."
+
+
+def _awaited(job: Job, what: str, answered_at: datetime | None, now: datetime) -> str:
+    until = clock_utc(job.answer_by)
+    if answered_at:
+        return (
+            f"It waits for {what}: an answer came at {clock_utc(answered_at)}, and is taken by the next "
+            f"run_inprogress_requests, which {_last_success('run_inprogress_requests')}"
+        )
+    if paused := PausedJob.objects.paused().filter(name=job.name).first():
+        return f"It waits for {what} until {until}; {explain_pause(paused)}"
+    if job.answer_by and job.answer_by <= now:
+        return (
+            f"It waited for {what}: no answer came by {until}; the attempt ends at the next run of run_jobs, "
+            f"which {_last_success('run_jobs')}"
+        )
+    if job.due_at <= now or job.is_parked:
+        return f"It waits for {what} until {until}, looks again at the next run_jobs, which {_last_success('run_jobs')}"
+    again = "" if job.due_at == job.answer_by else f", looks again at {clock_utc(job.due_at)}"
+    return f"It waits for {what} until {until}{again}"
+
+
+def _answered_at(request: Request, jobs: Sequence[Job]) -> dict[str, datetime]:
+    """Of those of these jobs that an answer waits for: when the first one came."""
+    attempts = {job.name: job.attempt for job in jobs}
+    untaken = Answer.objects.filter(token=request.token, step=request.step, job__in=attempts, effect=Effect.NONE)
+    found: dict[str, datetime] = {}
+    for answer in untaken.order_by("id").only("job", "attempt", "outcome", "created_at")[:_MOST_ANSWERS]:
+        # `completed` is for whichever attempt waits, `failure` and `retry` for the one that they name.
+        if answer.attempt in {None, attempts[answer.job]} or answer.outcome == AnswerOutcome.COMPLETED:
+            found.setdefault(answer.job, answer.created_at)
+    return found
 
 
 def explain_pause(paused: PausedJob) -> str:

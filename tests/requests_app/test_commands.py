@@ -13,11 +13,12 @@ import pytest
 from django.db import connection
 
 from demo.services import Services
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
 from tests.conftest import Manage, called_here
-from tests.factories import insert_raw, make_job, make_request, seconds_from_now, statuses
+from tests.factories import insert_raw, make_answer, make_job, make_request, seconds_from_now, statuses
 
 PATIENCE = 20.0
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
@@ -247,6 +248,26 @@ def test_show_request_as_json_has_everything_that_is_stored(transactional_db: No
     assert shown["why"].startswith("It does not add up")
     [attempt] = shown["jobs"]
     assert (attempt["id"], attempt["error"], attempt["status"]) == (job.id, "answered 503\nTraceback", "retry")
+
+
+def test_show_request_says_what_waits_for_an_answer_and_which_came(transactional_db: None) -> None:
+    request = make_request("Inprogress", ["noop"], token="mine")
+    make_job(request, due_in=3600, answer_in=86_400, checks=3)
+    make_answer(request, outcome="retry", attempt=7, reason="Ann is away", extras={"id": 4711})
+    make_answer(request, effect="late", taken_at=database_now(), extras=7)
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    text = called_here("show_request", "mine").stdout
+    waits = rf"^  noop  attempt 1   waiting     due {moment}  waits for the vendor's answer until {moment}$"
+    assert re.search(waits, text, re.MULTILINE)
+    assert re.search(rf"^answers\n  {moment}  noop \(step 0\)  attempt 7  retry  not taken yet$", text, re.MULTILINE)
+    assert re.search(rf"^  {moment}  noop \(step 0\)  completed  came too late {moment}$", text, re.MULTILINE)
+    assert not re.search("Ann|4711", text)
+    shown = json.loads(called_here("show_request", "mine", "--json").stdout)
+    [attempt] = shown["jobs"]
+    assert (attempt["status"], attempt["waits_for"], attempt["checks"]) == ("new", "the vendor's answer", 3)
+    assert re.fullmatch(moment, attempt["answer_by"])
+    said = [(answer["outcome"], answer["effect"], answer["reason"], answer["extras"]) for answer in shown["answers"]]
+    assert said == [("retry", "", "Ann is away", {"id": 4711}), ("completed", "late", None, 7)]
 
 
 def test_a_request_that_is_not_there_is_exit_1(transactional_db: None) -> None:

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
+from django.db.models import QuerySet
 
+from jobs_app.db.columns import json_text
 from jobs_app.db.transactions import fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.models import Job
+from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES
 from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
@@ -20,6 +22,7 @@ from requests_app.models import Intervention, Request
 from requests_app.operations.explain import explain
 
 _MOST_ATTEMPTS = 5_000
+_MOST_ANSWERS = 1_000
 
 
 class Command(TaskerCommand):
@@ -60,6 +63,8 @@ def _as_text(request: Request, explanation: str) -> str:
         lines += ["", "of no step", *_attempts(strays)]
     if len(jobs) > _MOST_ATTEMPTS:
         lines += ["", f"there are more attempts than these {_MOST_ATTEMPTS}"]
+    if answers := _answers(request).defer("extras", "reason")[:_MOST_ANSWERS]:
+        lines += ["", "answers", *map(_answer, answers)]
     if interventions := request.interventions.order_by("id"):
         lines += ["", "by hand"]
         lines += [
@@ -86,15 +91,31 @@ def _attempts(jobs: list[Job]) -> list[str]:
         due = "paused" if job.is_parked else f"due {iso(job.due_at)}"
         when = f"began {iso(job.started_at)}" if job.started_at else due
         took = span(job.started_at, job.completed_at)
-        lines.append(f"  {job.name:<{width}}  attempt {job.attempt:<3} {job.status:<10}  {when}  {took}".rstrip())
+        if job.is_waiting:
+            when, took = due, f"waits for {job.awaited} until {iso(job.answer_by)}"
+        status = "waiting" if job.is_waiting else job.status
+        lines.append(f"  {job.name:<{width}}  attempt {job.attempt:<3} {status:<10}  {when}  {took}".rstrip())
         if job.shown_error:
             lines.append(f"  {'':<{width}}  {first_line(job.shown_error)}")
     return lines
 
 
+def _answers(request: Request) -> QuerySet[Answer]:
+    return Answer.objects.filter(token=request.token).order_by("step", "job", "id").defer("extras")
+
+
+def _answer(answer: Answer) -> str:
+    """Without its reason and extras, which may be personal data."""
+    effect = " ".join(filter(None, [answer.get_effect_display(), iso(answer.taken_at)]))
+    attempt = "" if answer.attempt is None else f"attempt {answer.attempt}  "
+    return (
+        f"  {iso(answer.created_at)}  {one_line(answer.job)} (step {answer.step})  {attempt}{answer.outcome}  {effect}"
+    )
+
+
 def _as_json(request: Request, explanation: str) -> str:
     """All that is stored. Of what cannot be read, a sentence that says so."""
-    texts = Request.objects.json_texts(request.pk)
+    texts, extras_text = Request.objects.json_texts(request.pk), {"extras_text": json_text("extras")}
     return json.dumps(
         {
             **_columns(request, texts._asdict()),
@@ -105,13 +126,19 @@ def _as_json(request: Request, explanation: str) -> str:
                 | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
                 for job in request.jobs.with_extras_text().order_by("step", "name", "attempt")
             ],
+            "answers": [
+                _columns(answer, {"extras": answer.extras_text})
+                for answer in _answers(request).annotate(**extras_text)[:_MOST_ANSWERS]
+            ],
             "interventions": [_columns(row) for row in request.interventions.order_by("id")],
         },
         indent=2,
     )
 
 
-def _columns(row: Request | Job | Intervention, texts: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+def _columns(
+    row: Request | Job | Answer | Intervention, texts: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
     """`texts`: of its columns of JSON."""
     names = [field.name for field in row._meta.concrete_fields if field.name != "request"]
     return {name: _value(texts[name]) if texts and name in texts else _plain(getattr(row, name)) for name in names}

@@ -137,7 +137,7 @@ def test_without_an_answer_in_time_the_attempt_ends_uncalled_and_counts(register
     make_waiting(request, "never", within=-1, created_at=database_now() - timedelta(days=7))
     assert pass_jobs() == {"claimed": 1, "retry": 1}
     first, second = Job.objects.order_by("attempt")
-    assert (first.status, first.error) == ("retry", "no answer within 7 days: the vendor")
+    assert (first.status, first.error) == ("retry", "no answer within 7 days from its first call: the vendor's answer")
     assert (second.status, second.answer_by, second.checks) == ("new", None, 0)
 
 

@@ -62,6 +62,25 @@ def test_requests_and_jobs_are_counted_by_what_they_wait_for() -> None:
     assert (counts.due, counts.later, counts.paused, counts.running, counts.lost) == (1, 1, 1, 2, 1)
 
 
+def test_jobs_that_wait_for_an_answer_are_counted_apart_and_lead_to_their_requests(operator: Client) -> None:
+    request = make_request("Inprogress", ["noop"], due_in=-100)
+    made = database_now() - timedelta(days=3, hours=2)
+    make_job(request, due_in=60, answer_in=3600, created_at=made)
+    make_job(request, "noop_1", due_in=-60, answer_in=-60)
+    make_job(request, "noop_2", due_in=60)
+    counts = counted()
+    assert (counts.due, counts.later, counts.awaited.count, counts.awaited.past) == (1, 1, 2, 1)
+    html = text_of(operator.get(START))
+    figures = re.findall(r'href="[^"]*\?waiting=(\w+)">([^<]*)<b>([^<]*)<', html)
+    assert figures == [
+        ("answer", "Jobs waiting for an answer", "2"),
+        ("past", "Past their time for it", "1"),
+    ]
+    assert "The oldest waits for<b>3 d 2 h</b>" in html
+    assert [row.what for row in read_waiting()] == ["answer", "due"]
+    assert "<td>an answer</td>" in html
+
+
 def test_paused_jobs_are_named_with_who_and_why(operator: Client) -> None:
     PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
     html = text_of(operator.get(START))
@@ -226,7 +245,7 @@ def test_the_page_takes_as_many_statements_for_many_rows_as_for_few(operator: Cl
         make_job(request, "fails", "new")
         run("run_jobs")
     pass_inprogress(limit=1)
-    assert len(statements(operator, START)) == len(few) <= 8 + PROLONGS
+    assert len(statements(operator, START)) == len(few) <= 9 + PROLONGS
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from jobs_app.models import Job, PassRun
 from requests_app.admin import read_only, request_page
 from requests_app.models import Request
+from tests import factories
+from tests.lifecycle.test_explain import fill
 
 pytestmark = pytest.mark.django_db
 
@@ -104,7 +106,7 @@ def test_the_list_takes_as_many_statements_for_many_rows_as_for_few(operator):
     few = statements(operator, REQUESTS)
     for number in range(1, 80):
         make_request(number)
-    assert len(statements(operator, REQUESTS)) == len(few) <= 4 + PROLONGS
+    assert len(statements(operator, REQUESTS)) == len(few) <= 5 + PROLONGS
 
 
 def statements(client: Client, path: str) -> list[str]:
@@ -172,6 +174,43 @@ def assert_served_by_an_index(sql: str) -> None:
             assert not any("TEMP B-TREE" in detail for detail in details), (sql, details)
 
 
+# What waits for an answer --------------------------------------------------------------------------------------------
+def test_what_waits_for_an_answer_is_marked_and_found(operator):
+    made = {
+        name: factories.make_request("Inprogress", ["noop"], token=name) for name in ("waits", "past", "looks", "due")
+    }
+    factories.make_job(made["waits"], due_in=60, answer_in=3600)
+    factories.make_job(made["past"], due_in=-60, answer_in=-60)
+    factories.make_job(made["looks"], status="inprogress", answer_in=3600)
+    factories.make_job(made["due"])
+    factories.make_job(made["due"], step=1, answer_in=3600)
+    marked = re.findall(
+        r'field-token"><a[^>]*>(\w+)<(?:(?!field-token).)*tasker-waiting', text_of(operator.get(REQUESTS))
+    )
+    assert marked == ["past", "waits"]
+    assert tokens(text_of(operator.get(REQUESTS, {"waiting": "answer"}))) == ["due", "past", "waits"]
+    assert tokens(text_of(operator.get(REQUESTS, {"waiting": "past"}))) == ["past"]
+    assert tokens(text_of(operator.get(REQUESTS, {"waiting": "past", "status__exact": "Failed"}))) == []
+    assert len(tokens(text_of(operator.get(REQUESTS, {"waiting": "nonsense"})))) == 4
+
+
+def test_the_filter_costs_one_statement_more_however_many_wait(operator):
+    for _ in range(60):
+        factories.make_job(factories.make_request("Inprogress"), due_in=60, answer_in=3600)
+    assert len(statements(operator, f"{REQUESTS}?waiting=answer")) <= 6 + PROLONGS
+
+
+@pytest.mark.django_db(transaction=True)  # ANALYZE commits
+def test_requests_that_wait_are_found_by_their_ids_among_many(operator):
+    fill("Inprogress", "new")
+    Job.objects.update(answer_by=MOMENT)
+    analyze()
+    for query in ("?waiting=answer", "?waiting=answer&status__exact=Inprogress"):
+        for sql in statements(operator, REQUESTS + query):
+            if " requests" in sql or "`requests`" in sql or '"requests"' in sql:
+                assert_served_by_an_index(sql)
+
+
 # A request -----------------------------------------------------------------------------------------------------------
 def page(client: Client, request: Request) -> str:
     return text_of(client.get(f"{REQUESTS}{request.pk}/change/"))
@@ -201,6 +240,34 @@ def test_times_and_errors_of_attempts_are_shown(operator):
     assert "1.5 s" in html
 
 
+def test_what_an_attempt_waits_for_and_what_came_are_shown_masked_until_asked(operator):
+    request = factories.make_request("Inprogress", ["noop"])
+    factories.make_job(request, due_in=60, answer_in=3600, checks=3)
+    factories.make_answer(request, attempt=1, outcome="failure", reason="Ann owes us", extras={"id": "4711"})
+    taken: dict[str, Any] = {"effect": "taken", "taken_at": MOMENT}
+    factories.make_answer(request, "noop_1", **taken)
+    factories.make_answer(factories.make_request(), reason="of another")
+    html = page(operator, request)
+    assert re.search(r"waits for the vendor&#x27;s answer, until [\d: -]+; said so 3 times", html)
+    assert '<span class="tasker-status tasker-waiting">waiting</span>' in html
+    answers = html[html.index('id="tasker-answers"') :]
+    assert re.findall(r"<td>(noop\w*)</td>", answers) == ["noop", "noop_1"]
+    assert "not taken yet" in answers
+    assert "taken 2026-01-02 03:04:05" in answers
+    assert "&lt;text of 11&gt;" in answers
+    assert not re.search("Ann owes us|4711|of another", html)
+    operator.post(f"{REQUESTS}{request.pk}/personal_data/")
+    assert re.search("Ann owes us.*4711", page(operator, request), re.DOTALL)
+
+
+def test_what_stands_in_an_answer_may_be_anything(operator):
+    request = factories.make_request("Inprogress", ["noop"])
+    factories.make_answer(request, "x" * 100, reason="y" * 100_000, extras=["z" * 100_000])
+    html = page(operator, request)
+    assert len(html) < 60_000
+    assert "more than 4,000 characters: too large to be shown" in html
+
+
 @pytest.mark.parametrize("steps", [None, "nonsense", [], [{"name": 1}]])
 def test_steps_of_any_shape_are_shown(steps, operator):
     request = make_request(status="Queuing", steps=steps)
@@ -222,6 +289,7 @@ def test_the_page_takes_as_many_statements_for_many_attempts_as_for_few(operator
     few = statements(operator, path)
     for attempt in range(2, 40):
         make_job(request, "a", attempt=attempt, error="x", extras={"a": 1})
+        factories.make_answer(request, extras={"a": 1}, reason="x")
     assert len(statements(operator, path)) == len(few) <= 8 + PROLONGS
 
 

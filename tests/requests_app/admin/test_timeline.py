@@ -74,6 +74,27 @@ def test_a_due_time_in_a_thousand_years_does_not_stretch_the_axis() -> None:
     assert len(picture.ticks) > 3
 
 
+@pytest.mark.parametrize(
+    ("status", "started", "completed", "until"),
+    [("new", 20, None, 100), ("inprogress", 80, None, 80), ("completed", 20, 90, 90)],
+)
+def test_a_wait_for_an_answer_is_a_bar_of_its_own_and_a_look_is_a_run(
+    status: str, started: float, completed: float | None, until: float
+) -> None:
+    waits = job(status, 10, 1e6, started, completed)
+    waits.answer_by, waits.waits_for = at(2e6), "the vendor's answer\nmore"
+    picture = drawn(waits, now=100)
+    attempt = only(picture)
+    axis = Axis(BEGIN, timedelta(seconds=100 * 1.03), GUTTER, WIDTH - GUTTER - MARGIN)
+    assert attempt.answer
+    assert (attempt.answer.x, attempt.answer.x + attempt.answer.width) == pytest.approx(
+        (axis.x(at(10)), axis.x(at(until)))
+    )
+    assert (attempt.backoff, attempt.wait, attempt.run is not None) == (None, None, status == "inprogress")
+    assert "waits for the vendor's answer, until 2026-01-25 06:33:20" in attempt.title
+    assert ("a 1 attempt, waiting" in picture.text) == (status == "new")
+
+
 def test_a_cancelled_attempt_waited_and_never_ran() -> None:
     attempt = only(drawn(job("cancelled", 10, 10, None, 60), ended=60, status="Cancelled"))
     assert attempt.wait

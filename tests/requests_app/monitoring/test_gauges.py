@@ -13,18 +13,22 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PassRun
 from jobs_app.models import tally as tallies
 from jobs_app.models.attempts import JobStatus
+from jobs_app.models.pause import PARKED_AT
 from jobs_app.models.tally import BOUNDS, Key
 from jobs_app.registry import names
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import UNFINISHED
-from requests_app.monitoring import backlog, gauges
+from requests_app.monitoring import awaited_answers, backlog, gauges
+from requests_app.monitoring.awaited_answers import awaiting_requests, read_awaited, read_untaken
 from requests_app.monitoring.backlog import read_backlog
 from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.monitoring.pass_health import read_health
 from requests_app.recipes import recipes
+from tests import factories
 from tests.deploy.prometheus import of_prometheus
 from tests.factories import pass_new
+from tests.lifecycle.test_explain import fill
 from tests.requests_app.monitoring.test_probes import database_away as database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the scrape has a connection of its own: rows must be committed
@@ -116,6 +120,105 @@ def test_a_lease_counts_as_expired_once_it_is_over(registry):
     assert registry.get_sample_value("tasker_expired_leases") == 1
 
 
+# Jobs that wait for an answer, and answers ----------------------------------------------------------------------------
+def test_jobs_that_wait_are_told_by_name_and_are_neither_late_nor_backlog(registry):
+    request = factories.make_request("Inprogress")
+    for number, name in enumerate(("noop", "noop", "of_an_older_release"), start=1):
+        factories.make_job(request, name, attempt=number, due_in=3600, answer_in=86_400)
+    factories.make_job(request, "noop", attempt=4, due_in=60)
+    value = registry.get_sample_value
+    assert value("tasker_jobs_waiting", {"job_name": "noop"}) == 2
+    assert value("tasker_jobs_waiting", {"job_name": "other"}) == 1
+    assert value("tasker_jobs_waiting", {"job_name": "noop_1"}) == 0
+    assert value("tasker_jobs", {"status": "new"}) == 1
+    assert value("tasker_oldest_due_job_age_seconds") == 0
+
+
+def test_a_job_that_waits_is_due_as_any_other_once_it_is_to_look_again(registry):
+    factories.make_job(factories.make_request("Inprogress"), due_in=-50, answer_in=86_400)
+    value = registry.get_sample_value
+    assert (value("tasker_jobs_waiting", {"job_name": "noop"}), value("tasker_jobs", {"status": "new"})) == (1, 1)
+    assert value("tasker_oldest_due_job_age_seconds") == pytest.approx(50, abs=5)
+
+
+def test_those_that_wait_are_found_before_and_behind_many_others(monkeypatch):
+    monkeypatch.setattr(awaited_answers, "MOST_READ", 3)
+    request = factories.make_request("Inprogress")
+    for number in range(5):
+        factories.make_job(request, f"due_{number}", due_in=-number)
+        factories.make_job(request, f"backoff_{number}", due_in=60 + number)
+    factories.make_job(request, "past", due_in=-60, answer_in=-60, created_at=ago(90))
+    factories.make_job(request, "waits", due_in=900, answer_in=900)
+    factories.make_job(request, "paused", due_at=PARKED_AT, answer_in=900)
+    awaited = read_awaited(connection)
+    assert awaited.by_name == {"past": 1, "waits": 1, "paused": 1}
+    assert (awaited.later, awaited.past, awaited.is_cut) == (1, 1, True)
+    assert awaited.oldest == pytest.approx(ago(90), abs=timedelta(seconds=5))
+    assert awaiting_requests() == awaiting_requests(only_past=True) == [request.pk]
+
+
+@pytest.mark.parametrize(
+    ("job", "answer"),
+    [
+        ({"step": 1}, {"step": 1}),
+        ({"status": "inprogress"}, {}),
+        ({"status": "new"}, {}),
+        ({"answer_in": 60, "attempt": 2}, {"attempt": 1, "outcome": "retry"}),
+        ({"answer_in": 60}, {"job": "noop_1"}),
+        ({"answer_in": 60}, {"effect": "late", "taken_at": "2026-01-01 00:00Z"}),
+    ],
+    ids=["its step is to come", "its job runs", "its job has not begun", "older", "another's", "late"],
+)
+def test_an_answer_that_nobody_waits_for_now_does_not_count_as_untaken(registry, job, answer):
+    request = factories.make_request("Inprogress")
+    if "step" not in job:
+        factories.make_job(request, **job)
+    factories.make_answer(request, came_in=-9999, **answer)
+    assert registry.get_sample_value("tasker_answers_untaken") == 0
+    assert registry.get_sample_value("tasker_answers_untaken_late") == 0
+
+
+def test_an_answer_is_late_after_three_periods_in_which_it_could_be_taken(registry, settings):
+    settings.WRK_REQUEST_INPROGRESS_CRON = "*/1 * * * *"
+    for came_in, checks in ((-100, 1), (-200, 2), (-9999, 1)):  # the last came early: its job waits since 10 seconds
+        request = factories.make_request("Inprogress")
+        factories.make_job(request, answer_in=60, checks=checks, started_at=ago(120 if checks > 1 else 10))
+        factories.make_answer(request, came_in=came_in)
+    value = registry.get_sample_value
+    assert value("tasker_answers_untaken") == 3
+    assert value("tasker_answers_untaken_oldest_seconds") == pytest.approx(200, abs=5)
+    assert value("tasker_answers_untaken_late") == 1
+    settings.WRK_REQUEST_INPROGRESS_CRON = "0 * * * *"
+    assert value("tasker_answers_untaken_late") == 0
+
+
+@pytest.mark.integration
+def test_waiting_jobs_and_untaken_answers_are_found_by_indexes_however_many_rows_there_are():
+    fill("Inprogress", "new")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs SET answer_by = '2999-01-01' WHERE id % 2 = 0")
+        cursor.execute("INSERT INTO answers (token, step, job, outcome) SELECT token, 0, 'noop', 'retry' FROM requests")
+        cursor.execute("ANALYZE TABLE requests, jobs, answers")
+    asked = {
+        read_awaited: {"jobs_status_due"},
+        read_untaken: {"answers_effect", "token", "jobs_attempt"},
+        lambda _: awaiting_requests(): {"jobs_status_due"},
+    }
+    for read, indexes in asked.items():
+        with CaptureQueriesContext(connection) as statements:
+            read(connection)
+        (statement,) = statements
+        plan = plan_of(statement["sql"])
+        assert {row["key"] for row in plan if not row["table"].startswith("<")} == indexes, plan
+        assert not [row for row in plan if row["table"] in {"jobs", "answers"} and "filesort" in (row["Extra"] or "")]
+
+
+def plan_of(sql):
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {sql.replace('%', '%%')}", [])
+        return [dict(zip([column[0] for column in cursor.description], row, strict=True)) for row in cursor.fetchall()]
+
+
 def test_the_last_success_is_the_last_end_without_an_error(registry):
     make_run(began=500, ended=400)
     good = make_run(began=310, ended=300)
@@ -184,18 +287,20 @@ def test_a_histogram_counts_in_each_bucket_what_is_below_as_well(registry):
 def test_a_scrape_takes_as_many_statements_for_many_rows_as_for_none(django_assert_num_queries):
     def scrape() -> None:
         read_backlog(connection, UNFINISHED)
+        read_untaken(connection)
         read_health(connection)
         read_sums(connection)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(5):
         scrape()
     request = make_request("Inprogress")
     for number in range(50):
         make_request()
         make_job(request, f"job{number}")
+        factories.make_answer(request, f"job{number}")
         make_run(completed=1)
         tallies.add({Key("jobs_ended", f"job{number}", "completed"): 1})
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(5):
         scrape()
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from jobs_app.models import PassRun
+from jobs_app.models import Job, PassRun, PausedJob
 from requests_app.models import Request
 from requests_app.operations.explain import explain
-from tests.factories import Row, make_job, make_request, pass_inprogress, pass_jobs, pass_new
+from tests.factories import Row, make_answer, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 
 pytestmark = pytest.mark.django_db
 LATER = datetime(2999, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -69,6 +69,111 @@ def test_a_request_in_progress_says_what_it_waits_for(jobs: list[Row], says: str
     sentence = explain(in_progress(*jobs))
     assert says in sentence
     assert "\n" not in sentence
+
+
+# A job that waits for an answer --------------------------------------------------------------------------------------
+SOON, UNTIL = datetime(2999, 1, 1, tzinfo=UTC), datetime(2999, 1, 5, 10, 0, 0, tzinfo=UTC)
+PAST = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+WAITS: Row = {"answer_in": 60, "answer_by": UNTIL, "due_at": UNTIL}
+LOOKS: Row = WAITS | {"due_at": SOON}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "says"),
+    [
+        (
+            [LOOKS],
+            (
+                "It waits for the vendor's answer (noop) until 2999-01-05 10:00:00 UTC, "
+                "looks again at 2999-01-01 00:00:00 UTC."
+            ),
+        ),
+        ([WAITS], "It waits for the vendor's answer (noop) until 2999-01-05 10:00:00 UTC."),
+        (
+            [LOOKS | {"waits_for": "an approval by Ann.\nmore"}],
+            (
+                "It waits for an approval by Ann (noop) until 2999-01-05 10:00:00 UTC, "
+                "looks again at 2999-01-01 00:00:00 UTC."
+            ),
+        ),
+        ([WAITS | {"waits_for": None}], "It waits for an answer (noop) until 2999-01-05 10:00:00 UTC."),
+        (
+            [WAITS, LOOKS | {"name": "noop_1"}],
+            (
+                "It waits for the vendor's answer (noop_1) until 2999-01-05 10:00:00 UTC, "
+                "looks again at 2999-01-01 00:00:00 UTC; 1 more of its step wait."
+            ),
+        ),
+        (
+            [LOOKS | {"due_at": PAST}],
+            (
+                "It waits for the vendor's answer (noop) until 2999-01-05 10:00:00 UTC, looks again at the next "
+                "run_jobs, which has never run (is cron set up, or run_worker started?)."
+            ),
+        ),
+        (
+            [LOOKS | {"answer_by": PAST, "due_at": PAST}],
+            (
+                "It waited for the vendor's answer (noop): no answer came by 2026-01-02 03:04:05 UTC; the attempt ends "
+                "at the next run of run_jobs, which has never run (is cron set up, or run_worker started?)."
+            ),
+        ),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_a_job_that_waits_for_an_answer_is_said_with_what_for_until_when_and_when_it_looks_again(
+    jobs: list[Row], says: str
+) -> None:
+    assert explain(in_progress(*jobs)) == says
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"status": "inprogress", "lease_until": LATER}, "It runs noop since "),
+        ({"status": "new", "due_at": LATER}, "It waits until 2999-01-02 03:04:05 UTC to try noop again. "),
+    ],
+    ids=["running", "to be tried again"],
+)
+def test_what_moves_is_said_before_what_waits_for_an_answer(other: Row, says: str) -> None:
+    sentence = explain(in_progress(other, WAITS | {"name": "noop_1"}))
+    assert sentence.startswith(says)
+    assert sentence.endswith(" It waits for the vendor's answer (noop_1) until 2999-01-05 10:00:00 UTC.")
+    assert "more of its step" not in sentence
+
+
+def test_of_a_paused_name_it_is_said_until_when_it_waits_and_that_it_is_paused() -> None:
+    request = in_progress(LOOKS | {"due_at": PAST})
+    PausedJob.objects.pause("noop", by="ann", reason="its service is away")
+    for _ in ("due", "parked"):
+        assert re.fullmatch(
+            r"It waits for the vendor's answer \(noop\) until 2999-01-05 10:00:00 UTC; "
+            r"noop is paused since [\d: -]+ UTC by ann: its service is away\.",
+            explain(request),
+        )
+        Job.objects.park(["noop"])
+
+
+def test_an_answer_that_is_there_is_said_with_when_it_came_and_who_takes_it() -> None:
+    request = in_progress(WAITS | {"due_at": PAST, "answer_by": PAST}, LOOKS | {"name": "noop_1", "attempt": 3})
+    came: Row = {"created_at": datetime(2026, 1, 1, 0, 0, 0, tzinfo=UTC)}
+    spared: list[Row] = [
+        {"step": 1},
+        {"token": "another"},
+        {"job": "noop_2"},
+        {"effect": "late", "taken_at": PAST},
+        {"attempt": 2, "outcome": "failure"},
+    ]
+    for columns in spared:
+        values: Row = {"job": "noop_1"} | came | columns
+        make_answer(request, **values)
+    assert "an answer came" not in explain(request)
+    make_answer(request, "noop_1", attempt=2, created_at=PAST)
+    assert explain(request) == (
+        "It waits for the vendor's answer (noop_1): an answer came at 2026-01-02 03:04:05 UTC, and is taken by the "
+        "next run_inprogress_requests, which has never run (is cron set up, or run_worker started?); "
+        "1 more of its step wait."
+    )
 
 
 def test_jobs_of_earlier_steps_are_not_what_it_waits_for() -> None:
