@@ -65,7 +65,7 @@ def start_due(
                 return {}
             first_steps, errors = _read_all(rows)
             Request.objects.empty([row.id for row in rows if not row.is_sound])
-            started = Request.objects.start(list(first_steps), _recipes_of(rows))
+            started = Request.objects.start(list(first_steps), _recipes_of(rows), _deadlines_of(rows))
             refused = Request.objects.refuse(errors)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
@@ -126,6 +126,16 @@ def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
     """The recipes to write into requests that came without steps: action -> JSON text."""
     actions = {row.action for row in rows if row.steps_bytes is None}
     return {action: to_json(recipe.steps) for action in actions if (recipe := recipe_of(action))}
+
+
+def _deadlines_of(rows: Iterable[QueuedRow]) -> dict[str, int]:
+    """Of those with steps of their own too: action -> seconds from created_at, where its recipe has a deadline."""
+    found = {action: recipe_of(action) for action in {row.action for row in rows}}
+    return {
+        action: seconds
+        for action, recipe in found.items()
+        if recipe and (seconds := recipe.deadline_seconds) is not None
+    }
 
 
 def _insert_step(

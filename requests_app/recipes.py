@@ -5,15 +5,31 @@ from types import ModuleType
 
 from django.core.exceptions import ImproperlyConfigured
 
+from requests_app.durations import parse_duration
 from requests_app.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """An action's steps, in order."""
+    """An action's steps, in order.
+
+    `deadline`: how long after `created_at` a request of it is to have ended, such as "30d" (s, m, h, d, w); it ends
+    nothing. A wrong one raises ImproperlyConfigured.
+    """
 
     action: str
     steps: tuple[Step, ...]
+    deadline: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.deadline_seconds
+        except ValueError as error:
+            raise ImproperlyConfigured(f"recipe {self.action}: deadline: {error}") from None
+
+    @property
+    def deadline_seconds(self) -> int | None:
+        return None if self.deadline is None else int(parse_duration(str(self.deadline)).total_seconds())
 
 
 _recipes: dict[str, Recipe] = {}

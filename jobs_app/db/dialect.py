@@ -16,6 +16,7 @@ class Dialect:
 
     now: str  # the database's clock in UTC; a plain now() would be the session's time zone
     later: str  # the same clock, {} seconds later
+    plus: str  # the moment {0}, {1} seconds later
     row: str  # the word before each row of a VALUES that is read as a table
     for_update: str
     skip_locked: str
@@ -41,6 +42,7 @@ class Dialect:
 MYSQL = Dialect(
     now="UTC_TIMESTAMP(6)",
     later="UTC_TIMESTAMP(6) + INTERVAL {} SECOND",
+    plus="{0} + INTERVAL {1} SECOND",
     row="ROW",
     for_update="FOR UPDATE",
     skip_locked="FOR UPDATE SKIP LOCKED",
@@ -58,6 +60,7 @@ MARIADB = replace(MYSQL, row="")
 # A write transaction of SQLite (IMMEDIATE) holds the whole file: rows need no locks. Its clock has milliseconds.
 SQLITE = Dialect(
     now="strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
+    plus="strftime('%%Y-%%m-%%d %%H:%%M:%%f000', {0}, {1} || ' seconds')",
     row="",
     later="strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', {} || ' seconds')",
     for_update="",

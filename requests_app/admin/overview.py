@@ -13,6 +13,7 @@ from requests_app.admin.overview_charts import charts
 from requests_app.formatting import ago, badge, clock, duration, span
 from requests_app.models import RequestStatus
 from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, Waiting, read_backlog, read_waiting
+from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline
 from requests_app.monitoring.ended_attempts import read_ended_attempts
 from requests_app.monitoring.frequent_errors import LATEST, FrequentError, frequent_errors
 from requests_app.monitoring.pass_health import SWITCHED_OFF, WORKER, Health, PassHealth, read_health
@@ -68,9 +69,11 @@ class OverviewPage:
         health = read_health(connection)
         ended = read_ended_attempts()
         waiting = read_waiting()
+        deadlines = {state: sum(counts.values()) for state, counts in count_by_deadline(connection).items()}
         now = backlog.now
         self.now = clock(now)
         self.requests = [_by_status(status, count) for status, count in backlog.requests.items()]
+        self.requests += [_by_deadline(state, count) for state, count in deadlines.items()]
         self.jobs, self.awaited = _jobs(backlog), _awaited(backlog)
         self.paused = [explain_pause(job) for job in PausedJob.objects.paused().order_by("at")[:_MOST_PAUSED]]
         self.hour, self.day = charts(ended, now)
@@ -79,7 +82,7 @@ class OverviewPage:
         self.passes = [_pass(one, health) for one in health.passes.values() if one.line or one.last_run]
         self.errors = [_error(error, now) for error in frequent_errors()]
         self.latest = LATEST
-        alarms = _alarms(backlog, health)
+        alarms = _alarms(backlog, health, deadlines[DeadlineState.OVERDUE])
         self.is_well = not alarms
         self.sentence = f"{'; '.join(alarms) or _all_is_well(health)}.{_oldest(waiting, now)}"
 
@@ -88,6 +91,12 @@ class OverviewPage:
 def _by_status(status: RequestStatus, count: int) -> Figure:
     url = f"{reverse('admin:requests_app_request_changelist')}?status__exact={status}"
     return Figure(_number(count), badge(status, status.label), url)
+
+
+def _by_deadline(state: DeadlineState, count: int) -> Figure:
+    url = f"{reverse('admin:requests_app_request_changelist')}?deadline={state}"
+    is_alarming = state == DeadlineState.OVERDUE and count > 0
+    return Figure(_number(count, MOST_LATE), state.label.capitalize(), url, is_alarming)
 
 
 def _jobs(backlog: Backlog) -> list[Figure]:
@@ -113,8 +122,8 @@ def _awaited(backlog: Backlog) -> list[Figure]:
     ]
 
 
-def _number(count: int) -> str:
-    return f"{count:,}+" if count >= MOST_COUNTED else f"{count:,}"
+def _number(count: int, most: int | None = None) -> str:
+    return f"{count:,}+" if count >= (most or MOST_COUNTED) else f"{count:,}"
 
 
 # Lines of tables -----------------------------------------------------------------------------------------------------
@@ -171,7 +180,7 @@ def _request_url(id_: int) -> str:
 
 
 # The sentence --------------------------------------------------------------------------------------------------------
-def _alarms(backlog: Backlog, health: Health) -> list[str]:
+def _alarms(backlog: Backlog, health: Health, overdue: int) -> list[str]:
     """What an operator has to see to."""
     never = [one.name for one in health.late if one.success is None]
     said = [f"{', '.join(never)} never ran (is cron set up, or run_worker started?)"] if never else []
@@ -182,6 +191,9 @@ def _alarms(backlog: Backlog, health: Health) -> list[str]:
     ]
     if backlog.lost:
         said.append("1 job lost its worker" if backlog.lost == 1 else f"{_number(backlog.lost)} jobs lost their worker")
+    if overdue:
+        one_or_many = "1 request is" if overdue == 1 else f"{_number(overdue, MOST_LATE)} requests are"
+        said.append(f"{one_or_many} past the deadline")
     return said
 
 

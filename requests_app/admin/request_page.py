@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models.functions import Left
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs_app.db.columns import json_text
@@ -17,6 +18,7 @@ from requests_app.admin.timeline import timeline
 from requests_app.formatting import badge, clock, job_badge, pretty, read_json, shortened, span
 from requests_app.models import Intervention, Request
 from requests_app.models.request import JsonTexts
+from requests_app.monitoring.deadlines import DeadlineState, deadline_state
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
 
 _MOST_ATTEMPTS = 500
@@ -55,6 +57,16 @@ def interventions_of(request: Request) -> list[tuple[str, Intervention]]:
     """When, and what operators did; the newest first."""
     rows = request.interventions.defer("reason").annotate(said=Left("reason", _MOST_REASON_CHARACTERS))
     return [(clock(row.at), row) for row in rows.order_by("-id")[:_MOST_INTERVENTIONS]]
+
+
+def deadline_shown(request: Request, now: datetime) -> SafeString:
+    state = deadline_state(request, now)
+    signs = {DeadlineState.OVERDUE: "failed", DeadlineState.DUE_SOON: "retry"}
+    return format_html(
+        '<span class="nowrap">{}</span> {}',
+        clock(request.deadline_at),
+        badge(signs[state], state.label) if state else "",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,7 @@ class RequestPage:
         self.step = self._step_name(request.step)
         self.due, self.created = clock(request.due_at), clock(request.created_at)
         self.started, self.completed = clock(request.started_at), clock(request.completed_at)
+        self.deadline = deadline_shown(request, now) if request.deadline_at else ""
         self.took = span(request.created_at, request.completed_at)
         self.is_unmasked = is_unmasked
         self.params, self.extras = self._json(texts.params), self._json(texts.extras)

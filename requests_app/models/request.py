@@ -28,12 +28,14 @@ class RequestStatus(models.TextChoices):
 
 UNFINISHED = (RequestStatus.QUEUING, RequestStatus.INPROGRESS)
 FINAL = (RequestStatus.COMPLETED, RequestStatus.FAILED, RequestStatus.CANCELLED)
+_YEAR_9000 = "'9000-01-01'"  # what was placed later has no deadline of a recipe: it could be after the year 9999
 _MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")
 
 
 _IS_SOUND = (
     "JSON_VALID(params) AND JSON_VALID(extras) AND (steps IS NULL OR JSON_VALID(steps)) "
-    f"AND due_at >= '{EARLIEST:%Y-%m-%d}' AND created_at >= '{EARLIEST:%Y-%m-%d}'"
+    f"AND due_at >= '{EARLIEST:%Y-%m-%d}' AND created_at >= '{EARLIEST:%Y-%m-%d}' "
+    f"AND (deadline_at IS NULL OR deadline_at >= '{EARLIEST:%Y-%m-%d}')"
 )
 
 
@@ -142,13 +144,22 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             return [QueuedRow(*row) for row in cursor.fetchall()]
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def start(self, ids: Collection[int], recipes: Mapping[str, str]) -> int:
-        """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL."""
+    def start(
+        self, ids: Collection[int], recipes: Mapping[str, str], deadlines: Mapping[str, int] | None = None
+    ) -> int:
+        """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL.
+
+        `deadlines`: action -> seconds from created_at, for those without a deadline of their own.
+        """
+        sql, deadlines = dialect(self.db), deadlines or {}
         whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
-        chosen = f"steps = COALESCE(steps, CASE action {whens} END), " if recipes else ""
+        steps = f"steps = COALESCE(steps, CASE action {whens} END), " if recipes else ""
+        ends = " ".join(f"WHEN %s THEN {sql.plus.format('created_at', seconds)}" for seconds in deadlines.values())
+        ends = f"CASE WHEN created_at < {_YEAR_9000} THEN CASE action {ends} END END"
+        deadline = f"deadline_at = COALESCE(deadline_at, {ends}), " if deadlines else ""
         return self._update(
-            f"{chosen}status = 'Inprogress', step = 0, started_at = {dialect(self.db).now}",
-            [part for recipe in recipes.items() for part in recipe],
+            f"{steps}{deadline}status = 'Inprogress', step = 0, started_at = {sql.now}",
+            [*(part for recipe in recipes.items() for part in recipe), *deadlines],
             ids,
             "Queuing",
         )
@@ -156,7 +167,9 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
     def empty(self, ids: Collection[int]) -> int:
         """Of `Queuing` ones that are not sound: else each UPDATE of them, and of many with them, would be refused."""
         now = dialect(self.db).now
-        sound = f"params = '{{}}', extras = '{{}}', steps = NULL, due_at = {now}, created_at = {now}"
+        sound = (
+            f"params = '{{}}', extras = '{{}}', steps = NULL, deadline_at = NULL, due_at = {now}, created_at = {now}"
+        )
         return self._update(sound, [], ids, "Queuing")
 
     def refuse(self, errors: Mapping[int, str]) -> int:

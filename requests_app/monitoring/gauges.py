@@ -24,6 +24,7 @@ from requests_app.models.request import UNFINISHED
 from requests_app.monitoring.awaited_answers import MOST_READ, AwaitedAnswers, UntakenAnswers, read_untaken
 from requests_app.monitoring.backlog import MOST_COUNTED, Backlog, read_backlog
 from requests_app.monitoring.counters import read_sums, tally_families
+from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline
 from requests_app.monitoring.pass_health import WORKER, Health, is_late, read_health
 from requests_app.monitoring.probe_connection import probe_connection
 
@@ -43,6 +44,7 @@ class DatabaseCollector(Collector):
                     *_backlog_families(backlog := read_backlog(connection, UNFINISHED)),
                     _waiting_family(backlog.awaited),
                     *_untaken_families(read_untaken(connection)),
+                    *_deadline_families(count_by_deadline(connection)),
                     _paused_family(connection),
                     *_pass_families(read_health(connection)),
                     *tally_families(read_sums(connection)),
@@ -86,6 +88,22 @@ def _backlog_families(backlog: Backlog) -> Iterator[Metric]:
 
 def _age(moment: datetime | None, now: datetime) -> float:
     return max(0.0, (now - moment).total_seconds()) if moment else 0.0
+
+
+def _deadline_families(counts: Mapping[DeadlineState, Mapping[str, int]]) -> Iterator[Metric]:
+    bound = f"Counted up to {MOST_LATE} of each status."
+    yield _gauge(
+        "tasker_requests_overdue",
+        f"Requests past their deadline and not done (Failed ones too), by action. {bound}",
+        "action",
+        counts[DeadlineState.OVERDUE],
+    )
+    yield _gauge(
+        "tasker_requests_due_soon",
+        f"Requests not done with a tenth of their time left, or less, by action. {bound}",
+        "action",
+        counts[DeadlineState.DUE_SOON],
+    )
 
 
 def _paused_family(connection: BaseDatabaseWrapper) -> Metric:

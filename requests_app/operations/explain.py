@@ -14,8 +14,9 @@ from jobs_app.models.attempts import JobStatus
 from jobs_app.registry import definition
 from jobs_app.telemetry.printable import first_line
 from requests_app import progress
-from requests_app.formatting import ago, clock_utc
+from requests_app.formatting import ago, clock_utc, duration
 from requests_app.models import Request, RequestStatus
+from requests_app.monitoring.deadlines import DeadlineState, deadline_state, has_open_deadline
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
 from requests_app.progress import Attempt, Wait
 from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps
@@ -25,6 +26,12 @@ _MOST_ANSWERS = 100
 
 def explain(request: Request) -> str:
     """One sentence, times in UTC. Reads the request's current jobs, the passes' health and the database's clock."""
+    sentence = _state(request)
+    deadline = _deadline(request)
+    return f"{sentence.rstrip('.')}. {deadline}" if deadline else sentence
+
+
+def _state(request: Request) -> str:
     match request.status:
         case RequestStatus.QUEUING:
             return _queuing(request) + _locked(request)
@@ -35,6 +42,17 @@ def explain(request: Request) -> str:
         case RequestStatus.CANCELLED:
             return f"It was cancelled at {clock_utc(request.completed_at)}; nothing more is started."
     return f"It was completed at {clock_utc(request.completed_at)}."
+
+
+def _deadline(request: Request) -> str:
+    """Until when it is to be done; empty when it is, or has no deadline."""
+    if request.deadline_at is None or not has_open_deadline(request):
+        return ""
+    at, now, has_ended = clock_utc(request.deadline_at), database_now(), request.status == RequestStatus.FAILED
+    if deadline_state(request, now) == DeadlineState.OVERDUE:
+        late = duration(int((now - request.deadline_at).total_seconds()))
+        return f"It should have {'been completed' if has_ended else 'ended'} by {at}; it is {late} late."
+    return f"It is to {'be completed' if has_ended else 'end'} by {at}."
 
 
 def _locked(request: Request) -> str:

@@ -233,6 +233,13 @@ def test_a_request_placed_in_the_callers_transaction_is_there_when_that_commits(
     assert sql_client(_block("sql status").text).startswith("Queuing\t\t0\tNULL")
 
 
+@pytest.mark.integration
+def test_a_caller_says_by_when_and_reads_it_back(sql_client: Callable[[str], str], transactional_db: None):
+    sql_client(_block("sql deadline").text)
+    kept = "SELECT deadline_at > created_at + INTERVAL 29 DAY FROM requests WHERE token = 'order-1008-erase'"
+    assert sql_client(kept).strip() == "1"
+
+
 @pytest.mark.django_db
 def test_two_columns_are_enough():
     with connection.cursor() as cursor:

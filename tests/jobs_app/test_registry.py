@@ -158,6 +158,19 @@ def test_a_recipe_file_without_a_recipe_stops_the_start_and_says_what_to_write(p
         recipes.register_all(import_submodules(package))
 
 
+@pytest.mark.parametrize("deadline", ["30", "", "a month", "0d", "1.5d", "-3d", "40000d", 30])
+def test_a_recipe_with_a_wrong_deadline_stops_the_start_and_says_what_to_write(deadline: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^recipe erase: deadline: '.*' is no span of time: .* such as 90d"):
+        recipes.Recipe("erase", (), deadline=deadline)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "seconds"), [("90s", 90), ("5m", 300), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600)]
+)
+def test_a_recipes_deadline_is_a_number_with_a_unit(deadline: str, seconds: int) -> None:
+    assert recipes.Recipe("erase", (), deadline=deadline).deadline_seconds == seconds
+
+
 def test_two_recipes_of_one_action_stop_the_start() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"two recipes are registered for action 'delete_user'"):
         recipes.register(recipes.Recipe("delete_user", ()))

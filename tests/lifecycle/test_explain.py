@@ -16,6 +16,7 @@ from jobs_app.models import Job, PausedJob, pause
 from jobs_app.models.attempts import JobStatus, Result
 from requests_app.models import Request
 from requests_app.models.request import Position
+from requests_app.monitoring.deadlines import DeadlineState, count_by_deadline, ids_by_deadline
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
 
@@ -203,6 +204,31 @@ def test_every_move_finds_its_rows_by_their_ids_however_many_have_the_same_statu
     plans = [plan for statement in found for plan in explain(statement)]
     bad = [plan for plan in plans if plan["key"] not in {"PRIMARY", *BY_ID} or plan.get("type", "range") != "range"]
     assert (bad, len(plans) >= len(found)) == ([], True)
+
+
+@pytest.mark.parametrize(
+    "filling", [None, ("Queuing", "new"), ("Failed", "failure"), ("Completed", "completed")], ids=str
+)
+def test_who_is_late_is_found_by_ranges_of_the_index_of_deadlines(filling: tuple[str, str] | None) -> None:
+    some_of_each()
+    if filling:
+        fill(*filling)
+    statements = asked(deadlines_asked)
+    assert len(statements) == 3
+    plans = [plan for statement in statements for plan in explain(statement)]
+    if connection.vendor == "sqlite":  # the groups and the order are of a few rows that were found
+        plans = [plan for plan in plans if " requests " in f"{plan['extra']} "]
+    assert len(plans) == 6 + 3 + 3
+    for plan in plans:
+        assert (plan["key"], "filesort" in plan["extra"]) == ("requests_deadline", False)
+        assert plan.get("type", "range") == "range"
+        assert not plan["extra"].startswith("SCAN")
+
+
+def deadlines_asked() -> None:
+    count_by_deadline(connection)
+    for state in DeadlineState:
+        ids_by_deadline(state, 10)
 
 
 def faults_of(poll: Callable[[], object], indexes: set[str]) -> list[object]:

@@ -9,13 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib.auth.models import User
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, migrations
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -32,6 +30,7 @@ from tests.lifecycle.malformed import GOOD_STEPS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+WITHOUT_CHECK = migrations.RemoveConstraint("request", "requests_moments")
 mend = import_module("requests_app.migrations.0010_moments").mend
 LIST = "/admin/requests_app/request/"
 LONG_NUMBER = f'{{"a": {"1" * 5000}}}'
@@ -55,26 +54,18 @@ BECAUSE = ("--reason", "a test")
 
 @contextmanager
 def table_of_an_older_release() -> Iterator[None]:
-    """Without the CHECK of moments; then it is migrated as it stands."""
-    with without_check("requests_moments"):
-        try:
-            yield
-        finally:
-            mend(apps, SimpleNamespace(connection=connection))
-
-
-@contextmanager
-def without_check(name: str) -> Iterator[None]:
-    """Taken from the model as well: SQLite's table is made anew from it."""
-    constraints: Any = Request._meta.constraints
-    [check] = [one for one in constraints if one.name == name]
+    """All columns, but not the CHECK of moments; then the rows are mended, as by the migration that adds it."""
+    today = MigrationLoader(connection).project_state()
+    before = today.clone()
+    WITHOUT_CHECK.state_forwards("requests_app", before)
     with connection.schema_editor() as editor:
-        constraints.remove(check)
-        editor.remove_constraint(Request, check)
-    yield
-    with connection.schema_editor() as editor:
-        constraints.append(check)
-        editor.add_constraint(Request, check)
+        WITHOUT_CHECK.database_forwards("requests_app", editor, today, before)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            mend(None, editor)
+            WITHOUT_CHECK.database_backwards("requests_app", editor, before, today)
 
 
 @contextmanager
@@ -119,7 +110,8 @@ def look_at_all(operator: Client, requests: list[Request]) -> None:
     shown = operator.get(LIST)
     assert shown.status_code == 200
     assert [r.token for r in requests if f">{r.token}</a>" not in shown.content.decode()] == []
-    assert operator.get(f"{LIST}?status__exact=Inprogress").status_code == 200
+    for chosen in ("status__exact=Inprogress", "deadline=overdue", "deadline=due_soon"):
+        assert operator.get(f"{LIST}?{chosen}").status_code == 200
     assert operator.get("/admin/").status_code == 200
     registry = CollectorRegistry()
     registry.register(DatabaseCollector())
@@ -177,6 +169,18 @@ def test_no_reader_minds_what_moment_stands_there(operator: Client, moment: str,
         read_all(operator, dict.fromkeys(columns, moment))
 
 
+@pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "9999-12-31 23:59:59.999999"])
+def test_no_reader_minds_what_deadline_stands_there(operator: Client, moment: str) -> None:
+    read_all(operator, {"deadline_at": moment})
+
+
+@pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "9999-12-31 23:59:59.999999"])
+def test_no_reader_minds_a_deadline_of_a_request_that_was_placed_at_an_odd_moment(
+    operator: Client, moment: str
+) -> None:
+    read_all(operator, {"created_at": moment, "deadline_at": "2026-01-01 00:00:00"})
+
+
 def read_all(operator: Client, columns: dict[str, str]) -> None:
     requests = [request for state in STATES if (request := place(state, columns))]
     look_at_all(operator, requests)
@@ -199,7 +203,16 @@ def purge_all() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "columns", [{"due_at": "0001-01-01"}, {"due_at": "0000-00-00"}, {"params": '{"id": 7'}, {"steps": "[{"}], ids=str
+    "columns",
+    [
+        {"due_at": "0001-01-01"},
+        {"due_at": "0000-00-00"},
+        {"deadline_at": "0001-01-01"},
+        {"deadline_at": "0000-00-00"},
+        {"params": '{"id": 7'},
+        {"steps": "[{"},
+    ],
+    ids=str,
 )
 def test_a_caller_that_switches_the_checks_off_stops_nobody(columns: dict[str, str]) -> None:
     """Any session of MariaDB may; each UPDATE of such a row is refused, and a pick-up takes many rows in one."""
@@ -216,10 +229,13 @@ def test_a_caller_that_switches_the_checks_off_stops_nobody(columns: dict[str, s
 
 # Each case of its own ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("moment", MOMENTS[:3])
-@pytest.mark.parametrize("column", ["due_at", "created_at"])
+@pytest.mark.parametrize("column", ["due_at", "created_at", "deadline_at"])
 def test_a_moment_before_1970_is_refused_with_strict_mode_and_without(column: str, moment: str) -> None:
     for without in (False, True):
-        with pytest.raises(DatabaseError, match=r"requests_moments|requests_types|Incorrect datetime|Data truncat"):
+        with pytest.raises(
+            DatabaseError,
+            match=r"requests_moments|requests_deadline_moment|requests_types|Incorrect datetime|Data truncat",
+        ):
             insert_without_strict_mode(column, moment) if without else insert_raw(**{column: moment})
     assert not Request.objects.exists()
 

@@ -16,8 +16,11 @@ from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.registry import job, unregister
 from jobs_app.worker.completer import record_results
 from jobs_app.worker.shutdown import Stop
+from requests_app import recipes
 from requests_app.models import Request
 from requests_app.passes import progress_locked
+from requests_app.recipes import Recipe
+from requests_app.steps import Step
 from requests_app.worker import run_worker
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 from tests.lifecycle.statements import counting_commits, listening
@@ -89,6 +92,17 @@ def queue(number: int, **columns: str) -> None:
 def test_a_pick_up_of_many_takes_as_many_statements_as_one_of_few(columns: dict[str, str]) -> None:
     few, many = counted(lambda number: queue(number, **columns), pass_new)
     assert few == many <= 8
+
+
+def test_a_recipes_deadline_costs_no_statement() -> None:
+    taken = []
+    for deadline in (None, "30d"):
+        recipes.register(Recipe("measured", (Step("only", ("async_noop",)),), deadline))
+        queue(FEW, action="measured")
+        taken.append(count(pass_new))
+        recipes.unregister("measured")
+    assert Request.objects.filter(deadline_at__isnull=False).count() == FEW
+    assert taken[0] == taken[1]
 
 
 # A pass of batches: what it takes, as a function of rows. The row of the run is written twice, at its start and end.

@@ -130,6 +130,10 @@ def test_without_the_tables_every_command_says_so_in_one_line_and_exit_1(
         ["submit_request", "delete_user", "--params", "[7]"],
         ["submit_request", "delete_user", "--params", "null"],
         ["submit_request", "delete_user", "--token", ""],
+        ["submit_request", "delete_user", "--deadline", ""],
+        ["submit_request", "delete_user", "--deadline", "30"],
+        ["submit_request", "delete_user", "--deadline", "1969-12-31T23:59Z"],
+        ["submit_request", "delete_user", "--deadline", "0001-01-01T00:00+14:00"],
         ["submit_request", "delete_user", "--token", "x" * 65],
         ["show_request"],
         ["show_request", "a", "b"],
@@ -158,6 +162,24 @@ def test_a_request_is_placed_as_by_an_insert_and_its_token_printed(manage: Manag
         None,
     )
     assert abs(seconds_from_now(request.due_at)) < 30
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31T08:30:00Z", "2026-01-31 08:30:00+00:00"),
+        ("2026-01-31T08:30:00.5+02:00", "2026-01-31 06:30:00.500000+00:00"),
+        ("2026-01-31 08:30", "2026-01-31 08:30:00+00:00"),
+    ],
+)
+def test_a_deadline_is_a_moment_in_utc_where_it_says_no_zone(transactional_db: None, text: str, moment: str) -> None:
+    assert called_here("submit_request", "delete_user", "--deadline", text).returncode == 0
+    assert str(Request.objects.get().deadline_at) == moment
+
+
+def test_a_deadline_is_a_span_from_now(transactional_db: None) -> None:
+    assert called_here("submit_request", "delete_user", "--deadline", "30d").returncode == 0
+    assert abs(seconds_from_now(Request.objects.get().deadline_at) - 30 * 86_400) < 30
 
 
 def test_a_token_is_taken_once(transactional_db: None) -> None:
@@ -235,6 +257,14 @@ def test_show_request_prints_steps_attempts_and_what_it_waits_for(manage: Manage
     assert re.search(r"^  noop_1  attempt 1   completed   began ", text, re.MULTILINE)
     assert re.search(r"^step 1  step 1\n  not begun$", text, re.MULTILINE)
     assert "long" not in text
+
+
+def test_show_request_says_the_deadline(transactional_db: None) -> None:
+    make_request(token="mine", deadline_at="2026-01-31 08:30Z")
+    text = called_here("show_request", "mine").stdout
+    assert re.search(r"^placed \S+  deadline 2026-01-31T08:30:00\.000Z$", text, re.MULTILINE)
+    assert re.search(r"It should have ended by 2026-01-31 08:30:00 UTC; it is \d+ d \d+ h late\.$", text, re.MULTILINE)
+    assert json.loads(called_here("show_request", "mine", "--json").stdout)["deadline_at"] == "2026-01-31T08:30:00.000Z"
 
 
 def test_show_request_as_json_has_everything_that_is_stored(transactional_db: None) -> None:

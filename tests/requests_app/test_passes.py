@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -87,6 +88,74 @@ def test_own_steps_go_before_the_recipe_and_need_none(recipe: Recipe) -> None:
     pass_new()
     assert statuses(own) == {("noop_4", 1): "new"}
     assert statuses(unknown) == {("noop_3", 1): "new"}
+
+
+# The recipe's deadline ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def in_30_days() -> Iterator[None]:
+    recipes.register(Recipe("in_30_days", (Step("only", ("noop",)),), deadline="30d"))
+    yield
+    recipes.unregister("in_30_days")
+
+
+DAYS_30 = timedelta(days=30)
+
+
+@pytest.mark.usefixtures("in_30_days")
+@pytest.mark.parametrize("own_steps", [False, True])
+def test_a_recipes_deadline_counts_from_when_the_request_was_placed(own_steps: bool) -> None:
+    placed = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    request = make_request(action="in_30_days", recipe=not own_steps, created_at=placed)
+    other = make_request(action="made_up")
+    pass_new()
+    request.refresh_from_db()
+    other.refresh_from_db()
+    assert (request.status, request.deadline_at) == ("Inprogress", placed + DAYS_30)
+    assert (other.status, other.deadline_at) == ("Inprogress", None)
+
+
+@pytest.mark.usefixtures("in_30_days")
+def test_a_callers_own_deadline_stays_over_pick_up_failure_and_retry_by_hand() -> None:
+    moment = datetime(2026, 7, 8, 9, 10, 11, tzinfo=UTC)
+    request = make_request("Queuing", ["fails"], action="in_30_days", deadline_at=moment)
+    for _ in range(2):
+        pass_new()
+        pass_jobs()
+        pass_inprogress()
+        request.refresh_from_db()
+        assert (request.status, request.deadline_at) == ("Failed", moment)
+        Request.objects.retry_failed(request.token)
+
+
+@pytest.mark.usefixtures("in_30_days")
+def test_a_retry_by_hand_and_a_scrub_keep_the_recipes_deadline() -> None:
+    request = make_request("Queuing", ["fails"], action="in_30_days")
+    pass_new()
+    pass_jobs()
+    pass_inprogress()
+    assert Request.objects.retry_failed(request.token)
+    Request.objects.cancel(request.token)
+    request.refresh_from_db()
+    assert request.deadline_at == request.created_at + DAYS_30
+    assert Request.objects.scrub([request.pk], "Cancelled", -60) == 1
+    assert Request.objects.filter(pk=request.pk, deadline_at=request.created_at + DAYS_30).exists()
+
+
+@pytest.mark.usefixtures("in_30_days")
+@pytest.mark.parametrize(("placed", "deadline"), [("1970-01-01", "1970-01-31"), ("9999-12-31", None)])
+def test_a_moment_that_no_deadline_can_follow_stops_no_pick_up(placed: str, deadline: str | None) -> None:
+    id_ = insert_raw("in_30_days", created_at=f"{placed} 00:00:00.000000")
+    beside = insert_raw("in_30_days")
+    assert pass_new() == {"started": 2}
+    assert Request.objects.get(pk=id_).deadline_at == (deadline and datetime.fromisoformat(f"{deadline}T00:00Z"))
+    assert Request.objects.get(pk=beside).deadline_at is not None
+
+
+@pytest.mark.usefixtures("in_30_days")
+def test_a_refused_request_gets_no_deadline_of_a_recipe() -> None:
+    id_ = insert_raw("in_30_days", params="[]")
+    assert pass_new() == {"refused": 1}
+    assert Request.objects.get(pk=id_).deadline_at is None
 
 
 def test_a_request_is_left_until_it_is_due() -> None:

@@ -56,11 +56,13 @@ def test_the_passes_and_the_worker_need_no_more(run: Run, caller: Any) -> None:
     for number in range(1, 5):
         insert = "INSERT INTO requests (action, params, token) VALUES (%s, %s, %s)"
         caller.execute(insert, ["delete_user", json.dumps({"id": number}), f"order-{number}"])
-    caller.execute("INSERT INTO requests (action, token) VALUES ('nothing', 'order-5')")
+    caller.execute("INSERT INTO requests (action, token, deadline_at) VALUES ('nothing', 'order-5', '2999-01-31')")
     for command in ("run_new_requests", "run_jobs", "run_inprogress_requests") * 2:
         ended = run(command)
         assert (ended.returncode, ended.stderr) == (0, "")
     assert run("run_worker", "--max-seconds", "2").returncode == 0
+    caller.execute("SELECT deadline_at IS NULL FROM requests WHERE token = 'order-5'")
+    assert caller.fetchall() == ((0,),)
     caller.execute("SELECT token, status FROM requests WHERE token LIKE 'order-%' ORDER BY id")
     assert [status for _, status in caller.fetchall()] == ["Completed"] * 4 + ["Failed"]
     assert run("verify").returncode == 0
@@ -218,6 +220,7 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
     "statement",
     [
         "UPDATE requests SET status = 'Cancelled'",
+        "UPDATE requests SET deadline_at = NULL",
         "DELETE FROM requests",
         "INSERT INTO requests (action, status) VALUES ('a', 'Completed')",
         "INSERT INTO requests (action, extras) VALUES ('a', '{}')",

@@ -11,7 +11,7 @@ from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.by_hand import account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
-from requests_app.management.durations import parse_duration
+from requests_app.management.durations import duration_flag
 from requests_app.models import RequestStatus
 from requests_app.operations.retention import CLOSED, Retention
 
@@ -28,10 +28,10 @@ class Command(TaskerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--older-than", type=parse_duration, metavar="SPAN", help="delete what ended so long ago")
+        parser.add_argument("--older-than", type=duration_flag, metavar="SPAN", help="delete what ended so long ago")
         parser.add_argument(
             "--scrub-after",
-            type=parse_duration,
+            type=duration_flag,
             metavar="SPAN",
             help="empty params, extras, answers, errors and reasons of what ended so long ago; its history stays",
         )

@@ -48,7 +48,12 @@ class Command(TaskerCommand):
 def _as_text(request: Request, explanation: str) -> str:
     jobs = list(request.jobs.brief().order_by("step", "name", "attempt")[: _MOST_ATTEMPTS + 1])
     by_step = {step: list(rows) for step, rows in groupby(jobs[:_MOST_ATTEMPTS], key=lambda job: job.step)}
-    times = [("placed", request.created_at), ("started", request.started_at), ("ended", request.completed_at)]
+    times = [
+        ("placed", request.created_at),
+        ("started", request.started_at),
+        ("ended", request.completed_at),
+        ("deadline", request.deadline_at),
+    ]
     lines = [
         f"{one_line(request.action)}  {one_line(request.token)}  {request.status}",
         "  ".join(f"{word} {iso(at)}" for word, at in times if at),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -9,10 +10,12 @@ from uuid import uuid4
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
+from jobs_app.db.dialect import EARLIEST, database_now
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
 from jobs_app.management.command import INTERRUPTED, TaskerCommand
 from jobs_app.outcomes import Json, storable
 from jobs_app.telemetry.printable import first_line, one_line
+from requests_app.durations import parse_duration
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import UNFINISHED
 from requests_app.operations.explain import explain
@@ -30,14 +33,20 @@ class Command(TaskerCommand):
         parser.add_argument("action", help="the kind of request, for example delete_user")
         parser.add_argument("--params", default="{}", metavar="JSON", help="the input, for example '{\"id\": 7}'")
         parser.add_argument("--token", metavar="T", help="its public name, at most 64 characters (default: a new UUID)")
+        parser.add_argument(
+            "--deadline", metavar="D", help="by when it is to end: 30d from now, or 2026-01-31T08:30Z; it ends nothing"
+        )
         parser.add_argument("--wait", action="store_true", help="until it has ended, with progress on standard error")
 
     def handle(self, *args: object, **options: Any) -> None:
-        columns = {"action": _known_action(options["action"]), "params": _object(options["params"])}
+        columns: dict[str, Any] = {"action": _known_action(options["action"]), "params": _object(options["params"])}
+        deadline = None if options["deadline"] is None else _deadline(options["deadline"])
         # Made here, not by the database: after an INSERT whose answer was lost, the row can be found by it.
         token = str(uuid4()) if options["token"] is None else _token(options["token"])
         try:
             connection.ensure_connection()  # without any database: fail at once, do not retry
+            if deadline is not None:
+                columns["deadline_at"] = deadline if isinstance(deadline, datetime) else database_now() + deadline
             _place(token, columns)
             self.stdout.write(one_line(token))
             self.stdout.flush()
@@ -117,6 +126,23 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> Json:
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
+
+
+def _deadline(text: str) -> datetime | timedelta:
+    """A moment, or how long from now."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        pass  # then it is a moment
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment < EARLIEST:
+            raise ValueError("before 1970")
+    except (ValueError, OverflowError) as error:
+        said = f"--deadline is refused ({one_line(str(error))}); for example --deadline 30d (s, m, h, d, w)"
+        raise CommandError(f"{said}, or --deadline 2026-01-31T08:30Z", returncode=2) from error
+    return moment
 
 
 def _token(token: str) -> str:

@@ -99,7 +99,26 @@ def test_counting_stops_at_its_bound_and_says_so(operator: Client, monkeypatch: 
         "0",
         "2+",
         "0",
+        "0",  # overdue
+        "0",  # due soon
     ]
+
+
+def test_who_is_past_the_deadline_is_counted_said_and_one_click_away(operator: Client) -> None:
+    now = database_now()
+    assert "past the deadline" not in text_of(operator.get(START))
+    requests = [make_request("Failed", deadline_at=now - timedelta(days=days)) for days in (1, 2)]
+    make_request("Queuing", deadline_at=now + timedelta(days=1), created_at=now - timedelta(days=20))
+    html = text_of(operator.get(START))
+    assert "2 requests are past the deadline." in html
+    assert "tasker-bad" in html
+    found = re.search(r'tasker-figure tasker-alarming" href="([^"]+)"><b>2</b>Overdue<', html)
+    assert found
+    listed = text_of(operator.get(found[1]))
+    assert all(request.token in listed for request in requests)
+    assert re.search(r'tasker-figure" href="[^"]+deadline=due_soon"><b>1</b>Due soon<', html)
+    requests[0].delete()
+    assert "1 request is past the deadline." in text_of(operator.get(START))
 
 
 def test_the_longest_waiting_of_each_kind_come_first(operator: Client) -> None:
@@ -245,7 +264,7 @@ def test_the_page_takes_as_many_statements_for_many_rows_as_for_few(operator: Cl
         make_job(request, "fails", "new")
         run("run_jobs")
     pass_inprogress(limit=1)
-    assert len(statements(operator, START)) == len(few) <= 9 + PROLONGS
+    assert len(statements(operator, START)) == len(few) <= 10 + PROLONGS
 
 
 @pytest.mark.django_db(transaction=True)

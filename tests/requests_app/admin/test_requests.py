@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PassRun
 from requests_app.admin import read_only, request_page
 from requests_app.models import Request
@@ -90,6 +91,35 @@ def test_search_and_status_filter_go_together(operator):
     assert tokens(text_of(operator.get(REQUESTS, {"q": "abc", "status__exact": "Failed"}))) == []
 
 
+def late(number: int, days: float, **values: Any) -> Request:
+    """Placed 100 days ago; its deadline was so many days ago."""
+    now = database_now()
+    moments = {"created_at": now - timedelta(days=100), "deadline_at": now - timedelta(days=days)}
+    return make_request(number, **{"status": "Inprogress"} | moments | values)
+
+
+def test_who_is_past_the_deadline_and_who_soon_is_found_by_a_filter_and_has_a_badge(operator):
+    for number, days in enumerate((1, 3, -5, -50)):
+        late(number, days)
+    late(5, 1, status="Completed")
+    late(6, 2, status="Failed")
+    overdue = text_of(operator.get(REQUESTS, {"deadline": "overdue"}))
+    assert tokens(overdue) == ["token-1", "token-6", "token-0"]
+    assert overdue.count('tasker-failed">overdue<') == 3
+    soon = text_of(operator.get(REQUESTS, {"deadline": "due_soon"}))
+    assert (tokens(soon), soon.count('tasker-retry">due soon<')) == (["token-2"], 1)
+    assert tokens(text_of(operator.get(REQUESTS, {"deadline": "overdue", "status__exact": "Failed"}))) == ["token-6"]
+    everybody = text_of(operator.get(REQUESTS, {"deadline": "made_up"}))
+    assert (len(tokens(everybody)), everybody.count('tasker-failed">overdue<')) == (6, 3)
+
+
+def test_the_page_of_a_request_shows_its_deadline(operator):
+    shown = text_of(operator.get(f"{REQUESTS}{late(1, 3).pk}/change/"))
+    assert re.search(r'<dt>Deadline</dt><dd><span class="nowrap">[\d: -]+</span> <span class="[^"]*">overdue<', shown)
+    assert "it is 3 d 0 h late" in shown
+    assert "<dt>Deadline" not in text_of(operator.get(f"{REQUESTS}{make_request(2).pk}/change/"))
+
+
 @pytest.mark.parametrize("query", ["error__contains=x", "params__contains=x", "jobs__name=a", "action=a"])
 def test_a_lookup_that_no_index_serves_is_refused(query, operator):
     assert operator.get(f"{REQUESTS}?{query}").status_code == 400
@@ -107,6 +137,14 @@ def test_the_list_takes_as_many_statements_for_many_rows_as_for_few(operator):
     for number in range(1, 80):
         make_request(number)
     assert len(statements(operator, REQUESTS)) == len(few) <= 5 + PROLONGS
+
+
+def test_the_filter_by_deadline_takes_one_statement_more(operator):
+    make_request(99)
+    few = statements(operator, REQUESTS)
+    for number in range(80):
+        late(number, 1)
+    assert len(statements(operator, f"{REQUESTS}?deadline=overdue")) == len(few) + 1
 
 
 def statements(client: Client, path: str) -> list[str]:

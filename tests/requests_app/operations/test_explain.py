@@ -1,11 +1,12 @@
 """One sentence for every state that a request can be in."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PassRun, PausedJob
 from requests_app.models import Request
 from requests_app.operations.explain import explain
@@ -186,6 +187,25 @@ def test_steps_that_cannot_be_read_are_said() -> None:
     Request.objects.filter(pk=request.pk).update(steps=[7])
     request.refresh_from_db()
     assert "Its steps cannot be read any more (steps[0]: a number" in explain(request)
+
+
+@pytest.mark.parametrize("status", ["Queuing", "Inprogress"])
+def test_what_has_not_ended_says_by_when_it_is_to_or_should_have(status: str) -> None:
+    deadline = database_now() - timedelta(days=3, hours=2, seconds=30)
+    late, timely = make_request(status, deadline_at=deadline), make_request(status, deadline_at=LATER)
+    assert explain(late).endswith(f". It should have ended by {deadline:%Y-%m-%d %H:%M:%S} UTC; it is 3 d 2 h late.")
+    assert explain(timely).endswith(". It is to end by 2999-01-02 03:04:05 UTC.")
+
+
+def test_a_failed_one_says_by_when_it_is_to_be_completed_and_a_final_one_nothing() -> None:
+    past = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert explain(make_request("Failed", error="noop failed: no", deadline_at=LATER)) == (
+        "It failed: noop failed: no. It is to be completed by 2999-01-02 03:04:05 UTC."
+    )
+    late = explain(make_request("Failed", error="noop failed: no", deadline_at=past))
+    assert "no. It should have been completed by 2026-01-02 03:04:05 UTC; it is " in late
+    for status in ("Completed", "Cancelled"):
+        assert " by " not in explain(make_request(status, deadline_at=past))
 
 
 def test_a_final_request_says_how_it_ended() -> None:

@@ -14,7 +14,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
-from requests_app.management.durations import parse_duration
+from requests_app.management.durations import duration_flag
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retention import CLOSED, Retention
@@ -192,15 +192,17 @@ def test_a_retry_by_hand_waits_for_a_purge_that_was_first_and_finds_nothing() ->
 
 
 # The command ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("text", "seconds"), [("90d", 90 * DAY), ("12h", 12 * 3600), ("5m", 300)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90d", 90 * DAY), ("12h", 12 * 3600), ("5m", 300), ("2w", 14 * DAY), ("9s", 9)]
+)
 def test_spans_are_read(text: str, seconds: float) -> None:
-    assert parse_duration(text).total_seconds() == seconds
+    assert duration_flag(text).total_seconds() == seconds
 
 
-@pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1.5d", "90D", "1w", "", "9999999d"])
+@pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1.5d", "90D", "1y", "", "36501d", "9999999d", "٣d", "9d\n"])
 def test_what_is_no_span_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="such as 90d"):
-        parse_duration(text)
+        duration_flag(text)
 
 
 def test_the_command_says_what_it_did_and_what_it_would_do() -> None:
