@@ -125,6 +125,12 @@ def make_answer(request: Request, job: str = "noop", *, came_in: float = -1, **c
     return Answer.objects.create(**values | columns)
 
 
+def make_answer_to(token: str = "order-1", job: str = "noop", outcome: str = "completed", **columns: Any) -> Answer:  # noqa: S107 - a token of a request is no secret
+    """Pending, unless `effect` says what became of it."""
+    taken = {"taken_at": "2026-01-01 00:00:00.000000"} if columns.get("effect") else {}
+    return Answer.objects.get(pk=insert_answer(token, job, outcome, **columns, **taken))
+
+
 def held(job: Job, claim: str | None = None) -> ClaimedJob:
     """The job as the process that claimed it holds it; `claim`: another one than the row's."""
     said = claim or job.claimed_by or "a claim that is over"

@@ -5,14 +5,15 @@ a program that inserts two answers unsorted would deadlock with a batch of ours.
 """
 
 from collections.abc import Collection
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from django.db import connections, models
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import dialect
 from jobs_app.models.attempts import ClaimedJob
+from jobs_app.models.operator_moves import SCRUBBED
 
 
 class AnswerOutcome(models.TextChoices):
@@ -45,6 +46,10 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
 
     def pending(self) -> "AnswerQuerySet":
         return self.filter(effect=Effect.NONE)
+
+    def of(self, tokens: Collection[str]) -> Self:
+        """All answers to these requests."""
+        return self.filter(token__in=tokens)
 
     def to_decide(self, limit: int) -> list[tuple[int, int | None]]:
         """(id, id of its request) of answers that have an effect now, or never will, oldest first; None: no request.
@@ -97,6 +102,11 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
     def mark(self, ids: Collection[int], effect: Effect) -> int:
         """Pending -> taken or late; under their locks."""
         return self.pending().filter(id__in=ids).update(effect=effect, taken_at=UtcNow()) if ids else 0
+
+    def scrub(self) -> int:
+        """Empties what may be personal; what was answered, and when, stays."""
+        said = When(reason__gt="", then=Value(SCRUBBED))
+        return self.update(extras=None, reason=Case(said, default=F("reason"), output_field=models.TextField()))
 
 
 class Answer(models.Model):

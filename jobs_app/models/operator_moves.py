@@ -3,14 +3,14 @@
 Part of JobQuerySet (job.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Self, TypeVar
 
 from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.dialect import numbers
-from jobs_app.models.attempts import OPEN, SETTLED, JobStatus, NewJob
+from jobs_app.db.dialect import dialect, numbers
+from jobs_app.models.attempts import OPEN, SETTLED, IfFails, JobStatus, NewJob
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pause import PARKED_FROM
 from jobs_app.registry import max_attempts
@@ -18,6 +18,7 @@ from jobs_app.registry import max_attempts
 Row = TypeVar("Row", bound=models.Model)
 
 SCRUBBED = "scrubbed"  # in place of an error or a reason that retention has removed
+FAILED_BY_HAND = "failed by hand; the reason is kept in the request's history"
 
 
 class OperatorMoves(models.QuerySet[Row]):
@@ -27,9 +28,13 @@ class OperatorMoves(models.QuerySet[Row]):
         return new.filter(due_at__gt=UtcNow(), due_at__lt=PARKED_FROM)
 
     def may_be_completed(self, request_id: int, step: int) -> Self:
-        """The latest attempts of a step's jobs that `complete_by_hand` would take: they neither run nor are done."""
+        """The latest attempts of a step's jobs that can be completed by hand: they neither run nor are done."""
         latest = self.filter(request_id=request_id, step=step).latest_attempts()
         return latest.exclude(status__in=(JobStatus.INPROGRESS, JobStatus.COMPLETED))
+
+    def may_be_failed(self, request_id: int, step: int) -> Self:
+        """Those that can be failed by hand: `new`, which they are too while they wait for an answer."""
+        return self.filter(request_id=request_id, step=step, status=JobStatus.NEW)
 
     def latest_attempts(self) -> Self:
         later = self.model._default_manager.filter(
@@ -48,9 +53,14 @@ class OperatorMoves(models.QuerySet[Row]):
             return set(jobs.values_list("id", flat=True)) > set(free)
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def insert_again(self, request_id: int, step: int) -> None:
-        """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock."""
+    def insert_again(self, request_id: int, step: int, *, has_failed: bool = True) -> None:
+        """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock.
+
+        `has_failed`: the request; in one that goes on, a failure that stops nothing stays what it is.
+        """
         ended = self.filter(request_id=request_id, step=step).latest_attempts().exclude(status__in=SETTLED)
+        if not has_failed:
+            ended = ended.exclude(~models.Q(if_fails=IfFails.STOP), status=JobStatus.FAILURE)
         again = ended.order_by("id").values_list("name", "attempt", "if_fails")
         jobs = [
             NewJob(request_id, step, name, attempt + max_attempts(name), attempt + 1, if_fails=if_fails)
@@ -62,29 +72,45 @@ class OperatorMoves(models.QuerySet[Row]):
         """`new` jobs that wait are due now; parked ones stay parked. Under the request's lock."""
         return self.waiting(request_id).update(due_at=UtcNow())
 
-    def complete_by_hand(self, request_id: int, step: int, name: str, extras: dict[str, Any] | None) -> bool:
-        """Inserts a `completed` attempt, unless the latest one runs or has succeeded. Under the request's lock."""
-        attempts = self.filter(request_id=request_id, step=step, name=name).order_by("-attempt")
-        latest = attempts.values("id", "status", "attempt", "last_attempt", "if_fails").first()
-        if latest is None or latest["status"] in {JobStatus.INPROGRESS, JobStatus.COMPLETED}:
-            return False
-        if latest["status"] == JobStatus.NEW:
-            new = self.filter(id=latest["id"], status=JobStatus.NEW)
-            if not new.update(status=JobStatus.CANCELLED, completed_at=UtcNow()):
-                return False  # it was claimed meanwhile
-        self.create(
-            request_id=request_id,
-            step=step,
-            name=name,
-            attempt=latest["attempt"] + 1,
-            last_attempt=max(latest["last_attempt"], latest["attempt"] + 1),
-            if_fails=latest["if_fails"],
-            status=JobStatus.COMPLETED,
-            extras=extras,
-            started_at=UtcNow(),
-            completed_at=UtcNow(),
-        )
-        return True
+    def take_by_hand(self, request_id: int, step: int, name: str, *, fails: bool = False) -> NewJob | None:
+        """Cancels the job's `new` row; answers its next attempt, for `insert_ended`.
+
+        None: it runs, has succeeded, or, if it is to fail, is not `new`. With a failure of `stop` all `new` rows of
+        the request are cancelled, as by any such failure. Under the request's lock.
+        """
+        allowed = self.may_be_failed(request_id, step) if fails else self.may_be_completed(request_id, step)
+        columns = "id", "status", "if_fails", "attempt", "last_attempt"
+        if (latest := allowed.filter(name=name).values_list(*columns).first()) is None:
+            return None
+        id_, status, if_fails, attempt, last_attempt = latest
+        new = self.filter(request_id=request_id, status=JobStatus.NEW)
+        if not (fails and if_fails == IfFails.STOP):
+            new = new.filter(id=id_)
+        locked = self._lock_new(new.values_list("id", flat=True))
+        if status == JobStatus.NEW and id_ not in locked:
+            return None  # it was claimed meanwhile
+        self.filter(id__in=locked).update(status=JobStatus.CANCELLED, completed_at=UtcNow())
+        last_attempt = max(last_attempt, attempt + 1)
+        return NewJob(request_id, step, name, last_attempt, attempt + 1, if_fails=if_fails)
+
+    def insert_ended(self, job: NewJob, status: JobStatus, **columns: Any) -> None:
+        """The attempt that `take_by_hand` made room for is born ended. Under the request's lock."""
+        values = job._asdict()
+        del values["delay_seconds"]
+        self.create(**values, **columns, status=status, started_at=UtcNow(), completed_at=UtcNow())
+
+    def _lock_new(self, ids: Iterable[int]) -> list[int]:
+        """In SQL of ours, since the index has to be named: by another one rows are locked in another order."""
+        if not (listed := numbers(sorted(ids))):
+            return []
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({listed}) AND status = 'new' "
+                f"ORDER BY id {sql.for_update}",
+                [],
+            )
+            return [row[0] for row in cursor.fetchall()]
 
     def purge(self, request_ids: Collection[int]) -> int:
         """Deletes the jobs of requests that are over, whose locks the caller holds; never one that is open."""
@@ -92,8 +118,11 @@ class OperatorMoves(models.QuerySet[Row]):
 
     def scrub(self, request_ids: Collection[int]) -> int:
         """Empties what may be personal in the jobs of requests that are over; under their locks. An error stays one."""
-        emptied = "extras = NULL, answer = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END"
-        return self._of_closed(f"UPDATE jobs SET {emptied}", [SCRUBBED], request_ids)
+        emptied = (
+            "extras = NULL, answer = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END, "
+            "waits_for = CASE WHEN waits_for IS NOT NULL THEN %s END"
+        )
+        return self._of_closed(f"UPDATE jobs SET {emptied}", [SCRUBBED, SCRUBBED], request_ids)
 
     def _of_closed(self, what: str, values: list[str], request_ids: Collection[int]) -> int:
         with connections[self.db].cursor() as cursor:

@@ -1,5 +1,6 @@
 """The admin. Importing this package registers its pages; TaskerAdminConfig says when."""
 
+from requests_app.admin import answers as answers
 from requests_app.admin import passes as passes
 from requests_app.admin import pauses as pauses
 from requests_app.admin import requests as requests

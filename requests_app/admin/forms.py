@@ -1,4 +1,4 @@
-"""What an operator enters before a verb is done: always the reason; for complete_job also the job and its extras."""
+"""What an operator enters before a verb is done: always the reason; of a job's verb also the job, and its extras."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _REASON_CHARACTERS = 1000
 
 
 class ReasonForm(forms.Form):
-    """`choices`: used by CompleteForm alone."""
+    """`choices`: used by JobForm alone."""
 
     reason = forms.CharField(
         max_length=_REASON_CHARACTERS,
@@ -31,22 +31,26 @@ class ReasonForm(forms.Form):
         pass
 
 
-class CompleteForm(ReasonForm):
+class JobForm(ReasonForm):
     """Any name and step is accepted here: the move checks them under its lock."""
 
     job = forms.CharField(widget=forms.Select)
-    extras = forms.CharField(
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
-        help_text='What the job would have returned, as a JSON object: {"email": "ann@example.org"}. May be empty.',
-    )
     step = forms.IntegerField(widget=forms.HiddenInput)
-    field_order = ("job", "extras", "reason", "step")
+    field_order: tuple[str, ...] = ("job", "reason", "step")
 
     def use_choices(self, step: int, names: list[str]) -> None:
         self.fields["job"].widget = forms.Select({"autofocus": True}, choices=[(name, name) for name in names])
         self.fields["step"].initial = step
         del self.fields["reason"].widget.attrs["autofocus"]
+
+
+class CompleteForm(JobForm):
+    extras = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text='What the job would have returned, as a JSON object: {"email": "ann@example.org"}. May be empty.',
+    )
+    field_order = ("job", "extras", "reason", "step")
 
     def clean_extras(self) -> dict[str, Any] | None:
         if not (text := self.cleaned_data["extras"].strip()):
@@ -67,7 +71,8 @@ class ManyForm(ReasonForm):
         return [int(part) for part in parts]
 
 
-def choices_of(request: Request) -> tuple[int, list[str]]:
-    """The current step, and the names of its jobs that may be completed by hand; those that failed come first."""
-    jobs = Job.objects.may_be_completed(request.pk, request.step).order_by("name").only("name", "status")
+def choices_of(request: Request, verb: str) -> tuple[int, list[str]]:
+    """The current step, and the names of its jobs that the verb may end by hand; those that failed come first."""
+    allowed = Job.objects.may_be_failed if verb == "fail_job" else Job.objects.may_be_completed
+    jobs = allowed(request.pk, request.step).order_by("name").only("name", "status")
     return request.step, [job.name for job in sorted(jobs, key=lambda job: job.status != JobStatus.FAILURE)]

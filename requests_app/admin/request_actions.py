@@ -18,12 +18,19 @@ from django.urls import URLPattern, path, reverse
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.models import Job
-from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, ManyForm, ReasonForm, choices_of
+from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, JobForm, ManyForm, ReasonForm, choices_of
 from requests_app.formatting import badge
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import UNFINISHED
 from requests_app.operations.explain import explain
-from requests_app.operations.interventions import Refused, cancel_request, complete_job, retry_now, retry_request
+from requests_app.operations.interventions import (
+    Refused,
+    cancel_request,
+    complete_job,
+    fail_job,
+    retry_now,
+    retry_request,
+)
 
 PERMISSION = "requests_app.operate_request"
 CONFIRM = "admin/requests_app/confirm.html"
@@ -56,17 +63,28 @@ VERBS = {
         Verb(
             "retry_now",
             "Retry now",
-            "Jobs that wait for their next attempt are due at once. Jobs whose name is paused go on waiting.",
+            "Jobs that wait for their next attempt are due at once; one that waits for an answer looks again now. Jobs "
+            "whose name is paused go on waiting.",
             "does not wait any longer",
             retry_now,
         ),
         Verb(
             "complete_job",
             "Complete a job",
-            "The job counts as done, as if it had returned these extras, and is not called. The request goes on.",
+            "The job counts as done, as if it had returned these extras, and is not called. The request goes on. So "
+            "is an approval given, and an answer in place of a service.",
             "goes on without that job",
             complete_job,
             CompleteForm,
+        ),
+        Verb(
+            "fail_job",
+            "Fail a job",
+            "The job counts as failed and is not called any more, as if it had failed itself: unless it has another "
+            "reach (if_fails), nothing more of the request is started. So is an approval refused.",
+            "takes that job as failed",
+            fail_job,
+            JobForm,
         ),
         Verb(
             "cancel_request",
@@ -87,6 +105,8 @@ def possible(request: Request) -> list[Verb]:
         "retry_request": request.status == RequestStatus.FAILED,
         "retry_now": request.status == RequestStatus.INPROGRESS and Job.objects.waiting(request.pk).exists(),
         "complete_job": is_open and Job.objects.may_be_completed(request.pk, request.step).exists(),
+        "fail_job": request.status == RequestStatus.INPROGRESS
+        and Job.objects.may_be_failed(request.pk, request.step).exists(),
         "cancel_request": request.status in UNFINISHED,
     }
     return [verb for name, verb in VERBS.items() if allowed[name]]
@@ -140,7 +160,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if request is None or verb not in VERBS:
             raise Http404
         self._demand(http, request)
-        form = VERBS[verb].form(http.POST if http.method == "POST" else None, choices=choices_of(request))
+        form = VERBS[verb].form(http.POST if http.method == "POST" else None, choices=choices_of(request, verb))
         if form.is_valid():
             self._do(http, request, VERBS[verb], form.cleaned_data)
         elif VERBS[verb] in possible(request):

@@ -11,7 +11,10 @@ from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
-from jobs_app.models import Job
+from jobs_app.models import Answer, Job
+from jobs_app.models.answer import Effect
+from jobs_app.models.attempts import JobStatus
+from jobs_app.models.operator_moves import FAILED_BY_HAND
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
 from requests_app.models.retention import OldRequestQuerySet
@@ -230,15 +233,31 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
             request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
             if request is None or (step is not None and request.step != step):
                 return False
-            if not Job.objects.complete_by_hand(request.id, request.step, name, extras):
+            if (again := Job.objects.take_by_hand(request.id, request.step, name)) is None:
                 return False
-            if request.status == RequestStatus.FAILED:
+            has_failed = request.status == RequestStatus.FAILED
+            if has_failed:
                 self._reopen(request)
+            Job.objects.insert_ended(again, JobStatus.COMPLETED, extras=extras)
             # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
-            Job.objects.insert_again(request.id, request.step)
+            Job.objects.insert_again(request.id, request.step, has_failed=has_failed)
             if extras:
                 kept = json_object(lock_requests([request.id], with_extras=True, using=self.db)[request.id].extras)
                 self.filter(id=request.id).update(extras={**kept, **extras})
+        return True
+
+    def fail_job(self, token: str, name: str, step: int | None = None) -> bool:
+        """A `new` job of the current step, as one that waits for an answer, is given up: its next attempt is `failure`.
+
+        With the reach of any failure (`if_fails`); the request moves on by the passes. `step`: as of `complete_job`.
+        """
+        with transaction.atomic(using=self.db, savepoint=False):
+            request = self._lock(token, (RequestStatus.INPROGRESS,))
+            if request is None or (step is not None and request.step != step):
+                return False
+            if (again := Job.objects.take_by_hand(request.id, request.step, name, fails=True)) is None:
+                return False
+            Job.objects.insert_ended(again, JobStatus.FAILURE, error=FAILED_BY_HAND)
         return True
 
     def _lock(self, token: str, statuses: Collection[RequestStatus]) -> "Request | None":
@@ -248,6 +267,9 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         )
 
     def _reopen(self, request: "Request") -> None:
+        """What was answered before is late: it would end an attempt that it was not meant for."""
+        pending = Answer.objects.of([request.token]).pending().order_by("id")
+        Answer.objects.mark(list(pending.values_list("id", flat=True)), Effect.LATE)
         begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
         self.filter(id=request.id, status=RequestStatus.FAILED).update(
             status=RequestStatus.INPROGRESS if begun else RequestStatus.QUEUING, error="", completed_at=None

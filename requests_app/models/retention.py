@@ -14,7 +14,8 @@ from django.db.models import Case, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
-from jobs_app.models import Job
+from jobs_app.models import Answer, Job
+from jobs_app.models.answer import AnswerQuerySet
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models.intervention import Intervention
 from requests_app.recipes import recipes
@@ -30,6 +31,7 @@ class Purged(NamedTuple):
     requests: int = 0
     jobs: int = 0
     interventions: int = 0
+    answers: int = 0
 
 
 class OldRequestQuerySet(models.QuerySet[Row]):
@@ -73,10 +75,11 @@ class OldRequestQuerySet(models.QuerySet[Row]):
                 return Purged()
             interventions, _ = self._interventions(old).delete()
             jobs = Job.objects.purge(old)
+            answers, _ = self._answers(old).delete()
             self._scrub_log(old)  # who looked and who did what stays, until the log's own time is over
             # delete() would read all columns of all rows first, to look for children.
             requests = self.filter(id__in=old, status=status)._raw_delete(self.db)
-            return Purged(requests, jobs, interventions)
+            return Purged(requests, jobs, interventions, answers)
 
     def scrub(self, ids: Collection[int], status: str, seconds: float) -> int:
         """Empties what may be personal in those of these that `purge` would delete. Moments and attempts stay.
@@ -88,6 +91,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
                 return 0
             self._interventions(old).exclude(reason="").update(reason=SCRUBBED)
             Job.objects.scrub(old)
+            self._answers(old).scrub()
             self._scrub_log(old)
             self._scrub_steps(old)
             made_up = self.filter(id__in=old).exclude(action__in=[recipe.action for recipe in recipes()])
@@ -98,6 +102,9 @@ class OldRequestQuerySet(models.QuerySet[Row]):
                 error=Case(When(error="", then=Value("")), default=Value(SCRUBBED)),
                 scrubbed_at=UtcNow(),
             )
+
+    def _answers(self, ids: Collection[int]) -> AnswerQuerySet:
+        return Answer.objects.using(self.db).of(list(self.filter(id__in=ids).values_list("token", flat=True)))
 
     def _interventions(self, ids: Collection[int]) -> models.QuerySet[Intervention]:
         return Intervention.objects.using(self.db).filter(request_id__in=ids)

@@ -33,7 +33,7 @@ def retry_request(token: str, *, by: str, reason: str) -> None:
 
 
 def retry_now(token: str, *, by: str, reason: str) -> None:
-    """Does not wait for the backoff. Raises Refused, Request.DoesNotExist."""
+    """Does not wait for the backoff, nor for a waiting job's next check. Raises Refused, Request.DoesNotExist."""
     _intervene("retry_now", token, lambda: Request.objects.retry_now(token) > 0, by=by, reason=reason)
 
 
@@ -46,6 +46,12 @@ def complete_job(
     """
     move = Request.objects.complete_job
     _intervene("complete_job", token, lambda: move(token, job, extras, step), by=by, reason=reason, job=job)
+
+
+def fail_job(token: str, job: str, *, by: str, reason: str, step: int | None = None) -> None:
+    """`step`: refused if it is another one by now. Raises Refused, Request.DoesNotExist."""
+    move = Request.objects.fail_job
+    _intervene("fail_job", token, lambda: move(token, job, step), by=by, reason=reason, job=job)
 
 
 def read_extras(text: str) -> dict[str, Any]:
@@ -65,6 +71,8 @@ _NEEDS = {
     "retry_request": "only a Failed request can be retried",
     "retry_now": "only a request that is Inprogress and waits for a later attempt can be hurried",
     "complete_job": "only a job of the current step can be, that neither runs nor is done, of a request not ended well",
+    "fail_job": "only a job of the current step that has not ended and does not run can be, of a request that is "
+    "Inprogress; what a Failed one lacks has failed already",
 }
 
 

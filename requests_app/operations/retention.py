@@ -14,10 +14,11 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
-from jobs_app.models import Job, JobIntervention, PassRun, PausedJob
+from jobs_app.models import Answer, Job, JobIntervention, PassRun, PausedJob
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models import Intervention, Purge, Request, RequestStatus
 
@@ -48,11 +49,13 @@ class Retention:
             self.purge_id = run_transaction(begin, seconds=RECONNECT_SECONDS)
         if older_than:
             self.purge(older_than.total_seconds())
+            self.purge_answers(older_than.total_seconds())
             self.purge_passes(older_than.total_seconds())
             self.purge_logs(older_than.total_seconds())
         if scrub_after:
             self.scrub(scrub_after.total_seconds(), older_than.total_seconds() if older_than else None)
         if first := scrub_after or older_than:
+            self.scrub_answers(first.total_seconds(), older_than.total_seconds() if older_than else None)
             self.scrub_reasons(first.total_seconds(), older_than.total_seconds() if older_than else None)
         if self.purge_id is not None:
             run_transaction(partial(Purge.objects.end, self.purge_id), seconds=RECONNECT_SECONDS)
@@ -63,7 +66,9 @@ class Retention:
                 old = Request.objects.without_open_jobs(ids)
                 jobs = Job.objects.filter(request_id__in=old).count()
                 interventions = Intervention.objects.filter(request_id__in=old).count()
-                self._count(requests=len(old), jobs=jobs, interventions=interventions)
+                tokens = Request.objects.filter(id__in=old).values_list("token", flat=True)
+                answers = Answer.objects.of(list(tokens)).count()
+                self._count(requests=len(old), jobs=jobs, interventions=interventions, answers=answers)
             else:
                 self._do_each(ids, lambda part, status=status: Request.objects.purge(part, status, seconds)._asdict())  # type: ignore[misc]
 
@@ -80,6 +85,11 @@ class Retention:
                     ids,
                     lambda part, status=status: {"scrubbed": Request.objects.scrub(part, status, seconds)},  # type: ignore[misc]
                 )
+
+    def purge_answers(self, seconds: float) -> None:
+        """Those whose request is gone: they came after its purge, or nobody ever placed it."""
+        gone = self._answers_without(Request.objects.all(), seconds)
+        self._in_batches("answers", gone, lambda batch: batch.delete()[0])
 
     def purge_passes(self, seconds: float) -> None:
         for name in PassRun.objects.pass_names():
@@ -120,7 +130,20 @@ class Retention:
             emptied = {column: SCRUBBED}
             self._in_batches("reasons", said, lambda batch, emptied=emptied: batch.update(**emptied))  # type: ignore[misc]
 
+    def scrub_answers(self, seconds: float, purged_after: float | None = None) -> None:
+        """Those that came after the scrub of their request, or whose request is gone. `purged_after`: as of `scrub`."""
+        said = self._answers_without(Request.objects.filter(scrubbed_at=None), seconds)
+        said = said.exclude(Q(reason=None) | Q(reason__in=("", SCRUBBED)), extras__isnull=True)
+        if purged_after:
+            said = said.filter(created_at__gte=UtcNow() - timedelta(seconds=purged_after))
+        self._in_batches("answers_emptied", said, lambda batch: batch.scrub())
+
     # How it goes about it --------------------------------------------------------------------------------------------
+    def _answers_without(self, requests: models.QuerySet[Request], seconds: float) -> models.QuerySet[Answer]:
+        """Answers that came so long ago and whose request is none of these."""
+        old = Answer.objects.filter(created_at__lt=UtcNow() - timedelta(seconds=seconds))
+        return old.exclude(Exists(requests.filter(token=OuterRef("token"))))
+
     def _batches(self, seconds: float, *, unscrubbed: bool) -> Iterator[tuple[RequestStatus, list[int]]]:
         """Ids of old requests, by status and then in an index's order, as many as the limit allows."""
         left = self.limit
@@ -180,5 +203,5 @@ class Retention:
                 self._do_each([id_], move)
 
     def _count(self, **counts: int) -> None:
-        self.counts.update(counts)
+        self.counts += Counter(counts)  # without what is zero
         self.on_batch()

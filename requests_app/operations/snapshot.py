@@ -44,10 +44,35 @@ class VerifiedJob(NamedTuple):
     claimed_by: str | None
     lease_until: Any
     is_astray: bool  # parked, and nothing says that its name is or was paused: nobody would bring it back
+    last_attempt: int
+    answer_by: Any
+    has_waits_for: bool
+    checks: int
 
 
-def read_window(after: int, using: str) -> tuple[list[VerifiedRequest], list[VerifiedJob], int | None]:
-    """The requests with ids above `after`, all jobs of these ids, and the last id read: None when that was the end."""
+class VerifiedAnswer(NamedTuple):
+    request_id: int
+    id: int
+    step: int
+    job: str
+    attempt: int | None
+    outcome: str
+    effect: str
+    created_at: Any
+
+
+class Window(NamedTuple):
+    """`last`: the last id of a request that was read; None when that was the end. `now`: the database's clock."""
+
+    requests: list[VerifiedRequest]
+    jobs: list[VerifiedJob]
+    answers: list[VerifiedAnswer]
+    last: int | None
+    now: Any
+
+
+def read_window(after: int, using: str) -> Window:
+    """The requests with ids above `after`, all jobs of these ids, and all answers to them but for late ones."""
     with _snapshot(using) as cursor:
         last = _last_of_window(cursor, after, using)
         ids, bound = ("{0} > %s", [after]) if last is None else ("{0} > %s AND {0} <= %s", [after, last])
@@ -60,11 +85,19 @@ def read_window(after: int, using: str) -> tuple[list[VerifiedRequest], list[Ver
         cursor.execute(
             "SELECT request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, claimed_by, "
             f"lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' "
-            "AND name NOT IN (SELECT name FROM paused_jobs) "
+            "AND name NOT IN (SELECT name FROM paused_jobs), last_attempt, answer_by, waits_for IS NOT NULL, checks "
             f"FROM jobs WHERE {ids.format('request_id')}",
             bound,
         )
-        return requests, [VerifiedJob(*row) for row in cursor.fetchall()], last
+        jobs = [VerifiedJob(*row) for row in cursor.fetchall()]
+        cursor.execute(
+            "SELECT r.id, a.id, a.step, a.job, a.attempt, a.outcome, a.effect, a.created_at FROM requests r "
+            f"JOIN answers a ON a.token = r.token WHERE a.effect <> 'late' AND {ids.format('r.id')} ORDER BY a.id",
+            bound,
+        )
+        answers = [VerifiedAnswer(*row) for row in cursor.fetchall()]
+        cursor.execute(f"SELECT {dialect(using).now}", [])
+        return Window(requests, jobs, answers, last, cursor.fetchone()[0])
 
 
 @contextmanager

@@ -6,18 +6,24 @@ stood at one moment (snapshot.py). So what a healthy system shows in the midst o
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
 
+from jobs_app.db.dialect import from_driver
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models.attempts import ENDED, OPEN, JobStatus
 from requests_app.models import RequestStatus
 from requests_app.models.request import FINAL
-from requests_app.operations.snapshot import VerifiedJob, VerifiedRequest, read_window
+from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest, read_window
+from requests_app.operations.verify_answers import fault_of_answer, faults_of_wait
 from requests_app.steps import Step, StepsError, read_steps
+
+Row = TypeVar("Row", VerifiedJob, VerifiedAnswer)
 
 _NO_SUCCESSOR = (JobStatus.RETRY, JobStatus.CANCELLED)
 
@@ -59,14 +65,24 @@ def findings(
     """All that is wrong, by request id ascending. `on_window` is called after each window that was read."""
     after: int | None = -1
     while after is not None:
-        requests, jobs, after = run_transaction(partial(read_window, after, using), seconds=RECONNECT_SECONDS)
-        count.requests, count.jobs = count.requests + len(requests), count.jobs + len(jobs)
-        known = {request.id: request for request in requests}
-        of_request = {id_: list(rows) for id_, rows in groupby(sorted(jobs), key=lambda job: job.request_id)}
-        for id_ in sorted(known.keys() | of_request.keys()):
-            rows = of_request.get(id_, [])
-            yield from findings_of(known[id_], rows) if id_ in known else _orphans(rows)
+        window = run_transaction(partial(read_window, after, using), seconds=RECONNECT_SECONDS)
+        after = window.last
+        count.requests, count.jobs = count.requests + len(window.requests), count.jobs + len(window.jobs)
+        known = {request.id: request for request in window.requests}
+        jobs, answers = _by_request(window.jobs), _by_request(window.answers)
+        for id_ in sorted(known.keys() | jobs.keys()):
+            rows = jobs.get(id_, [])
+            if id_ in known:
+                yield from findings_of(known[id_], rows)
+                yield from _of_answers(known[id_], rows, answers.get(id_, []), from_driver(window.now))
+            else:
+                yield from _orphans(rows)
         on_window()
+
+
+def _by_request(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    ordered = sorted(rows, key=attrgetter("request_id"))
+    return {id_: list(of_request) for id_, of_request in groupby(ordered, key=attrgetter("request_id"))}
 
 
 def _orphans(jobs: Iterable[VerifiedJob]) -> Iterator[Finding]:
@@ -129,12 +145,15 @@ def _of_job(job: VerifiedJob) -> Iterator[str]:
         yield "it is inprogress and without a claim and a lease"
     if job.status != JobStatus.INPROGRESS and any(leased):
         yield f"it is {job.status} and with a claim or a lease"
-    if job.status == JobStatus.NEW and job.started_at is not None:
+    if job.status == JobStatus.NEW and job.started_at is not None and job.answer_by is None:
         yield "it is new and was started"
     if job.is_astray:
         yield "it is parked and its name is not paused"
     if job.started_at is None and job.status in (JobStatus.INPROGRESS, JobStatus.RETRY, JobStatus.FAILURE):
         yield f"it is {job.status} and was never started"
+    if job.attempt > job.last_attempt:
+        yield f"its last allowed attempt is {job.last_attempt}"
+    yield from faults_of_wait(job)
     yield from _times(job)
 
 
@@ -144,7 +163,8 @@ def _times(row: VerifiedRequest | VerifiedJob) -> Iterator[str]:
     for (before, at), (after, later) in pairwise((word, at) for word, at in moments if at is not None):
         if later < at:
             yield Backwards(f"it was {after} before it was {before}")
-    if row.started_at is not None and row.started_at < row.due_at:
+    waited = isinstance(row, VerifiedJob) and row.answer_by is not None  # an answer may end it before its next check
+    if row.started_at is not None and row.started_at < row.due_at and not waited:
         yield Backwards("it was started before it was due")
 
 
@@ -235,6 +255,15 @@ def _order_of_steps(
         if step - 1 in ended and first.created_at < ended[step - 1]:
             what = Backwards(f"it was made before step {step - 1} was completed")
             yield Finding(request.token, what, step, name, first.attempt)
+
+
+def _of_answers(
+    request: VerifiedRequest, jobs: Sequence[VerifiedJob], answers: Iterable[VerifiedAnswer], now: datetime
+) -> Iterator[Finding]:
+    for answer in answers:
+        attempts = [job for job in jobs if (job.step, job.name) == (answer.step, answer.job)]
+        if what := fault_of_answer(answer, request, attempts, now):
+            yield Finding(request.token, what, answer.step, answer.job)
 
 
 def _later(job: VerifiedJob, moment: Any) -> bool:

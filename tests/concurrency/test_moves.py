@@ -389,6 +389,9 @@ def _claimed(job: Job) -> Any:
 
 
 # Verbs of an operator -------------------------------------------------------------------------------------------------
+LOCKS_NEW = r"FROM jobs FORCE INDEX \(PRIMARY\)"  # what a verb does to the `new` rows that it ends
+
+
 def token_of(request: int) -> str:
     return str(Request.objects.get(pk=request).token)
 
@@ -468,12 +471,41 @@ def test_a_job_that_is_claimed_while_it_is_done_by_hand_is_left_to_its_claim(run
     request = add_request(["records"])
     add_job(request, "records")
     token = token_of(request)
-    with Actor(lambda: Request.objects.complete_job(token, "records", None), stop_before=r"UPDATE `jobs`") as hand:
+    with Actor(lambda: Request.objects.complete_job(token, "records", None), stop_before=LOCKS_NEW) as hand:
         assert hand.stands
         assert len(Job.objects.claim("a worker's", 10, 300)) == 1
         assert hand.go_on() is False
 
     assert statuses(request) == {"records": ["inprogress"]}
+
+
+def test_a_job_that_is_claimed_while_it_is_failed_by_hand_is_left_to_its_claim_and_its_siblings_to_themselves():
+    request = add_request(["records", "records_1"])
+    add_job(request, "records")
+    add_job(request, "records_1")
+    token = token_of(request)
+    with Actor(lambda: Request.objects.fail_job(token, "records"), stop_before=LOCKS_NEW) as hand:
+        assert hand.stands
+        assert len(Job.objects.claim("a worker's", 1, 300)) == 1
+        assert hand.go_on() is False
+
+    assert statuses(request) == {"records": ["inprogress"], "records_1": ["new"]}
+
+
+def test_a_sibling_that_ends_while_a_job_is_failed_by_hand_waits_for_it_and_has_no_successor(run: RunRecord):
+    request = add_request(["records", "records_1"])
+    add_job(request, "records")
+    runs = add_job(request, "records_1", "inprogress")
+    token = token_of(request)
+    with Actor(lambda: Request.objects.fail_job(token, "records"), stop_before=r"INSERT INTO") as hand:
+        assert hand.stands
+        assert not record_results([result_of(runs, Retried("not yet"))], run).won  # its request is locked
+        assert hand.go_on()
+    record_results([result_of(runs, Retried("not yet"))], run)
+    finish(run, request)
+
+    assert statuses(request) == {"records": ["cancelled", "failure"], "records_1": ["retry"]}
+    assert status_of(request) == "Failed"
 
 
 def test_two_pick_ups_that_meet_insert_each_job_once(run: RunRecord):

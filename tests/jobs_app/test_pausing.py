@@ -23,7 +23,7 @@ from requests_app.operations.explain import explain
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.worker import run_worker
 from tests.conftest import called_here
-from tests.factories import make_job, make_request, pass_jobs
+from tests.factories import make_job, make_request, make_waiting, pass_jobs
 from tests.lifecycle.statements import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -113,6 +113,21 @@ def test_what_is_not_due_yet_is_parked_once_it_is() -> None:
     assert Job.objects.get().is_parked
     resume_job("noop", **BY)
     assert pass_jobs() == {"claimed": 1, "completed": 1}
+
+
+def test_a_job_that_waits_for_an_answer_is_parked_when_its_check_is_due_and_looks_again_after_the_resume() -> None:
+    request = make_request("Inprogress", ["noop"])
+    job = make_waiting(request)
+    pause_job("noop", **BY)
+    assert not Job.objects.get().is_parked  # it waits as before, and could be answered
+    Job.objects.update(due_at=job.created_at)
+    assert pass_jobs() == {}
+    assert Job.objects.get().is_parked
+    resume_job("noop", **BY)
+    back = Job.objects.get()
+    assert (back.answer_by, back.waits_for, back.attempt) == (job.answer_by, job.waits_for, 1)
+    assert back.due_at <= database_now()
+    assert Job.objects.claim("a claim", 5, 30) == [job.id]
 
 
 def test_a_claim_does_not_read_past_parked_jobs_nor_take_what_is_not_parked_yet() -> None:

@@ -178,6 +178,15 @@ class Model:
         request.try_again()
         return True
 
+    def fail_job(self, request: ModelRequest, name: str) -> bool:
+        attempts = request.current().get(name)
+        if request.status != "Inprogress" or attempts is None or attempts[-1].status != "new":
+            return False
+        attempts[-1].status = "cancelled"
+        attempts.append(Attempt())
+        request.fail((request.step, name), len(attempts))
+        return True
+
     def pause(self, name: str) -> bool:
         is_new = name not in self.paused
         self.paused.add(name)

@@ -127,7 +127,7 @@ def look_at(operator: Client, request: Request) -> None:
         assert shown.status_code == 200
         assert len(shown.content) < 500_000
         operator.post(f"{LIST}{request.pk}/personal_data/")
-    for verb in ("retry_request", "retry_now", "complete_job", "cancel_request"):
+    for verb in ("retry_request", "retry_now", "complete_job", "fail_job", "cancel_request"):
         asked = operator.get(f"{LIST}{request.pk}/verb/{verb}/")
         assert asked.status_code == 200 or asked.headers["Location"] == page
     for arguments in ([], ["--json"]):
@@ -145,6 +145,7 @@ def act(token: str) -> None:
     """All verbs; of each at most one is possible, the others are refused with a sentence."""
     said("retry_now", token, *BECAUSE)
     said("complete_job", token, "noop", "--extras", '{"by": "hand"}', *BECAUSE)
+    said("fail_job", token, "noop", *BECAUSE)
     said("retry_request", token, *BECAUSE)
     said("cancel_request", token, *BECAUSE)
 

@@ -173,6 +173,13 @@ class Life(RuleBasedStateMachine):
         done = Request.objects.complete_job(request.token, name, {name: BY_HAND})
         assert done == self.model.complete_job(request, name)
 
+    @precondition(lambda self: any(self.model.attempts("new")))
+    @rule(data=st.data())
+    def fail_by_hand(self, data: st.DataObject) -> None:
+        request = self._any(data)
+        name = data.draw(st.sampled_from(sorted(request.current()) or JOBS))
+        assert Request.objects.fail_job(request.token, name) == self.model.fail_job(request, name)
+
     @precondition(lambda self: not self.model.paused)  # more would bring everything to a stand
     @rule(name=st.sampled_from(JOBS))
     def pause(self, name: str) -> None:

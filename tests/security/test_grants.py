@@ -130,7 +130,51 @@ def _age(server: dict[str, str], token: str) -> None:
     session = _session(server, "tasker_owner")
     for column in ("created_at", "due_at", "completed_at"):
         session.cursor().execute(f"UPDATE requests SET {column} = {column} - INTERVAL 2 DAY WHERE token = %s", [token])
+    session.cursor().execute("UPDATE answers SET created_at = created_at - INTERVAL 2 DAY")
     session.close()
+
+
+ANSWER = "INSERT INTO answers (token, step, job, attempt, outcome, extras, reason) VALUES (%s, 0, %s, 1, %s, %s, %s)"
+
+
+def test_an_answerer_answers_and_nobody_needs_more_for_what_becomes_of_it(
+    server: dict[str, str], run: Run, services: Services
+) -> None:
+    run("submit_request", "delete_user", "--params", '{"id": "seven"}', "--token", "answered")
+    for command in ("run_new_requests", "run_jobs", "run_inprogress_requests"):
+        run(command)
+    vendor = _session(server, "vendor")
+    vendor.cursor().execute(ANSWER, ["answered", "service1_get_user", "completed", '{"email": "x"}', "found"])
+    vendor.cursor().execute(ANSWER, ["never placed", "noop", "retry", None, "not yet"])
+    vendor.close()
+    done: list[str] = []
+    for verb in (
+        ["retry_request", "answered"],
+        ["fail_job", "answered", "service1_get_user"],
+        ["cancel_request", "answered"],
+    ):
+        ended = run(*verb, "--reason", "a test")
+        done.append(ended.stderr)
+    assert done == [""] * 3
+    assert _answers(server) == [("answered", "late", "found"), ("never placed", "", "not yet")]
+    assert (run("verify").returncode, run("verify").stdout[:19]) == (0, "verify: all is well")
+    _age(server, "answered")
+    keeper = server | services.environment() | {"DB_USER": "tasker_keeper"}
+    for span, left in [
+        ("--scrub-after", [("answered", "late", "scrubbed"), ("never placed", "", "scrubbed")]),
+        ("--older-than", []),
+    ]:
+        purged = run_manage(keeper, "purge_requests", span, "1d")
+        assert (purged.returncode, purged.stderr) == (0, "")
+        assert _answers(server) == left
+
+
+def _answers(server: dict[str, str]) -> list[tuple[str, str, str]]:
+    session = _session(server, "tasker_owner")
+    cursor = session.cursor()
+    cursor.execute("SELECT token, effect, reason FROM answers WHERE token <> 'granted' ORDER BY id")
+    session.close()
+    return list(cursor.fetchall())
 
 
 @pytest.fixture
@@ -163,6 +207,7 @@ def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str],
         (page,) = set(re.findall(r"/admin/requests_app/request/\d+/change/", listed.text))
         assert browser.get(web + page, timeout=10).status_code == 200
         assert browser.get(f"{web}/admin/jobs_app/passrun/", timeout=10).status_code == 200
+        assert browser.get(f"{web}/admin/jobs_app/answer/", timeout=10).status_code == 200
         token = browser.cookies["csrftoken"]
         unmask = web + page.replace("/change/", "/personal_data/")
         assert "shown this once" in browser.post(unmask, {"csrfmiddlewaretoken": token}, timeout=10).text
@@ -197,6 +242,8 @@ def _make_old(server: dict[str, str], account: str) -> None:
     [
         "DELETE FROM requests",
         "DELETE FROM jobs",
+        "DELETE FROM answers",
+        "INSERT INTO answers (token, step, job, outcome) VALUES ('x', 0, 'noop', 'completed')",
         "TRUNCATE passes",
         "DROP TABLE jobs",
         "ALTER TABLE requests ADD COLUMN x INT",
@@ -226,6 +273,8 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
         "INSERT INTO requests (action, extras) VALUES ('a', '{}')",
         "SELECT params FROM requests",
         "SELECT answer FROM jobs",
+        "SELECT token FROM answers",
+        "INSERT INTO answers (token, step, job, outcome) VALUES ('x', 0, 'noop', 'completed')",
         "SELECT * FROM jobs",
         "INSERT INTO jobs (request_id, step, name) VALUES (1, 0, 'noop')",
         "SELECT password FROM auth_user",
@@ -233,6 +282,23 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
 )
 def test_a_caller_may_not(server: dict[str, str], statement: str) -> None:
     refused_of(server, "shop", statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT token FROM answers",
+        "UPDATE answers SET outcome = 'completed'",
+        "DELETE FROM answers",
+        "INSERT INTO answers (token, step, job, outcome, effect) VALUES ('x', 0, 'noop', 'completed', 'late')",
+        "INSERT INTO answers (token, step, job, outcome, created_at) VALUES ('x', 0, 'noop', 'retry', '2000-01-01')",
+        "SELECT token FROM requests",
+        "INSERT INTO requests (action) VALUES ('a')",
+        "SELECT name FROM jobs",
+    ],
+)
+def test_an_answerer_may_not(server: dict[str, str], statement: str) -> None:
+    refused_of(server, "vendor", statement)
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PLANTED = "said5e21"  # part of everything that others say, and of nothing else
 EMAIL = f"{PLANTED}.ann@example.org"
 REQUESTS = "/admin/requests_app/request/"
-PAGES = ("/admin/", REQUESTS, "/admin/jobs_app/passrun/", "/admin/jobs_app/pausedjob/", "/metrics", "/ready?passes=1")
+PAGES = (
+    "/admin/",
+    REQUESTS,
+    "/admin/jobs_app/passrun/",
+    "/admin/jobs_app/pausedjob/",
+    "/admin/jobs_app/answer/",
+    "/metrics",
+    "/ready?passes=1",
+)
 ACCOUNTS = {
-    "looks": ("view_request", "view_passrun", "view_pausedjob"),
-    "operates": ("view_request", "view_passrun", "view_pausedjob", "operate_request", "operate_job"),
-    "may unmask, and has not": ("view_request", "view_passrun", "view_pausedjob", "view_personal_data"),
+    "looks": ("view_request", "view_passrun", "view_pausedjob", "view_answer"),
+    "operates": ("view_request", "view_passrun", "view_pausedjob", "view_answer", "operate_request", "operate_job"),
+    "may unmask, and has not": ("view_request", "view_passrun", "view_pausedjob", "view_answer", "view_personal_data"),
 }
 
 
@@ -132,7 +140,7 @@ def test_no_page_shows_it(account: str, said: list[Request], caplog: pytest.LogC
     caplog.set_level(logging.DEBUG)
     client = staff(ACCOUNTS[account])
     seen = [*PAGES, f"{REQUESTS}?q=user-1", f"{REQUESTS}?status__exact=Failed"]
-    verbs = ("retry_request", "retry_now", "complete_job", "cancel_request")
+    verbs = ("retry_request", "retry_now", "complete_job", "fail_job", "cancel_request")
     for request in said:
         seen += [f"{REQUESTS}{request.pk}/{page}/" for page in ("change", "history")]
         seen += [f"{REQUESTS}{request.pk}/verb/{verb}/" for verb in verbs]
@@ -163,7 +171,7 @@ def test_no_command_says_it(said: list[Request], caplog: pytest.LogCaptureFixtur
     commands: list[tuple[str, ...]] = [("show_request", token) for token in tokens]
     commands += [("verify",), ("healthcheck",)]
     commands += [(verb, *tokens, *because) for verb in ("retry_now", "retry_request", "cancel_request")]
-    commands += [("complete_job", token, "noop", *because) for token in tokens]
+    commands += [(verb, token, "noop", *because) for verb in ("fail_job", "complete_job") for token in tokens]
     commands += [("retry_request", token, *because) for token in tokens]
     commands += [(name,) for name in ("run_new_requests", "run_jobs", "run_inprogress_requests")]
     written = [called_here(*arguments) for arguments in commands]

@@ -17,13 +17,13 @@ from requests_app.operations.retention import CLOSED, Retention
 
 _PROGRESS_SECONDS = 2.0
 _PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")
-_PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons", "locked")
+_PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons", "answers", "answers_emptied", "locked")
 
 
 class Command(TaskerCommand):
     help = (
-        "Deletes Completed and Cancelled requests, runs of passes and logs that are old; removes personal data "
-        "earlier. Leaves a row in the table purges. Safe beside everything else. Spans: 90d, 12h, 30m."
+        "Deletes Completed and Cancelled requests, answers, runs of passes and logs that are old; removes personal "
+        "data earlier. Leaves a row in the table purges. Safe beside everything else. Spans: 90d, 12h, 30m."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

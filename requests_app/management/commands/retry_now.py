@@ -7,7 +7,10 @@ from requests_app.operations.interventions import retry_now
 
 
 class Command(VerbCommand):
-    help = "Makes the waiting jobs of a request due at once, without waiting for their backoff."
+    help = (
+        "Makes the waiting jobs of a request due at once, without waiting for their backoff. A job that waits for an "
+        "answer looks again now."
+    )
     done = "does not wait any longer"
 
     def act(self, token: str, by: str, reason: str, options: dict[str, Any]) -> None:

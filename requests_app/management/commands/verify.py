@@ -15,7 +15,7 @@ _PROGRESS_SECONDS = 2.0
 
 
 class Command(TaskerCommand):
-    help = "Checks all requests and jobs against the rules of their life. Exit 0: all is well; 1: anything was found."
+    help = "Checks all requests, jobs and answers against their rules. Exit 0: all is well; 1: anything was found."
     output_is_result: ClassVar[bool] = True
 
     def handle(self, *args: object, **options: Any) -> None:

@@ -11,7 +11,7 @@ from django.test import Client
 
 from jobs_app.models import Job, JobIntervention, PausedJob
 from requests_app.models import Intervention, Request
-from tests.factories import make_job, make_request, statuses
+from tests.factories import make_job, make_request, make_waiting, statuses
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +84,7 @@ def test_a_page_offers_the_verbs_that_its_state_allows(ada: Client) -> None:
     running = make_request("Inprogress", ["noop"])
     make_job(running, "noop", "inprogress")
     assert buttons(ada, make_request("Queuing")) == ["cancel_request"]
-    assert buttons(ada, waiting()) == ["retry_now", "complete_job", "cancel_request"]
+    assert buttons(ada, waiting()) == ["retry_now", "complete_job", "fail_job", "cancel_request"]
     assert buttons(ada, running) == ["cancel_request"]
     assert buttons(ada, failed()) == ["retry_request", "complete_job"]
     assert buttons(ada, make_request("Failed")) == ["retry_request"]  # it was refused
@@ -127,6 +127,27 @@ def test_a_job_is_completed_with_what_it_would_have_returned(ada: Client) -> Non
     assert (request.status, request.extras) == ("Inprogress", {"email": "ann@example.org"})
     assert Intervention.objects.get().job == "fails"
     assert LogEntry.objects.get().change_message == "complete_job fails: done by phone"  # extras may be personal data
+
+
+def test_an_approval_is_refused_by_failing_its_job(ada: Client) -> None:
+    request = make_request("Inprogress", ["approve", "noop", "runs"])
+    make_waiting(request, "approve")
+    make_job(request, "noop", "completed")
+    make_job(request, "runs", "inprogress")
+    form = shown(ada, ask(request, "fail_job"))
+    assert re.findall(r'<option value="(\w+)"', form) == ["approve"]
+    said = {"reason": "not by Ann's manager", "job": "approve", "step": 0}
+    assert told(ada, ask(request, "fail_job"), said) == f"Done: {request} takes that job as failed."
+    assert statuses(request)["approve", 2] == "failure"
+    assert (Intervention.objects.get().verb, Intervention.objects.get().job) == ("fail_job", "approve")
+    assert LogEntry.objects.get().change_message == "fail_job approve: not by Ann's manager"
+    assert "Refused: fail_job is not possible now" in told(ada, ask(request, "fail_job"), {})
+
+
+def test_retry_now_says_that_a_job_which_waits_for_an_answer_looks_again_now(ada: Client) -> None:
+    request = make_request("Inprogress", ["noop"])
+    make_waiting(request)
+    assert "one that waits for an answer looks again now" in shown(ada, ask(request, "retry_now"))
 
 
 @pytest.mark.parametrize("extras", ["{", "[1]", '"x"', "NaN", "[" * 5000, '{"x": "' + "y" * 70_000 + '"}'])

@@ -14,14 +14,14 @@ from django.db import connection
 from django.test import Client
 
 from jobs_app.db.dialect import database_now
-from jobs_app.models import Job, JobIntervention, PausedJob
+from jobs_app.models import Answer, Job, JobIntervention, PausedJob
 from jobs_app.pausing import pause_job, resume_job
 from requests_app.admin.personal_data import LOGGED
 from requests_app.models import Purge, Request
 from requests_app.operations.retention import Retention
 from requests_app.operations.verify import ReadCount, findings
 from tests.conftest import called_here
-from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
+from tests.factories import insert_raw, make_answer_to, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,7 +96,9 @@ def everywhere(browser: Client, sound: None) -> list[Request]:
     done = reason | {"job": "fails", "step": "0", "extras": json.dumps({"email": EMAIL})}
     browser.post(f"/admin/requests_app/request/{failed.pk}/verb/complete_job/", done)
     pass_inprogress()
-    Job.objects.filter(request=completed).update(answer=EMAIL)
+    Job.objects.filter(request=completed).update(answer=EMAIL, waits_for=EMAIL, answer_by=database_now(), checks=1)
+    make_answer_to(completed.token, extras={EMAIL: EMAIL}, reason=EMAIL, effect="late")
+    make_answer_to("of nobody", extras={EMAIL: EMAIL}, reason=EMAIL)
     for verb in ("pause_job", "resume_job", "pause_job"):
         browser.post(f"/admin/jobs_app/pausedjob/verb/{verb}/noop_4/", reason)
     rows = [completed, failed, cancelled, refused, odd, never]
@@ -106,7 +108,8 @@ def everywhere(browser: Client, sound: None) -> list[Request]:
 
 PLACES = {
     *((("requests", column)) for column in ("action", "params", "extras", "steps", "error")),
-    *((("jobs", column)) for column in ("answer", "extras")),
+    *((("jobs", column)) for column in ("answer", "extras", "waits_for")),
+    *((("answers", column)) for column in ("extras", "reason")),
     *((table, "reason") for table in ("interventions", "job_interventions", "paused_jobs")),
     *((("django_admin_log", column)) for column in ("object_repr", "change_message")),
 }
@@ -115,6 +118,7 @@ PLACES = {
 def of_names_long_ago(days: float) -> None:
     at = database_now() - timedelta(days=days)
     JobIntervention.objects.update(at=at)
+    Answer.objects.update(created_at=at)
     PausedJob.objects.update(at=at)
     LogEntry.objects.filter(content_type__app_label="jobs_app").update(action_time=at)
 

@@ -13,7 +13,14 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.passes import run_jobs
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Intervention, Request
-from requests_app.operations.interventions import Refused, cancel_request, complete_job, retry_now, retry_request
+from requests_app.operations.interventions import (
+    Refused,
+    cancel_request,
+    complete_job,
+    fail_job,
+    retry_now,
+    retry_request,
+)
 from requests_app.passes import run_inprogress_requests, run_new_requests
 from tests.conftest import called_here
 
@@ -83,6 +90,7 @@ VERBS = {
     "retry_request": (retry_request, {"Failed"}),
     "retry_now": (retry_now, {"Inprogress"}),
     "complete_job": (lambda token, **by: complete_job(token, "fails", None, **by), {"Failed"}),
+    "fail_job": (lambda token, **by: fail_job(token, "retries", **by), {"Inprogress"}),
 }
 
 

@@ -12,16 +12,16 @@ from django.db import connection
 
 from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import run_transaction
-from jobs_app.models import Job
+from jobs_app.models import Answer, Job
 from jobs_app.models.pass_run import PassRun
 from requests_app.management.durations import duration_flag
-from requests_app.models import Intervention, Request, RequestStatus
+from requests_app.models import Intervention, Purge, Request, RequestStatus
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retention import CLOSED, Retention
 from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor
 from tests.conftest import called_here
-from tests.factories import changes_by, make_job, make_request
+from tests.factories import changes_by, make_answer_to, make_job, make_request
 from tests.lifecycle.statements import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,6 +45,8 @@ def aged(status: str, days: float, **columns: Any) -> Request:
         ended = {"completed_at": at} if over else {}
         began = {"started_at": at} if over and status != "Cancelled" else {}
         Job.objects.filter(pk=job.pk).update(due_at=at, created_at=at, **began, **ended)
+    answer = make_answer_to(request.token, extras={"email": SECRET}, reason=f"{SECRET} is gone", effect="late")
+    Answer.objects.filter(pk=answer.pk).update(created_at=at, taken_at=at)
     Intervention.objects.create(request=request, verb="retry_now", by="ada", reason=f"{SECRET} asked", at=at)
     return request
 
@@ -67,8 +69,10 @@ def test_what_is_over_for_long_is_purged_with_all_that_belongs_to_it(statuses: t
     retention.purge(90 * DAY)
     assert left() == young | {id_ for status, id_ in old.items() if status not in statuses}
     number = len(statuses)
-    assert retention.counts == {"requests": number, "jobs": number, "interventions": number}
+    assert retention.counts == {"requests": number, "jobs": number, "interventions": number, "answers": number}
     assert set(Job.objects.values_list("request_id", flat=True)) <= left()
+    tokens = Request.objects.values_list("token", flat=True)
+    assert sorted(Answer.objects.values_list("token", flat=True)) == sorted(tokens)
 
 
 def test_a_cancelled_request_that_was_due_much_later_is_old_as_well() -> None:
@@ -107,9 +111,15 @@ def test_a_scrubbed_request_keeps_its_history_and_no_personal_data() -> None:
     retention.scrub(30 * DAY)
     assert retention.counts == {"scrubbed": 3}
     with connection.cursor() as cursor:
-        for table, column in [("requests", "id"), ("jobs", "request_id"), ("interventions", "request_id")]:
-            cursor.execute(f"SELECT * FROM {table} WHERE {column} <> %s", [young.id])
+        for table, column, value in [
+            ("requests", "id", young.id),
+            ("jobs", "request_id", young.id),
+            ("interventions", "request_id", young.id),
+            ("answers", "token", young.token),
+        ]:
+            cursor.execute(f"SELECT * FROM {table} WHERE {column} <> %s", [value])
             assert SECRET not in str(cursor.fetchall())
+    assert Answer.objects.get(token=young.token).extras == {"email": SECRET}
     assert {job.id: (job.status, job.attempt, job.completed_at) for job in Job.objects.all()} == before
     failed = Request.objects.get(pk=requests[2].pk)
     assert (failed.params, failed.extras, failed.error) == ({}, {}, "scrubbed")
@@ -133,6 +143,76 @@ def test_a_dry_run_counts_and_changes_nothing(kind: str) -> None:
     retention = Retention(dry_run=True)
     assert changes_by(lambda: getattr(retention, kind)(90 * DAY)) == {}
     assert retention.counts["requests"] + retention.counts["scrubbed"] == 1
+
+
+def came(token: str, days: float, **columns: Any) -> Answer:
+    """An answer that came so long ago."""
+    answer = make_answer_to(token, **columns)
+    Answer.objects.filter(pk=answer.pk).update(created_at=database_now() - timedelta(days=days))
+    return answer
+
+
+def test_what_a_job_waited_for_is_scrubbed_and_that_it_waited_is_kept() -> None:
+    request = aged("Cancelled", 31)
+    until = database_now() - timedelta(days=3)
+    request.jobs.update(waits_for=f"{SECRET} has to approve", answer_by=until, checks=1)
+    aged("Cancelled", 31)
+    Retention().scrub(30 * DAY)
+    assert list(Job.objects.order_by("id").values_list("waits_for", "answer_by", "checks")) == [
+        ("scrubbed", until, 1),
+        (None, None, 0),
+    ]
+
+
+def test_a_scrub_leaves_what_was_not_said_as_it_was() -> None:
+    request = aged("Completed", 31)
+    make_answer_to(request.token, reason="", effect="late")
+    make_answer_to(request.token, reason=None, effect="late")
+    Retention().scrub(30 * DAY)
+    assert list(Answer.objects.order_by("id").values_list("reason", flat=True)) == ["scrubbed", "", None]
+
+
+def test_old_answers_without_a_request_are_purged_and_no_others() -> None:
+    old, kept = came("gone", 91), {came("gone", 89).id, came(aged("Inprogress", 400).token, 300).id}
+    kept |= set(Answer.objects.exclude(token="gone").values_list("id", flat=True))
+    dry = Retention(dry_run=True)
+    dry.purge_answers(90 * DAY)
+    assert dry.counts == {"answers": 1}
+    retention = Retention()
+    retention.purge_answers(90 * DAY)
+    assert retention.counts == {"answers": 1}
+    assert set(Answer.objects.values_list("id", flat=True)) == kept
+    assert old.id not in kept
+
+
+def test_an_answer_that_came_after_the_scrub_of_its_request_is_emptied_by_a_later_one() -> None:
+    scrubbed, kept = aged("Completed", 31), aged("Failed", 400)
+    Retention().scrub(30 * DAY)
+    said = {"extras": {"email": SECRET}, "reason": SECRET, "effect": "late"}
+    late, gone = came(scrubbed.token, 31, **said), came("gone", 31, **said)
+    young = came(scrubbed.token, 29, **said)
+    retention = Retention()
+    retention.scrub_answers(30 * DAY)
+    assert retention.counts == {"answers_emptied": 2}
+    for answer in (late, gone):
+        answer.refresh_from_db()
+        assert (answer.extras, answer.reason) == (None, "scrubbed")
+    for answer in (young, Answer.objects.get(token=kept.token)):
+        answer.refresh_from_db()
+        assert SECRET in str(answer.reason)
+    again = Retention()
+    again.scrub_answers(30 * DAY)
+    assert again.counts == {}
+
+
+def test_what_a_run_does_with_answers_is_printed_and_kept() -> None:
+    aged("Completed", 91)
+    came("gone", 91)
+    came("gone", 31, reason=SECRET)
+    done = called_here("purge_requests", "--older-than", "90d", "--scrub-after", "30d")
+    assert " answers=2 answers_emptied=1 " in done.stdout
+    counts = Purge.objects.get().counts
+    assert (counts["answers"], counts["answers_emptied"]) == (2, 1)
 
 
 def make_run(name: str, days: float, *, error: str = "", killed: bool = False) -> int:
@@ -212,11 +292,14 @@ def test_the_command_says_what_it_did_and_what_it_would_do() -> None:
     both = ("--older-than", "90d", "--scrub-after", "30d")
     tried = called_here("purge_requests", *both, "--failed", "--dry-run")
     assert tried.stdout.startswith(
-        "purge_requests dry run, nothing is changed: requests=2 jobs=2 interventions=2 passes=0 scrubbed=1 seconds="
+        "purge_requests dry run, nothing is changed: requests=2 jobs=2 interventions=2 passes=0 scrubbed=1 "
+        "answers=2 seconds="
     )
     done = called_here("purge_requests", *both)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("purge_requests requests=1 jobs=1 interventions=1 passes=0 scrubbed=1 seconds=")
+    assert done.stdout.startswith(
+        "purge_requests requests=1 jobs=1 interventions=1 passes=0 scrubbed=1 answers=1 seconds="
+    )
     assert Request.objects.filter(status="Failed", scrubbed_at=None).count() == 1
 
 

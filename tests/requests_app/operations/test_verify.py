@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from requests_app.operations import snapshot
 from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor
 
+ONE_STEP = json.dumps([{"name": "only", "jobs": ["a"]}])
 STEPS = json.dumps([{"name": "first", "jobs": ["a", "b"]}, {"name": "second", "jobs": ["c", "d"]}])
 
 
@@ -56,6 +57,13 @@ def job(request_id: int, step: int, name: str, status: str, attempt: int = 1, **
     }
     place = {"request_id": request_id, "step": step, "name": name, "attempt": attempt, "status": status}
     insert("jobs", **(place | values | columns))
+
+
+def answer(id_: int, token: str, step: int, name: str, outcome: str, effect: str = "", **columns: Any) -> None:
+    """Given at second 10, taken at second 12 if it was."""
+    taken_at = _at(12) if effect else None
+    place = {"id": id_, "token": token, "step": step, "job": name, "outcome": outcome, "effect": effect}
+    insert("answers", **(place | {"created_at": _at(10), "taken_at": taken_at} | columns))
 
 
 def fill_healthy() -> None:
@@ -100,6 +108,34 @@ def fill_healthy() -> None:
     request(10, "settled", "Inprogress", step=1)  # all its jobs are done: the next pass completes it
     for step, name in ((0, "a"), (0, "b"), (1, "c"), (1, "d")):
         job(10, step, name, "completed")
+
+    fill_answered()
+
+
+def fill_answered() -> None:
+    request(11, "waits", "Inprogress")  # for an answer, after one check; an answer to what comes later is there already
+    job(
+        11,
+        0,
+        "a",
+        "new",
+        started_at=_at(2),
+        due_at=_at(3000),
+        answer_by="2036-01-01 00:00:00",
+        waits_for="the vendor",
+        checks=1,
+    )
+    job(11, 0, "b", "retry", answer_by=_at(30), waits_for="the vendor", checks=3)  # in vain
+    job(11, 0, "b", "completed", attempt=2)
+    answer(1, "waits", 1, "c", "completed")  # it came early
+    answer(2, "waits", 0, "b", "completed", effect="late")
+    answer(3, "waits", 0, "a", "retry", attempt=2)  # for an attempt to come
+    answer(4, "gone", 0, "a", "completed")  # its request was purged, or never placed
+
+    request(12, "answered", "Completed", steps=ONE_STEP)  # before its next check was due
+    job(12, 0, "a", "completed", due_at=_at(3000), answer_by=_at(3500), waits_for="the vendor", checks=1)
+    answer(5, "answered", 0, "a", "completed", effect="taken")
+    answer(6, "answered", 0, "a", "failure", effect="late")
 
 
 @pytest.fixture
@@ -332,6 +368,44 @@ CORRUPTIONS = {
         f"UPDATE jobs SET started_at = NULL WHERE {_job(3, 1, 'c')}",
         "request running step 1 job c attempt 1: it is inprogress and was never started",
     ),
+    # waits and answers
+    "a waiting job that says not for what": Corruption(
+        f"UPDATE jobs SET waits_for = NULL WHERE {_job(11, 0, 'a')}",
+        "request waits step 0 job a attempt 1: its answer_by is set and its waits_for is not set",
+    ),
+    "an ended wait without its end": Corruption(
+        f"UPDATE jobs SET answer_by = NULL WHERE {_job(11, 0, 'b')}",
+        "request waits step 0 job b attempt 1: its waits_for is set and its answer_by is not set",
+    ),
+    "a waiting job whose callback was never called": Corruption(
+        f"UPDATE jobs SET checks = 0 WHERE {_job(11, 0, 'a')}",
+        "request waits step 0 job a attempt 1: its answer_by is set and its checks are 0",
+    ),
+    "an attempt above its budget": Corruption(
+        f"UPDATE jobs SET last_attempt = 1 WHERE {_job(11, 0, 'b', 2)}",
+        "request waits step 0 job b attempt 2: its last allowed attempt is 1",
+    ),
+    "an answer that is taken without effect": Corruption(
+        f"UPDATE answers SET effect = 'taken', taken_at = '{_at(12)}' WHERE token = 'waits' AND job = 'c'",
+        "request waits step 1 job c: its answer 1 is taken and no attempt has ended",
+    ),
+    "an answer taken while its job waits on": Corruption(
+        f"UPDATE answers SET effect = 'taken', taken_at = '{_at(12)}' WHERE token = 'waits' AND job = 'a'",
+        "request waits step 0 job a: its answer 3 is taken and no attempt has ended",
+    ),
+    "an answer that nobody takes": Corruption(
+        "UPDATE answers SET attempt = NULL WHERE token = 'waits' AND job = 'a'",
+        "request waits step 0 job a: its answer 3 is not taken since 2026-01-01 00:00:10 UTC and its job waits",
+    ),
+    "an answer to an attempt before that nobody marks late": Corruption(
+        "UPDATE answers SET attempt = 1 WHERE token = 'waits' AND job = 'a'",
+        "request waits step 0 job a: its answer 3 is not taken since 2026-01-01 00:00:10 UTC and its job waits",
+    ),
+    "an answer to an ended request that nobody marks late": Corruption(
+        "UPDATE answers SET effect = '', taken_at = NULL WHERE token = 'answered' AND outcome = 'failure'",
+        "request answered step 0 job a: its answer 6 is not taken since 2026-01-01 00:00:50 UTC "
+        "and its request is Completed",
+    ),
     # times
     "a request that ended before it was started": Corruption(
         f"UPDATE requests SET completed_at = '{_at(0.5)}' WHERE id = 2",
@@ -465,6 +539,31 @@ def test_a_healthy_database_in_the_midst_of_its_work_gives_no_finding(healthy: N
     assert found() == []
 
 
+def test_an_answer_is_left_to_the_pass_for_three_of_its_periods(healthy: None, settings: Any):
+    settings.WRK_REQUEST_INPROGRESS_CRON = "0 * * * *"
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE answers SET attempt = NULL WHERE token = 'waits' AND job = 'a'")
+        for hours, wrong in ((2, 0), (5, 1)):
+            moment = (datetime.now(tz=UTC) - timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S.%f")
+            cursor.execute("UPDATE answers SET created_at = %s WHERE token = 'waits' AND job = 'a'", [moment])
+            assert len(found()) == wrong
+
+
+def test_an_answer_that_was_there_first_is_left_to_the_pass_once_its_job_waits(healthy: None):
+    now = datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE answers SET attempt = NULL WHERE token = 'waits' AND job = 'a'")
+        cursor.execute(f"UPDATE jobs SET started_at = %s WHERE {_job(11, 0, 'a')}", [now])
+    assert found() == []
+
+
+def test_with_the_passes_switched_off_nobody_is_to_take_an_answer(healthy: None, settings: Any):
+    settings.WRK_ENABLED = False
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE answers SET attempt = NULL WHERE token = 'waits' AND job = 'a'")
+    assert found() == []
+
+
 def test_an_empty_database_gives_no_finding(db: None):
     assert found() == []
 
@@ -501,7 +600,7 @@ def test_windows_leave_out_no_request_and_no_job(healthy: None, monkeypatch: pyt
         read = ReadCount()
 
         assert list(findings(read)) == []
-        assert (read.requests, read.jobs) == (10, 27)
+        assert (read.requests, read.jobs) == (12, 31)
 
 
 def test_orphans_beyond_the_last_request_are_found(healthy: None, monkeypatch: pytest.MonkeyPatch):
@@ -520,7 +619,7 @@ def test_the_command_says_in_one_line_that_all_is_well(healthy: None):
     said = io.StringIO()
     call_command("verify", stdout=said)
 
-    assert said.getvalue().startswith("verify: all is well in 10 requests and 27 jobs (")
+    assert said.getvalue().startswith("verify: all is well in 12 requests and 31 jobs (")
     assert said.getvalue().count("\n") == 1
 
 
@@ -529,7 +628,7 @@ def test_the_command_prints_a_line_a_finding_and_exits_with_1(healthy: None):
     with connection.cursor() as cursor:
         cursor.execute("UPDATE requests SET error = '' WHERE status = 'Failed'")
 
-    with pytest.raises(CommandError, match="verify: 2 wrong in 10 requests") as raised:
+    with pytest.raises(CommandError, match="verify: 2 wrong in 12 requests") as raised:
         call_command("verify", stdout=said)
     assert raised.value.returncode == 1
     assert said.getvalue().splitlines() == [
