@@ -22,6 +22,11 @@ def job_badge(job: Job) -> SafeString:
     return badge("waiting" if job.is_waiting else job.status, job.shown_status)
 
 
+def short_by(jobs: int) -> str:
+    """Of a request that went on without so many jobs."""
+    return f"{jobs} job{'' if jobs == 1 else 's'} short"
+
+
 # Moments, in UTC ------------------------------------------------------------------------------------------------------
 def clock(moment: datetime | None) -> str:
     """For pages, each of which says once that its times are UTC."""

@@ -24,7 +24,7 @@ from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
 from requests_app.progress import Advance, Complete, Decision, Fail, Wait
 from requests_app.recipes import recipe_of, recipes
-from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
+from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, if_fails_of, quoted, read_steps, to_json
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -145,7 +145,7 @@ def _insert_step(
     there = Job.objects.existing(list(steps)) if may_exist else set()
     budgets = {name: max_attempts(name) for name in {name for _, job_names in steps.values() for name in job_names}}
     jobs = [
-        NewJob(request_id, step, name, budgets[name])
+        NewJob(request_id, step, name, budgets[name], if_fails=if_fails_of(name))
         for request_id, (step, job_names) in steps.items()
         for name in job_names
         if (request_id, step, name) not in there
@@ -159,8 +159,8 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
 
     Answers: each ends the attempt that waits for it, and its request is moved on at once. Then it
     1. Scans for those whose current step has no open job. 2. Locks them; reads their steps and the step's job rows.
-    3. Decides by the latest attempt of every job of the step. 4. All completed: the next step's jobs are inserted, or
-    the request is `Completed`. One is `failure`: `Failed`.
+    3. Decides by the latest attempt of every job of the step. 4. One failed, and not with the reach `continue`: the
+    request is `Failed`. All others completed: the next step's jobs are inserted, or it is `Completed`.
     Anything else is left alone; `show_request` says what does not add up.
     """
     take_answers(stop, run, progress_locked, seconds=RECONNECT_SECONDS, limit=limit)
@@ -218,7 +218,7 @@ def progress_locked(
     """
     recorded = defaultdict[tuple[int, int], list[Attempt]](list)
     for job, status, *_ in results:
-        recorded[job.request_id, job.step].append(Attempt(job.name, job.attempt, status))
+        recorded[job.request_id, job.step].append(Attempt(job.name, job.attempt, status, if_fails=job.if_fails))
     going = [request for request in requests if request.status == RequestStatus.INPROGRESS]
     decisions = {request: _decide(request, recorded[request.id, request.step]) for request in going}
     unsettled = {row.id: row.step for row, how in decisions.items() if not isinstance(how, Advance | Complete)}
@@ -242,9 +242,10 @@ def _apply(decisions: Mapping[LockedRequest, Decision], claim: ClaimOnInsert | N
     advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions.items() if isinstance(how, Advance)}
     completed = [row for row, how in decisions.items() if isinstance(how, Complete)]
     failed = [row for row, how in decisions.items() if isinstance(how, Fail)]
+    short = {row.id: how.short for row, how in decisions.items() if isinstance(how, Advance | Complete) and how.short}
     moved = Counter(
-        advanced=Request.objects.advance(list(advance)),
-        requests_completed=Request.objects.complete([row.id for row in completed]),  # `completed` counts jobs
+        advanced=Request.objects.advance(list(advance), short),
+        requests_completed=Request.objects.complete([row.id for row in completed], short),  # `completed` counts jobs
         requests_failed=Request.objects.fail(
             {row.id: how.error for row, how in decisions.items() if isinstance(how, Fail)}
         ),
@@ -255,5 +256,6 @@ def _apply(decisions: Mapping[LockedRequest, Decision], claim: ClaimOnInsert | N
     return Progressed(
         +moved,
         tallies.count_ended((row.action for row in completed), RequestStatus.COMPLETED)
-        + tallies.count_ended((row.action for row in failed), RequestStatus.FAILED),
+        + tallies.count_ended((row.action for row in failed), RequestStatus.FAILED)
+        + tallies.count_short(row.action for row in completed if row.shortfall + short.get(row.id, 0)),
     )

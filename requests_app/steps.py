@@ -4,8 +4,10 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 from jobs_app.models.attempts import MAX_STEPS_BYTES as MAX_STEPS_BYTES
+from jobs_app.models.attempts import IfFails
 from jobs_app.outcomes import storable_error, storable_text, with_unique_keys
 from jobs_app.registry import MAX_NAME_CHARACTERS
 
@@ -13,9 +15,25 @@ _KNOWN_SHOWN = 30
 MAX_JOBS = 2000  # of a request: each is a call of a service, and a row that the page shows
 
 
+class Job(str):
+    """A job's name in a step, with how far its failure reaches: `Job("x", if_fails="finish")`. A plain name: `stop`."""
+
+    __slots__ = ("if_fails",)
+    if_fails: str
+
+    def __new__(cls, name: str, if_fails: str = IfFails.STOP) -> Self:
+        job = super().__new__(cls, name)
+        job.if_fails = if_fails
+        return job
+
+
+def if_fails_of(job: str) -> str:
+    return job.if_fails if isinstance(job, Job) else IfFails.STOP
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One ordered stage: its name, and the names of the jobs that run at once."""
+    """One ordered stage: its name, and the jobs that run at once, each a name or a `Job`."""
 
     name: str
     jobs: tuple[str, ...]
@@ -26,7 +44,14 @@ class StepsError(ValueError):
 
 
 def to_json(steps: Collection[Step]) -> str:
-    return json.dumps([{"name": step.name, "jobs": list(step.jobs)} for step in steps], ensure_ascii=False)
+    """A job with the reach `stop` is a plain name, as every release reads it."""
+    value = [{"name": step.name, "jobs": [_as_json(job) for job in step.jobs]} for step in steps]
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_json(job: str) -> str | dict[str, str]:
+    if_fails = if_fails_of(job)
+    return job if if_fails == IfFails.STOP else {"job": job, "if_fails": if_fails}
 
 
 @lru_cache(maxsize=16)  # requests of an action have the same steps, and each is read at every step
@@ -66,19 +91,33 @@ def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step
     jobs = value.get("jobs")
     if not isinstance(jobs, list) or not jobs:
         raise StepsError(f"{place}.jobs: {_kind(jobs)} where a list with at least one job name is needed")
-    names: dict[str, int] = {}
+    places: dict[str, int] = {}
     for index, item in enumerate(jobs):
         job = _job(f"{place}.jobs[{index}]", item, known_jobs)
-        if job in names:
+        if job in places:
             raise StepsError(
-                f"{place}.jobs[{index}]: {quoted(job)} stands in this step already (jobs[{names[job]}]); "
+                f"{place}.jobs[{index}]: {quoted(job)} stands in this step already (jobs[{places[job]}]); "
                 "put the repeat into a step of its own"
             )
-        names[job] = index
-    return Step(name, tuple(names))
+        places[job] = index
+    return Step(name, tuple(places))
 
 
 def _job(place: str, value: object, known_jobs: Collection[str] | None) -> str:
+    """A name, or `{"job": ..., "if_fails": ...}`."""
+    if not isinstance(value, dict):
+        return _job_name(place, value, known_jobs)
+    if strange := sorted(set(value) - {"job", "if_fails"}):
+        raise StepsError(f"{place}: unknown key {quoted(strange[0])}; only job and if_fails are allowed")
+    name = _job_name(f"{place}.job", value.get("job"), known_jobs)
+    if_fails = value.get("if_fails", IfFails.STOP)
+    if if_fails not in IfFails.values:
+        shown = quoted(if_fails) if isinstance(if_fails, str) else _kind(if_fails)
+        raise StepsError(f"{place}.if_fails: {shown} where stop, finish or continue is needed")
+    return name if if_fails == IfFails.STOP else Job(name, if_fails)
+
+
+def _job_name(place: str, value: object, known_jobs: Collection[str] | None) -> str:
     name = _name(place, value)
     if known_jobs is not None and name not in known_jobs:
         raise StepsError(f"{place}: unknown job {quoted(name)}; known: {_listed(known_jobs)}")

@@ -21,6 +21,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import FINAL
 from requests_app.passes import run_inprogress_requests, run_new_requests
+from requests_app.steps import Step, if_fails_of, to_json
 
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]
@@ -29,8 +30,9 @@ TABLES = ("requests", "jobs")
 
 # Rows ----------------------------------------------------------------------------------------------------------------
 def shaped(*jobs_of_steps: Sequence[str]) -> list[Row]:
-    """The value of `steps`: one step for each sequence of job names."""
-    return [{"name": f"step {index}", "jobs": list(jobs)} for index, jobs in enumerate(jobs_of_steps)]
+    """The value of `steps`: one step for each sequence of job names, or of `steps.Job`."""
+    steps = [Step(f"step {index}", tuple(jobs)) for index, jobs in enumerate(jobs_of_steps)]
+    return list(json.loads(to_json(steps)))
 
 
 def make_request(
@@ -64,6 +66,7 @@ def make_job(
     """A job as it stands in that state. In progress it has a claim of its own; its lease ends in `lease` seconds.
 
     `answer_in`: it asked once to wait for an answer, until so many seconds from now.
+    `name`: or a `steps.Job`, which also says how far its failure reaches.
     """
     now = database_now()
     running = status == JobStatus.INPROGRESS
@@ -71,6 +74,7 @@ def make_job(
         "request": request,
         "step": request.step,
         "name": name,
+        "if_fails": if_fails_of(name),
         "status": status,
         "created_at": now,
         "due_at": now + timedelta(seconds=due_in),
@@ -134,7 +138,8 @@ def make_answer_to(token: str = "order-1", job: str = "noop", outcome: str = "co
 def held(job: Job, claim: str | None = None) -> ClaimedJob:
     """The job as the process that claimed it holds it; `claim`: another one than the row's."""
     said = claim or job.claimed_by or "a claim that is over"
-    return ClaimedJob(job.id, job.request_id, job.step, job.name, job.attempt, job.last_attempt, said)
+    place = job.id, job.request_id, job.step, job.name, job.attempt, job.last_attempt
+    return ClaimedJob(*place, said, if_fails=job.if_fails)
 
 
 def insert_raw(action: str = "made_up", **columns: Any) -> int:

@@ -72,7 +72,7 @@ class CallbackInput(NamedTuple):
 class LockedRequest(NamedTuple):
     """A request as read under its lock. `steps`: JSON text; None when it is NULL, or too long to read.
 
-    `extras`: JSON text, if asked for.
+    `shortfall`: how many jobs failed that it went on without. `extras`: JSON text, if asked for.
     """
 
     id: int
@@ -81,6 +81,7 @@ class LockedRequest(NamedTuple):
     status: str
     step: int
     steps: str | None
+    shortfall: int
     extras: str
 
 
@@ -105,6 +106,11 @@ class Result(NamedTuple):
     answer: str | None = None
     wait: tuple[float, float] | None = None
     is_unanswered: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether it is a failure after which nothing of its request is started any more."""
+        return self.status == JobStatus.FAILURE and self.job.if_fails == IfFails.STOP
 
 
 class NewJob(NamedTuple):

@@ -13,7 +13,7 @@ from django.db import connections, models, transaction
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import case, dialect, numbers
 from jobs_app.models.answer import Answer
-from jobs_app.models.attempts import Attempt, JobStatus, LockedRequest, NewJob, Result
+from jobs_app.models.attempts import Attempt, IfFails, JobStatus, LockedRequest, NewJob, Result
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object, storable_text
@@ -48,14 +48,13 @@ class Completions(models.QuerySet[Row]):
                 free += [r for r in others if r.job.request_id in requests]
             else:
                 free = [r for r in results if r.job.request_id in requests]
-            siblings = self._new_siblings({r.job.request_id for r in free if r.status == JobStatus.FAILURE})
+            siblings = self._new_siblings({r.job.request_id for r in free if r.stops})
             locked = self._lock_jobs([*(r.job.id for r in free), *siblings], lease_expired=lease_expired)
             uncancelled = {request_id for id_, request_id in siblings.items() if id_ not in locked}
             won = [
                 r
                 for r in free
-                if locked.get(r.job.id) == r.job.claim
-                and not (r.status == JobStatus.FAILURE and r.job.request_id in uncancelled)
+                if locked.get(r.job.id) == r.job.claim and not (r.stops and r.job.request_id in uncancelled)
             ]
             won = self._unless_answered(won)
             by_status = {status: [r for r in won if r.status == status] for status in JobStatus}
@@ -157,10 +156,10 @@ class Completions(models.QuerySet[Row]):
                 )
 
     def _fail(self, results: Sequence[Result], siblings: dict[int, int]) -> None:
-        """A failure that won dooms its request: siblings that have not begun never will."""
+        """One of the reach `stop` that won dooms its request: siblings that have not begun never will."""
         self._set_ended(results, JobStatus.FAILURE)
-        failed = {result.job.request_id for result in results}
-        self._cancel([id_ for id_, request_id in siblings.items() if request_id in failed])
+        stopped = {result.job.request_id for result in results if result.stops}
+        self._cancel([id_ for id_, request_id in siblings.items() if request_id in stopped])
 
     def _retry(self, results: Sequence[Result], doomed: set[int], later: set[tuple[int, int, str, int]]) -> None:
         """Ends the attempt and inserts its successor, unless the request is doomed (or it is there already)."""
@@ -230,22 +229,23 @@ class Completions(models.QuerySet[Row]):
     ) -> tuple[set[int], set[tuple[int, int, str, int]]]:
         """Requests in which nothing may be started any more, and all attempts of the others' current steps.
 
-        Doomed: not `Inprogress`, or the latest attempt of a job of the current step is `failure`. Under their locks.
+        Doomed: not `Inprogress`, or the latest attempt of a job of the current step is a failure with the reach `stop`.
+        Under their locks.
         """
         if not request_ids:
             return set(), set()
         rows = self.filter(request_id__in=request_ids).order_by("attempt")
         alive = {request.id for request in requests.values() if request.status == "Inprogress"}
         attempts, latest = set(), {}
-        for request_id, step, name, attempt, status in rows.values_list(
-            "request_id", "step", "name", "attempt", "status"
+        for request_id, step, name, attempt, *how in rows.values_list(
+            "request_id", "step", "name", "attempt", "status", "if_fails"
         ):
             attempts.add((request_id, step, name, attempt))
-            latest[request_id, step, name] = status
+            latest[request_id, step, name] = how
         failed = {
             request_id
-            for (request_id, step, _), status in latest.items()
-            if status == JobStatus.FAILURE and request_id in alive and step == requests[request_id].step
+            for (request_id, step, _), how in latest.items()
+            if how == [JobStatus.FAILURE, IfFails.STOP] and request_id in alive and step == requests[request_id].step
         }
         return failed | (set(request_ids) - alive), attempts
 

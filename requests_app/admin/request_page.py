@@ -15,8 +15,8 @@ from jobs_app.outcomes import MAX_ERROR_CHARACTERS
 from jobs_app.telemetry.printable import first_line
 from requests_app.admin.masking import masked
 from requests_app.admin.timeline import timeline
-from requests_app.formatting import badge, clock, job_badge, pretty, read_json, shortened, span
-from requests_app.models import Intervention, Request
+from requests_app.formatting import badge, clock, job_badge, pretty, read_json, short_by, shortened, span
+from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
@@ -30,6 +30,12 @@ _MOST_JSON = MAX_STEPS_BYTES  # characters of each of params, extras and steps; 
 _MOST_EXTRAS = 4_000  # characters of each attempt's
 _ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE, JobStatus.CANCELLED)
 LEGEND = {status.value: badge(status, status.label) for status in _ENDS}
+
+
+def badge_of(request: Request) -> SafeString:
+    is_short = request.status == RequestStatus.COMPLETED and request.shortfall
+    label = request.get_status_display()
+    return badge(request.status, f"{label}, {short_by(request.shortfall)}" if is_short else label)
 
 
 def history(request: Request) -> list[Job]:
@@ -120,7 +126,7 @@ class RequestPage:
         is_unmasked: bool = False,
     ) -> None:
         self.request = request
-        self.badge = badge(request.status, request.get_status_display())
+        self.badge = badge_of(request)
         is_long = first_line(request.error) != request.error.strip()
         self.long_error = shortened(request.error, MAX_ERROR_CHARACTERS) if is_long else ""
         self.steps = _readable_steps(texts.steps)

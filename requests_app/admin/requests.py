@@ -19,13 +19,14 @@ from requests_app.admin.request_actions import VerbsAdmin, possible
 from requests_app.admin.request_page import (
     RequestPage,
     answers_of,
+    badge_of,
     deadline_shown,
     history,
     interventions_of,
     texts_of,
 )
 from requests_app.formatting import badge, clock
-from requests_app.models import Request
+from requests_app.models import Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.awaited_answers import awaiting_requests
 from requests_app.monitoring.deadlines import DeadlineState, ids_by_deadline
@@ -49,6 +50,20 @@ class WaitingFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=awaiting_requests(only_past=self.value() == "past"))
 
 
+class ShortFilter(admin.SimpleListFilter):
+    """Requests that were completed although a job had failed. No index of its own: reads the completed ones."""
+
+    title = "shortfall"
+    parameter_name = "short"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "short")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        is_short = {"status": RequestStatus.COMPLETED, "shortfall__gt": 0}
+        return queryset.filter(**is_short) if self.value() else queryset
+
+
 class RequestList(ChangeList):
     """In an index's order: newest first, or of one status the latest due first. Without the large columns.
 
@@ -58,8 +73,8 @@ class RequestList(ChangeList):
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         if DeadlineFilter.parameter_name in self.params:
             return ["deadline_at", "id"]
-        by_due = "status__exact" in self.params and WaitingFilter.parameter_name not in self.params
-        return ["-due_at", "-id"] if by_due else ["-id"]
+        of_one_status = {"status__exact", ShortFilter.parameter_name} & set(self.params)
+        return ["-due_at", "-id"] if of_one_status and WaitingFilter.parameter_name not in self.params else ["-id"]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         rows = super().get_queryset(request, exclude_parameters).defer("error")
@@ -94,8 +109,13 @@ class DeadlineFilter(admin.SimpleListFilter):
 class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
     actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "step", "due", "deadline", "completed")
-    list_filter = ("status", DeadlineFilter, WaitingFilter)
-    filter_parameters = ("status__exact", DeadlineFilter.parameter_name, WaitingFilter.parameter_name)
+    list_filter = ("status", DeadlineFilter, WaitingFilter, ShortFilter)
+    filter_parameters = (
+        "status__exact",
+        DeadlineFilter.parameter_name,
+        WaitingFilter.parameter_name,
+        ShortFilter.parameter_name,
+    )
     search_fields = ("token__exact",)
     search_help_text = "A request's whole token."
 
@@ -136,9 +156,8 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
 
     @admin.display(description="status")
     def state(self, request: Request) -> SafeString:
-        status = badge(request.status, request.get_status_display())
         waits = getattr(request, "has_waiting_job", False)
-        return format_html("{} {}", status, badge("waiting", "waiting")) if waits else status
+        return format_html("{} {}", badge_of(request), badge("waiting", "waiting")) if waits else badge_of(request)
 
     @admin.display(description="due")
     def due(self, request: Request) -> str:

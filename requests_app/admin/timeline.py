@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import groupby, starmap
 
 from jobs_app.models import Job
-from jobs_app.models.attempts import JobStatus
+from jobs_app.models.attempts import IfFails, JobStatus
 from jobs_app.telemetry.printable import first_line
 from requests_app.admin.axis import Axis, Tick
 from requests_app.formatting import clock, in_the_middle, shortened, span
@@ -157,7 +157,14 @@ def _lane(y: float, name: str, jobs: Sequence[Job], axis: Axis, now: datetime) -
     attempts = [_attempt(job, axis, now, min(_LEAST_RUN, room / 2)) for job in jobs]
     is_crowded = room < _CROWDED
     shown = tuple(_without_touching_marks(attempts)) if is_crowded else tuple(attempts)
-    return Lane(y, in_the_middle(name, _LABEL_CHARACTERS), name, shown, is_crowded)
+    reach = "" if jobs[-1].if_fails == IfFails.STOP else f" ({jobs[-1].if_fails})"
+    label = in_the_middle(name, _LABEL_CHARACTERS - len(reach)) + reach
+    return Lane(y, label, name + _if_it_fails(jobs[-1]), shown, is_crowded)
+
+
+def _if_it_fails(job: Job) -> str:
+    """Of the usual reach, nothing."""
+    return "" if job.if_fails == IfFails.STOP else f", if it fails: {job.if_fails}"
 
 
 def _without_touching_marks(attempts: Sequence[AttemptShape]) -> Iterator[AttemptShape]:
@@ -245,4 +252,4 @@ def _text(axis: Axis, bands: Iterable[_Rows]) -> str:
 
 def _lane_text(name: str, jobs: Sequence[Job]) -> str:
     count = f"{len(jobs)} attempts, the last" if len(jobs) > 1 else "1 attempt,"
-    return f"{name} {count} {jobs[-1].shown_status}"
+    return f"{name} {count} {jobs[-1].shown_status}{_if_it_fails(jobs[-1])}"

@@ -161,7 +161,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         ends = f"CASE WHEN created_at < {_YEAR_9000} THEN CASE action {ends} END END"
         deadline = f"deadline_at = COALESCE(deadline_at, {ends}), " if deadlines else ""
         return self._update(
-            f"{steps}{deadline}status = 'Inprogress', step = 0, started_at = {sql.now}",
+            f"{steps}{deadline}status = 'Inprogress', step = 0, shortfall = 0, started_at = {sql.now}",
             [*(part for recipe in recipes.items() for part in recipe), *deadlines],
             ids,
             "Queuing",
@@ -179,13 +179,16 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         """`Queuing` -> `Failed`, each with its reason."""
         return self._end_failed(errors, "Queuing")
 
-    def advance(self, ids: Collection[int]) -> int:
-        """To the next step. The caller holds the requests' locks and inserts the step's jobs."""
-        return self._update("step = step + 1", [], ids, "Inprogress")
+    def advance(self, ids: Collection[int], short: Mapping[int, int]) -> int:
+        """To the next step. The caller holds the requests' locks and inserts the step's jobs.
 
-    def complete(self, ids: Collection[int]) -> int:
-        """`Inprogress` -> `Completed`, under their locks."""
-        return self._update(f"status = 'Completed', completed_at = {dialect(self.db).now}", [], ids, "Inprogress")
+        `short`: by request id, how many jobs of the step failed and are gone on without.
+        """
+        return self._leave_step("step = step + 1", ids, short)
+
+    def complete(self, ids: Collection[int], short: Mapping[int, int]) -> int:
+        """`Inprogress` -> `Completed`, under their locks. `short`: as of `advance`."""
+        return self._leave_step(f"status = 'Completed', completed_at = {dialect(self.db).now}", ids, short)
 
     def fail(self, errors: Mapping[int, str]) -> int:
         """`Inprogress` -> `Failed`, each with its reason, under their locks."""
@@ -274,6 +277,10 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
         self.filter(id=request.id, status=RequestStatus.FAILED).update(
             status=RequestStatus.INPROGRESS if begun else RequestStatus.QUEUING, error="", completed_at=None
         )
+
+    def _leave_step(self, assignments: str, ids: Collection[int], short: Mapping[int, int]) -> int:
+        more = f", shortfall = shortfall + {case(short, '0')}" if short else ""
+        return self._update(f"{assignments}{more}", [*short.values()], ids, "Inprogress")
 
     def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
         return self._update(

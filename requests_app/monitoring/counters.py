@@ -14,7 +14,7 @@ from jobs_app.registry import names
 from jobs_app.telemetry.tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE
 from requests_app.models.request import FINAL
 from requests_app.monitoring.ended_attempts import OUTCOMES
-from requests_app.monitoring.tallies import INTERVENTIONS, REQUESTS_ENDED, REQUESTS_STARTED
+from requests_app.monitoring.tallies import INTERVENTIONS, REQUESTS_ENDED, REQUESTS_SHORT, REQUESTS_STARTED
 from requests_app.recipes import recipes
 
 Sums = dict[Key, int]
@@ -45,6 +45,12 @@ def tally_families(sums: Sums) -> Iterator[Metric]:
         "Requests that came to a final status, by action; one that is retried by hand ends again.",
         ["action", "status"],
         _zeros(REQUESTS_ENDED, actions, FINAL) | _of(sums, REQUESTS_ENDED),
+    )
+    yield _counter(
+        "tasker_requests_short_total",
+        "Requests that were completed although a job had failed, which they went on without, by action.",
+        ["action"],
+        _zeros(REQUESTS_SHORT, actions) | _of(sums, REQUESTS_SHORT),
     )
     yield _counter(
         "tasker_jobs_ended_total",

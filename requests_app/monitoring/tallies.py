@@ -8,6 +8,7 @@ from requests_app.recipes import recipe_of
 
 REQUESTS_STARTED = "requests_started"
 REQUESTS_ENDED = "requests_ended"
+REQUESTS_SHORT = "requests_short"
 INTERVENTIONS = "interventions"
 
 
@@ -17,6 +18,10 @@ def count_started(actions: Iterable[str]) -> Counter[Key]:
 
 def count_ended(actions: Iterable[str], status: str) -> Counter[Key]:
     return Counter(Key(REQUESTS_ENDED, subject(action), status) for action in actions)
+
+
+def count_short(actions: Iterable[str]) -> Counter[Key]:
+    return Counter(Key(REQUESTS_SHORT, subject(action)) for action in actions)
 
 
 def count_intervention(verb: str) -> Counter[Key]:

@@ -10,11 +10,11 @@ from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import FIND_LOCKS
 from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.answer import AnswerOutcome, Effect
-from jobs_app.models.attempts import JobStatus
+from jobs_app.models.attempts import IfFails, JobStatus
 from jobs_app.registry import definition
 from jobs_app.telemetry.printable import first_line
 from requests_app import progress
-from requests_app.formatting import ago, clock_utc, duration
+from requests_app.formatting import ago, clock_utc, duration, short_by
 from requests_app.models import Request, RequestStatus
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state, has_open_deadline
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
@@ -41,7 +41,8 @@ def _state(request: Request) -> str:
             return f"It failed: {first_line(request.error)}"
         case RequestStatus.CANCELLED:
             return f"It was cancelled at {clock_utc(request.completed_at)}; nothing more is started."
-    return f"It was completed at {clock_utc(request.completed_at)}."
+    short = f", {short_by(request.shortfall)}" if request.shortfall else ""
+    return f"It was completed at {clock_utc(request.completed_at)}{short}."
 
 
 def _deadline(request: Request) -> str:
@@ -82,7 +83,7 @@ def _in_progress(request: Request) -> str:
         said.append(_waiting(waiting, jobs))
     if awaiting:
         said.append(_awaiting(request, awaiting))
-    return " ".join(said) or _settled(request, jobs)
+    return " ".join(said) + _failed(request, jobs) if said else _settled(request, jobs)
 
 
 def _running(jobs: Sequence[Job], more: int) -> str:
@@ -161,8 +162,18 @@ def _more(count: int) -> str:
     return f"; {count} more of its step wait" if count else ""
 
 
+def _failed(request: Request, jobs: Sequence[Job]) -> str:
+    """What failed and does not keep the others from going on."""
+    latest = {job.name: job for job in jobs}
+    failed = [job for job in latest.values() if job.status == JobStatus.FAILURE]
+    if fatal := [job for job in failed if job.if_fails == IfFails.FINISH]:
+        return f" {_named(fatal)} failed: it will be Failed when the others of its step have ended."
+    short = request.shortfall + sum(job.if_fails == IfFails.CONTINUE for job in failed)
+    return f" It is {short_by(short)} so far." if short else ""
+
+
 def _settled(request: Request, jobs: Sequence[Job]) -> str:
-    attempts = [Attempt(job.name, job.attempt, job.status, job.shown_error) for job in jobs]
+    attempts = [Attempt(job.name, job.attempt, job.status, job.shown_error, job.if_fails) for job in jobs]
     text = Request.objects.json_texts(request.pk, MAX_STEPS_BYTES + 1).steps
     try:
         decision = progress.decide(read_steps(text or "null"), request.step, attempts)

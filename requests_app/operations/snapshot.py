@@ -22,6 +22,7 @@ class VerifiedRequest(NamedTuple):
     id: int
     token: str
     step: int
+    shortfall: int
     status: str
     has_error: bool
     due_at: Any
@@ -36,6 +37,7 @@ class VerifiedJob(NamedTuple):
     name: str
     step: int
     status: str
+    if_fails: str
     attempt: int
     due_at: Any
     created_at: Any
@@ -77,14 +79,15 @@ def read_window(after: int, using: str) -> Window:
         last = _last_of_window(cursor, after, using)
         ids, bound = ("{0} > %s", [after]) if last is None else ("{0} > %s AND {0} <= %s", [after, last])
         cursor.execute(
-            "SELECT id, token, step, status, TRIM(error) <> '', due_at, created_at, started_at, completed_at, "
-            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END FROM requests WHERE {ids.format('id')}",
+            "SELECT id, token, step, shortfall, status, TRIM(error) <> '', due_at, created_at, started_at, "
+            f"completed_at, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END FROM requests "
+            f"WHERE {ids.format('id')}",
             bound,
         )
         requests = [VerifiedRequest(*row) for row in cursor.fetchall()]
         cursor.execute(
-            "SELECT request_id, name, step, status, attempt, due_at, created_at, started_at, completed_at, claimed_by, "
-            f"lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' "
+            "SELECT request_id, name, step, status, if_fails, attempt, due_at, created_at, started_at, completed_at, "
+            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' "
             "AND name NOT IN (SELECT name FROM paused_jobs), last_attempt, answer_by, waits_for IS NOT NULL, checks "
             f"FROM jobs WHERE {ids.format('request_id')}",
             bound,

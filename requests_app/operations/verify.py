@@ -16,12 +16,12 @@ from django.db import DEFAULT_DB_ALIAS
 
 from jobs_app.db.dialect import from_driver
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
-from jobs_app.models.attempts import ENDED, OPEN, JobStatus
+from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from requests_app.models import RequestStatus
 from requests_app.models.request import FINAL
 from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest, read_window
 from requests_app.operations.verify_answers import fault_of_answer, faults_of_wait
-from requests_app.steps import Step, StepsError, read_steps
+from requests_app.steps import Step, StepsError, if_fails_of, read_steps
 
 Row = TypeVar("Row", VerifiedJob, VerifiedAnswer)
 
@@ -214,7 +214,9 @@ def _of_steps(request: VerifiedRequest, by_job: dict[tuple[int, str], list[Verif
         elif step > request.step:
             what = f"it was made while its request is at step {request.step}"
             yield Finding(request.token, what, step, name, attempts[-1].attempt)
+    yield from _of_reach(request, by_job, steps)
     latest = {place: attempts[-1] for place, attempts in by_job.items()}
+    yield from _of_shortfall(request, latest)
     for step in range(request.step + 1):
         done = step < request.step or request.status == RequestStatus.COMPLETED
         yield from _of_step(request, step, [(name, latest.get((step, name))) for name in steps[step].jobs], done=done)
@@ -223,22 +225,47 @@ def _of_steps(request: VerifiedRequest, by_job: dict[tuple[int, str], list[Verif
         yield Finding(request.token, f"it is Completed at step {request.step} of {len(steps)} steps")
 
 
+def _of_reach(
+    request: VerifiedRequest, by_job: dict[tuple[int, str], list[VerifiedJob]], steps: Sequence[Step]
+) -> Iterator[Finding]:
+    """Every attempt has what its job has in the steps."""
+    reaches = {(index, job): if_fails_of(job) for index, step in enumerate(steps) for job in step.jobs}
+    for place, attempts in by_job.items():
+        reach = reaches.get(place, attempts[0].if_fails)
+        if strange := next((job for job in attempts if job.if_fails != reach), None):
+            what = f"its if_fails is {strange.if_fails} and its steps say {reach}"
+            yield Finding(request.token, what, strange.step, strange.name, strange.attempt)
+
+
+def _of_shortfall(request: VerifiedRequest, latest: dict[tuple[int, str], VerifiedJob]) -> Iterator[Finding]:
+    last = request.step if request.status == RequestStatus.COMPLETED else request.step - 1
+    short = sum(_may_be_passed(job) for (step, _), job in latest.items() if step <= last)
+    if request.shortfall != short:
+        yield Finding(request.token, f"its shortfall is {request.shortfall} and it went on without {short} jobs")
+
+
+def _may_be_passed(job: VerifiedJob) -> bool:
+    """Whether it failed and its request goes on without it."""
+    return job.status == JobStatus.FAILURE and job.if_fails == IfFails.CONTINUE
+
+
 def _of_step(
     request: VerifiedRequest, step: int, latest: Sequence[tuple[str, VerifiedJob | None]], *, done: bool
 ) -> Iterator[Finding]:
-    """The latest attempts of the jobs of the current step or an earlier one. `done`: all are to be completed."""
-    failed = any(job is not None and job.status == JobStatus.FAILURE for _, job in latest)
-    if request.status == RequestStatus.FAILED and not done and not failed:
+    """The latest attempts of the jobs of the current step or an earlier one. `done`: the request is past it."""
+    failed = {job.if_fails for _, job in latest if job is not None and job.status == JobStatus.FAILURE}
+    is_stopped = IfFails.STOP in failed
+    if request.status == RequestStatus.FAILED and not done and not failed - {IfFails.CONTINUE}:
         yield Finding(request.token, "it is Failed and no job of its step failed", step)
     for name, job in latest:
         if job is None:
             yield Finding(request.token, "it has no row", step, name)
-        elif done and job.status != JobStatus.COMPLETED:
+        elif done and job.status != JobStatus.COMPLETED and not _may_be_passed(job):
             what = f"its latest attempt is {job.status} and its request is past it"
             yield Finding(request.token, what, step, name, job.attempt)
-        elif request.status == RequestStatus.INPROGRESS and not failed and job.status in _NO_SUCCESSOR:
+        elif request.status == RequestStatus.INPROGRESS and not is_stopped and job.status in _NO_SUCCESSOR:
             yield Finding(request.token, f"it is {job.status} and no attempt follows it", step, name, job.attempt)
-        elif request.status == RequestStatus.INPROGRESS and failed and job.status == JobStatus.NEW:
+        elif request.status == RequestStatus.INPROGRESS and is_stopped and job.status == JobStatus.NEW:
             yield Finding(request.token, "it is new and a job of its step has failed", step, name, job.attempt)
 
 

@@ -26,6 +26,7 @@ from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due
+from requests_app.steps import Job as StepJob
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
 from tests.sample.jobs import RECORD_VARIABLE
@@ -259,6 +260,24 @@ def test_a_sibling_is_not_claimed_while_a_job_gives_up_and_is_cancelled_by_it(ru
 
     assert Job.objects.claim("other", 10, 300) == []
     assert statuses(request) == {"records": ["failure"], "records_1": ["cancelled"]}
+
+
+@pytest.mark.parametrize("reach", ["stop", "finish", "continue"])
+def test_only_a_failure_that_stops_waits_for_a_new_sibling_that_is_locked(run: RunRecord, reach: str):
+    request = add_request([StepJob("records", reach), "records_1"])
+    fails = add_job(request, StepJob("records", reach), "inprogress")
+    add_job(request, "records_1")
+    claim = Actor(lambda: Job.objects.claim(str(uuid4()), 10, 300), stop_before=r"UPDATE jobs .*SET")
+    with claim:
+        assert claim.stands
+        won, locked = record_results([result_of(fails, Failed("no"))], run)
+        claim.go_on()
+
+    assert (len(won), len(locked)) == ((0, 1) if reach == "stop" else (1, 0))
+    assert statuses(request) == {
+        "records": ["inprogress" if reach == "stop" else "failure"],
+        "records_1": ["inprogress"],
+    }
 
 
 def test_a_failure_that_comes_too_late_cancels_nobody(run: RunRecord):

@@ -132,7 +132,7 @@ def test_the_document_leads_to_a_job_a_recipe_and_a_service(clone: Path, termina
         else:
             assert block.info == "text"
             assert [line for line in _steady(block.text) if line not in _steady(printed)] == []
-    assert len(written) == 8
+    assert len(written) == 11
     assert "1 passed" in printed  # the document's own test
 
 

@@ -273,6 +273,7 @@ def test_the_granted_user_may_do_nothing_else(sql: str, caller: dict[str, str]):
 
 
 TWICE = '[{"name": "a", "jobs": ["service1_get_user", "service1_get_user"]}]'
+IGNORED = '[{"name": "a", "jobs": ["service1_get_user", {"job": "service2_delete_user", "if_fails": "ignore"}]}]'
 UNKNOWN = '[{"name": "a", "jobs": ["service1_get_user"]}, {"name": "b", "jobs": ["service9_delete_user"]}]'
 # By the beginning of the error in the document: the row that gets it.
 REFUSED = {
@@ -282,6 +283,7 @@ REFUSED = {
     "steps[0].jobs: an empty list": {"action": "mine", "steps": '[{"name": "a", "jobs": []}]'},
     "steps[1].jobs[0]:": {"action": "mine", "steps": UNKNOWN},
     "steps[0].jobs[1]:": {"action": "mine", "steps": TWICE},
+    "steps[0].jobs[1].if_fails:": {"action": "mine", "steps": IGNORED},
     "steps[0]: unknown key": {"action": "mine", "steps": '[{"name": "a", "job": "service1_get_user"}]'},
 }
 

@@ -11,6 +11,9 @@ COMPLETES, FAILS, RETRIES, RAISES, SLOW = "returns_extras", "fails", "retries", 
 JOBS = (COMPLETES, FAILS, RETRIES, RAISES, SLOW)
 BY_HAND = 0  # what a job that was completed by hand found out
 SUCCEEDS_AT = 2  # RETRIES does, in its second attempt
+STOP, FINISH, CONTINUE = "stop", "finish", "continue"  # how far a failure reaches
+
+Steps = list[dict[str, str]]  # of each step: job -> how far its failure reaches
 
 
 @dataclass
@@ -28,18 +31,23 @@ class Attempt:
 @dataclass
 class ModelRequest:
     token: str
-    steps: list[list[str]]  # empty: of no shape, to be refused
+    steps: Steps  # empty: of no shape, to be refused
     status: str = "Queuing"
     step: int = 0
+    shortfall: int = 0
     jobs: dict[tuple[int, str], list[Attempt]] = field(default_factory=dict)
     extras: dict[str, int] = field(default_factory=dict)
 
     def current(self) -> dict[str, list[Attempt]]:
         return {name: attempts for (step, name), attempts in self.jobs.items() if step == self.step}
 
+    def failed(self) -> set[str]:
+        """The reaches of what failed in the current step."""
+        latest = {name: attempts[-1].status for name, attempts in self.current().items()}
+        return {self.steps[self.step][name] for name, status in latest.items() if status == "failure"}
+
     def doomed(self) -> bool:
-        failed = any(attempts[-1].status == "failure" for attempts in self.current().values())
-        return failed or self.status != "Inprogress"
+        return STOP in self.failed() or self.status != "Inprogress"
 
     def begin_step(self, step: int) -> None:
         self.step = step
@@ -52,8 +60,10 @@ class ModelRequest:
             self.extras[place[1]] = attempt
 
     def fail(self, place: tuple[int, str], attempt: int) -> None:
+        step, name = place
         self.jobs[place][attempt - 1].status = "failure"
-        self.cancel_new()
+        if self.steps[step][name] == STOP:
+            self.cancel_new()
 
     def retry(self, place: tuple[int, str], attempt: int) -> None:
         ended = self.jobs[place][attempt - 1]
@@ -66,22 +76,27 @@ class ModelRequest:
             if attempts[-1].status == "new":
                 attempts[-1].status = "cancelled"
 
-    def try_again(self) -> None:
-        """Whatever of the current step needs an attempt gets one, with a fresh budget."""
-        for attempts in self.current().values():
-            if attempts[-1].status in {"failure", "retry", "cancelled"}:
+    def try_again(self, *, has_failed: bool = True) -> None:
+        """Whatever of the current step needs an attempt gets one, with a fresh budget.
+
+        In a request that goes on, a failure that stops nothing stays what it is.
+        """
+        for name, attempts in self.current().items():
+            kept = not has_failed and attempts[-1].status == "failure" and self.steps[self.step][name] != STOP
+            if attempts[-1].status in {"failure", "retry", "cancelled"} and not kept:
                 attempts.append(Attempt(last=len(attempts) + MAX_ATTEMPTS))
 
     # What is compared ------------------------------------------------------------------------------------------------
     def seen(self) -> tuple[object, ...]:
-        failed = any(attempts[-1].status == "failure" for attempts in self.current().values())
-        jobs = {place: canonical([a.status for a in attempts], failed=failed) for place, attempts in self.jobs.items()}
-        return self.status, self.step, jobs, self.extras
+        stopped = STOP in self.failed()
+        statuses = {place: [attempt.status for attempt in attempts] for place, attempts in self.jobs.items()}
+        jobs = {place: canonical(rows, stopped=stopped) for place, rows in statuses.items()}
+        return self.status, self.step, self.shortfall, jobs, self.extras
 
 
-def canonical(statuses: list[str], *, failed: bool) -> list[str]:
+def canonical(statuses: list[str], *, stopped: bool) -> list[str]:
     """A retry recorded before its sibling's failure has a successor, which that cancels; one after it has none."""
-    return statuses[:-1] if failed and statuses[-2:] == ["retry", "cancelled"] else statuses
+    return statuses[:-1] if stopped and statuses[-2:] == ["retry", "cancelled"] else statuses
 
 
 @dataclass
@@ -132,9 +147,10 @@ class Model:
             latest = [attempts[-1] for attempts in request.current().values()]
             if request.status != "Inprogress" or any(attempt.open for attempt in latest):
                 continue
-            if any(attempt.status == "failure" for attempt in latest):
+            if {STOP, FINISH} & request.failed():
                 request.status = "Failed"
-            elif all(attempt.status == "completed" for attempt in latest):
+            elif all(attempt.status in {"completed", "failure"} for attempt in latest):
+                request.shortfall += sum(attempt.status == "failure" for attempt in latest)
                 if request.step + 1 < len(request.steps):
                     request.begin_step(request.step + 1)
                 else:
@@ -173,9 +189,9 @@ class Model:
         if attempts[-1].status == "new":
             attempts[-1].status = "cancelled"
         attempts.append(Attempt("completed"))
+        request.try_again(has_failed=request.status == "Failed")
         request.status = "Inprogress"
         request.extras[name] = BY_HAND
-        request.try_again()
         return True
 
     def fail_job(self, request: ModelRequest, name: str) -> bool:

@@ -118,8 +118,8 @@ def moves() -> None:
     """Of rows that were locked or claimed before, by their ids; nothing of it is kept."""
     picked_up = [row.id for row in Request.objects.lock_due(5)]
     Request.objects.start(picked_up, {})
-    Request.objects.advance(picked_up)
-    Request.objects.complete(picked_up)
+    Request.objects.advance(picked_up, {})
+    Request.objects.complete(picked_up, {})
     claims = [("one", Job.objects.claim("one", 5, 30)), ("two", Job.objects.claim("two", 5, 30))]
     held = [job for claim, ids in claims for job, _ in Job.objects.with_requests(claim, ids)]
     Job.objects.renew(held, 30)

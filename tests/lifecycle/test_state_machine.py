@@ -34,12 +34,26 @@ from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import run_inprogress_requests, run_new_requests
 from tests.depth import LONG
-from tests.lifecycle.model import BY_HAND, JOBS, MAX_ATTEMPTS, SLOW, SUCCEEDS_AT, Model, ModelRequest, canonical
+from tests.lifecycle.model import (
+    BY_HAND,
+    CONTINUE,
+    FINISH,
+    JOBS,
+    MAX_ATTEMPTS,
+    SLOW,
+    STOP,
+    SUCCEEDS_AT,
+    Model,
+    ModelRequest,
+    Steps,
+    canonical,
+)
 
 MOST_REQUESTS = 5
 EXAMPLES, STEPS = (600, 25) if LONG else (30, 25)
 
-_steps = st.lists(st.lists(st.sampled_from(JOBS), min_size=1, max_size=3, unique=True), min_size=1, max_size=3)
+_jobs = st.dictionaries(st.sampled_from(JOBS), st.sampled_from([STOP, FINISH, CONTINUE]), min_size=1, max_size=3)
+_steps = st.lists(_jobs, min_size=1, max_size=3)
 
 
 class Life(RuleBasedStateMachine):
@@ -50,25 +64,29 @@ class Life(RuleBasedStateMachine):
         self.model = Model()
         self.dead: list[ClaimedJob] = []  # held by processes that were killed, and may yet speak
 
-    @initialize()
-    def empty_tables(self) -> None:
+    @initialize(first=st.lists(_steps, min_size=1, max_size=3))
+    def empty_tables_but_for_the_first_requests(self, first: list[Steps]) -> None:
         Job.objects.all().delete()
         Request.objects.all().delete()
         PassRun.objects.all().delete()
         PausedJob.objects.all().delete()
+        for steps in first:
+            self._insert(steps)
 
     # Requests come ---------------------------------------------------------------------------------------------------
     @precondition(lambda self: len(self.model.requests) < MOST_REQUESTS)
     @rule(steps=_steps)
-    def insert(self, steps: list[list[str]]) -> None:
-        self._insert(steps, json.dumps([{"name": f"step {n}", "jobs": jobs} for n, jobs in enumerate(steps)]))
+    def insert(self, steps: Steps) -> None:
+        self._insert(steps)
 
     @precondition(lambda self: len(self.model.requests) < MOST_REQUESTS)
     @rule(text=st.sampled_from(["[]", '"x"', '[{"name": "a", "jobs": ["no such job"]}]']))
     def insert_bad(self, text: str) -> None:
         self._insert([], text)
 
-    def _insert(self, steps: list[list[str]], text: str) -> None:
+    def _insert(self, steps: Steps, text: str = "") -> None:
+        """`text`: what stands in the column, if not these steps."""
+        text = text or json.dumps([{"name": f"step {n}", "jobs": _written(jobs)} for n, jobs in enumerate(steps)])
         token = f"request {len(self.model.requests)}"
         params = json.dumps({"succeed_at": SUCCEEDS_AT, "after": 600})
         with connection.cursor() as cursor:
@@ -92,6 +110,15 @@ class Life(RuleBasedStateMachine):
     def progress_requests(self) -> None:
         run_inprogress_requests(Stop(), RunRecord("run_inprogress_requests"))
         self.model.run_inprogress_requests()
+
+    @rule()
+    def some_time_passes(self) -> None:
+        """All backoffs and passes in turn: else a request seldom comes far, and little of what follows is searched."""
+        self.start_due()
+        for _ in range(2):
+            self.work()
+            self.backoffs_pass()
+        self.progress_requests()
 
     # Kills -----------------------------------------------------------------------------------------------------------
     @rule(limit=st.integers(1, 4))
@@ -214,10 +241,15 @@ def _seen(model: Model) -> dict[str, tuple[object, ...]]:
         jobs: dict[tuple[int, str], list[str]] = {}
         for row in request.jobs.order_by("attempt"):
             jobs.setdefault((row.step, row.name), []).append(row.status)
-        failed = any(rows[-1] == "failure" for (step, _), rows in jobs.items() if step == request.step)
-        compared = {place: canonical(rows, failed=failed) for place, rows in jobs.items()}
-        found[request.token] = request.status, request.step, compared, request.extras
+        latest = {row.name: row for row in request.jobs.filter(step=request.step).order_by("attempt")}
+        stopped = any((row.status, row.if_fails) == ("failure", STOP) for row in latest.values())
+        compared = {place: canonical(rows, stopped=stopped) for place, rows in jobs.items()}
+        found[request.token] = request.status, request.step, request.shortfall, compared, request.extras
     return found
+
+
+def _written(jobs: dict[str, str]) -> list[str | dict[str, str]]:
+    return [name if reach == STOP else {"job": name, "if_fails": reach} for name, reach in jobs.items()]
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 FEW, MANY = 10, 400
 ONE_STEP = '[{"name": "only", "jobs": ["async_noop"]}]'
+MAY_FAIL = '{"job": "async_noop", "if_fails": "continue"}'
 TWO_STEPS = '[{"name": "first", "jobs": ["async_noop", "noop_1"]}, {"name": "second", "jobs": ["noop_2", "noop_3"]}]'
 
 
@@ -177,6 +178,18 @@ def test_an_idle_pass_takes_few_statements(work: Callable[[], dict[str, int]], b
 
 # What recording a batch and moving its requests on takes: locks of both, results, a look at the step, requests, jobs,
 # tallies. Of retries: a look at what is doomed and their successors instead of requests and jobs.
+@pytest.mark.parametrize("ends", [FEW, MANY])
+def test_going_on_without_jobs_that_failed_takes_no_statement_more(ends: int) -> None:
+    in_progress(ends, "inprogress", steps=TWO_STEPS.replace('"async_noop", "noop_1"', MAY_FAIL))
+    Job.objects.update(if_fails="continue")
+    failed = [Result(held(one), JobStatus.FAILURE, "no") for one in Job.objects.all()]
+    run = RunRecord("run_worker")
+    with listening() as heard, counting_commits() as commits:
+        assert len(record_results(failed, run, on_recorded=progress_locked).won) == ends
+    assert Request.objects.filter(step=1, shortfall=1).count() == ends
+    assert (len(heard), len(commits)) == (6, 1), [statement.sql[:25] for statement in heard]
+
+
 @pytest.mark.parametrize("ends", [FEW, MANY])
 @pytest.mark.parametrize(
     ("step", "status", "statements"),

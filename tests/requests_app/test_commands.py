@@ -17,6 +17,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
+from requests_app.steps import Job as StepJob
 from tests.conftest import Manage, called_here
 from tests.factories import insert_raw, make_answer, make_job, make_request, seconds_from_now, statuses
 
@@ -265,6 +266,16 @@ def test_show_request_says_the_deadline(transactional_db: None) -> None:
     assert re.search(r"^placed \S+  deadline 2026-01-31T08:30:00\.000Z$", text, re.MULTILINE)
     assert re.search(r"It should have ended by 2026-01-31 08:30:00 UTC; it is \d+ d \d+ h late\.$", text, re.MULTILINE)
     assert json.loads(called_here("show_request", "mine", "--json").stdout)["deadline_at"] == "2026-01-31T08:30:00.000Z"
+
+
+def test_show_request_names_the_jobs_that_a_request_went_on_without(transactional_db: None) -> None:
+    letter = StepJob("noop", "continue")
+    request = make_request("Completed", [letter, "noop_1"], token="short", shortfall=1)
+    make_job(request, letter, "failure", error="no")
+    make_job(request, "noop_1", "completed")
+    lines = called_here("show_request", "short").stdout.splitlines()
+    assert lines[2].endswith("UTC, 1 job short.")
+    assert lines[3] == "1 job short: noop (step 0)"
 
 
 def test_show_request_as_json_has_everything_that_is_stored(transactional_db: None) -> None:

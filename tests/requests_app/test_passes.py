@@ -9,13 +9,16 @@ import pytest
 from django.db import DatabaseError, connection
 
 from jobs_app.models import Job
-from jobs_app.models.pass_run import PassRun
+from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.registry import job, unregister
 from jobs_app.worker.shutdown import Stop
 from requests_app import passes, recipes
 from requests_app.models import Request
+from requests_app.operations.verify import ReadCount, findings
 from requests_app.recipes import Recipe
+from requests_app.steps import Job as StepJob
 from requests_app.steps import Step
+from requests_app.worker import run_worker
 from tests.factories import (
     changes_by,
     insert_raw,
@@ -346,6 +349,69 @@ def test_no_step_begins_before_the_one_before_it_is_complete() -> None:
         ended.setdefault(row.step, []).append(row.completed_at)
     assert max(ended[0]) <= min(began[1])
     assert max(ended[1]) <= min(began[2])
+
+
+# How far a failure reaches --------------------------------------------------------------------------------------------
+def bring_to_its_end(request: Request, by: str) -> None:
+    """By passes, each of whose backoffs is over at once, or by one worker."""
+    pass_new()
+    for _ in range(6):
+        Job.objects.filter(status="new").update(due_at=request.created_at)
+        if by == "worker":
+            run_worker(Stop(max_seconds=0.3), RunRecord("run_worker"))
+        else:
+            pass_jobs()
+            pass_inprogress()
+        request.refresh_from_db()
+        if request.completed_at:
+            break
+    assert [str(finding) for finding in findings(ReadCount())] == []
+
+
+@pytest.mark.parametrize("by", ["cron", "worker"])
+def test_after_a_failure_of_finish_the_others_end_and_then_each_that_failed_is_named(by: str, settings: Any) -> None:
+    settings.WRK_JOB_MAX_ATTEMPTS, settings.WRK_JOB_BACKOFF_BASE_SECONDS = 3, 1000
+    jobs = [StepJob(name, "finish") for name in ("fails", "raises", "retries", "noop")]
+    request = make_request("Queuing", jobs, ["noop_1"], params={"succeed_at": 2})
+    bring_to_its_end(request, by)
+    assert (request.status, request.step, request.shortfall) == ("Failed", 0, 0)
+    first, other = request.error.splitlines()
+    assert first == "fails failed (as did raises): refused, as asked"
+    assert other.startswith("raises failed: gave up after 3 attempts: ValueError in raises")
+    assert {name: status for (name, _), status in statuses(request).items()} == {
+        "fails": "failure",
+        "raises": "failure",
+        "retries": "completed",
+        "noop": "completed",
+    }
+
+
+@pytest.mark.parametrize("by", ["cron", "worker"])
+def test_a_request_goes_on_without_jobs_of_continue_and_says_how_many(by: str, settings: Any) -> None:
+    settings.WRK_JOB_MAX_ATTEMPTS, settings.WRK_JOB_BACKOFF_BASE_SECONDS = 2, 1000
+    may_fail = [StepJob(name, "continue") for name in ("fails", "raises")]
+    request = make_request("Queuing", [*may_fail, "noop"], ["noop_1"], [may_fail[0]])
+    bring_to_its_end(request, by)
+    assert (request.status, request.step, request.shortfall, request.error) == ("Completed", 2, 3, "")
+
+
+def test_a_failure_of_continue_beside_one_that_stops_is_no_shortfall_and_is_retried_with_it() -> None:
+    request = make_request("Inprogress", ["noop", StepJob("noop_1", "continue")])
+    make_job(request, "noop", "failure", error="no")
+    make_job(request, StepJob("noop_1", "continue"), "failure", error="no")
+    assert pass_inprogress() == {"requests_failed": 1}
+    request.refresh_from_db()
+    assert (request.error, request.shortfall) == ("noop failed: no", 0)
+    assert Request.objects.retry_failed(request.token)
+    bring_to_its_end(request, "cron")
+    assert (request.status, request.shortfall) == ("Completed", 0)
+
+
+def test_a_pick_up_counts_the_shortfall_from_nothing_whatever_the_caller_wrote() -> None:
+    request = make_request(shortfall=7)
+    pass_new()
+    request.refresh_from_db()
+    assert request.shortfall == 0
 
 
 def test_each_pass_keeps_what_it_did_in_its_row() -> None:

@@ -12,6 +12,10 @@ STEPS = (Step("first", ("a", "b")), Step("second", ("c",)))
 A, B = Attempt("a", 1, "completed"), Attempt("b", 1, "completed")
 
 
+def failed(name: str, if_fails: str) -> Attempt:
+    return Attempt(name, 1, "failure", f"{name} said no\nTraceback", if_fails)
+
+
 @pytest.mark.parametrize(
     ("attempts", "step", "decision"),
     [
@@ -26,6 +30,27 @@ A, B = Attempt("a", 1, "completed"), Attempt("b", 1, "completed")
         ([Attempt("a", 1, "inprogress"), Attempt("b", 1, "failure", "no")], 0, Wait()),
         ([Attempt("a", 1, "cancelled"), Attempt("b", 1, "failure", "no")], 0, Fail("b failed: no")),
         ([A, Attempt("b", 1, "failure")], 0, Fail("b failed: no reason given")),
+        # How far a failure reaches.
+        ([A, failed("b", "finish")], 0, Fail("b failed: b said no")),
+        ([A, failed("b", "finish"), Attempt("b", 2, "new", "", "finish")], 0, Wait()),
+        ([Attempt("a", 1, "inprogress"), failed("b", "finish")], 0, Wait()),
+        ([Attempt("a", 1, "new"), failed("b", "continue")], 0, Wait()),
+        ([A, failed("b", "continue")], 0, Advance(("c",), 1)),
+        ([failed("a", "continue"), failed("b", "continue")], 0, Advance(("c",), 2)),
+        ([A, failed("b", "continue"), Attempt("b", 2, "completed", "", "continue")], 0, Advance(("c",))),
+        ([failed("c", "continue")], 1, Complete(1)),
+        ([failed("a", "continue"), failed("b", "stop")], 0, Fail("b failed: b said no")),
+        ([failed("a", "continue"), failed("b", "finish")], 0, Fail("b failed: b said no")),
+        (
+            [failed("a", "finish"), failed("b", "stop")],
+            0,
+            Fail("b failed (as did a): b said no\na failed: a said no"),
+        ),
+        (
+            [failed("z", "stop"), failed("a", "finish"), failed("b", "finish")],
+            0,
+            Fail("z failed (as did a, b): z said no\na failed: a said no\nb failed: b said no"),
+        ),
     ],
 )
 def test_the_latest_attempt_of_every_job_decides(attempts: list[Attempt], step: int, decision: object) -> None:
@@ -40,6 +65,11 @@ def test_the_latest_attempt_of_every_job_decides(attempts: list[Attempt], step: 
         ([], 0, "step 0 has no row for its job a"),
         ([A, Attempt("b", 1, "retry")], 0, "the latest attempt of b is retry and nothing follows it"),
         ([A, Attempt("b", 1, "cancelled")], 0, "the latest attempt of b is cancelled and nothing follows it"),
+        (
+            [Attempt("a", 1, "cancelled"), failed("b", "continue")],
+            0,
+            "the latest attempt of a is cancelled and nothing follows it",
+        ),
         ([A, B], 2, "step 2 is not one of its 2 steps"),
         ([A, B], -1, "step -1 is not one of its 2 steps"),
     ],

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from requests_app.steps import Step, StepsError, parse_steps, read_steps, to_json
+from requests_app.steps import Job, Step, StepsError, if_fails_of, parse_steps, read_steps, to_json
 
 KNOWN = frozenset(["noop", "other"])
 
@@ -17,6 +17,26 @@ def test_good_steps_are_read_in_order() -> None:
 def test_what_is_written_is_read_again() -> None:
     steps = (Step("prüfen", ("noop", "other")), Step("b", ("noop",)))
     assert read_steps(to_json(steps), KNOWN) == steps
+
+
+def test_a_job_may_say_how_far_its_failure_reaches_and_is_its_name_all_the_same() -> None:
+    value = [{"name": "a", "jobs": ["noop", {"job": "other", "if_fails": "finish"}]}]
+    [step] = parse_steps(value, KNOWN)
+    assert step.jobs == ("noop", "other")
+    assert [if_fails_of(job) for job in step.jobs] == ["stop", "finish"]
+    assert to_json([step]) == json.dumps(value)
+
+
+def test_the_usual_reach_is_written_as_every_release_reads_it() -> None:
+    [step] = parse_steps([{"name": "a", "jobs": [{"job": "noop", "if_fails": "stop"}, {"job": "other"}]}], KNOWN)
+    recipe = Step("a", (Job("noop"), "other"))
+    assert to_json([step]) == to_json([recipe]) == '[{"name": "a", "jobs": ["noop", "other"]}]'
+
+
+@pytest.mark.parametrize("if_fails", ["stop", "finish", "continue"])
+def test_the_reach_that_a_recipe_gives_is_written_and_read_again(if_fails: str) -> None:
+    [step] = read_steps(to_json([Step("a", ("other", Job("noop", if_fails=if_fails)))]), KNOWN)
+    assert [if_fails_of(job) for job in step.jobs] == ["stop", if_fails]
 
 
 def test_the_same_job_may_stand_in_two_steps() -> None:
@@ -58,6 +78,25 @@ GOOD = {"name": "a", "jobs": ["noop"]}
         ([{"name": "a", "jobs": ["Noop"]}], "steps[0].jobs[0]: ", 'unknown job "Noop"; known: noop, other'),
         ([{"name": "a", "jobs": ["noop "]}], "steps[0].jobs[0]: ", 'unknown job "noop "'),
         ([GOOD | {"when": "x"}], "steps[0]: ", 'unknown key "when"; only name and jobs are allowed'),
+        ([{"name": "a", "jobs": [{}]}], "steps[0].jobs[0].job: ", "nothing where a name is needed"),
+        ([{"name": "a", "jobs": [{"job": "nope"}]}], "steps[0].jobs[0].job: ", 'unknown job "nope"; known: noop, oth'),
+        (
+            [{"name": "a", "jobs": [{"job": "noop", "if_fail": "stop"}]}],
+            "steps[0].jobs[0]: ",
+            'unknown key "if_fail"; only job and if_fails are allowed',
+        ),
+        (
+            [{"name": "a", "jobs": ["other", {"job": "noop", "if_fails": "Stop"}]}],
+            "steps[0].jobs[1].if_fails: ",
+            '"Stop" where stop, finish or continue is needed',
+        ),
+        ([{"name": "a", "jobs": [{"job": "noop", "if_fails": None}]}], "steps[0].jobs[0].if_fails: ", "nothing where"),
+        ([{"name": "a", "jobs": [{"job": "noop", "if_fails": []}]}], "steps[0].jobs[0].if_fails: ", "an empty list"),
+        (
+            [{"name": "a", "jobs": ["noop", {"job": "noop", "if_fails": "continue"}]}],
+            "steps[0].jobs[1]: ",
+            "put the repeat into a step of its own",
+        ),
     ],
     ids=lambda value: json.dumps(value)[:40],
 )

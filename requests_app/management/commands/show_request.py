@@ -14,11 +14,11 @@ from jobs_app.db.columns import json_text
 from jobs_app.db.transactions import fault_line
 from jobs_app.management.command import TaskerCommand
 from jobs_app.models import Answer, Job
-from jobs_app.models.attempts import MAX_STEPS_BYTES
+from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
 from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
-from requests_app.formatting import iso, read_json, span
-from requests_app.models import Intervention, Request
+from requests_app.formatting import iso, read_json, short_by, span
+from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.operations.explain import explain
 
 _MOST_ATTEMPTS = 5_000
@@ -59,6 +59,8 @@ def _as_text(request: Request, explanation: str) -> str:
         "  ".join(f"{word} {iso(at)}" for word, at in times if at),
         explanation,
     ]
+    if request.shortfall:
+        lines.append(f"{short_by(request.shortfall)}: {', '.join(_gone_on_without(request, jobs))}")
     steps = _steps(request)
     for index, step in enumerate(steps):
         name = step.get("name") if isinstance(step, dict) else None
@@ -77,6 +79,17 @@ def _as_text(request: Request, explanation: str) -> str:
             for i in interventions
         ]
     return "\n".join(lines)
+
+
+def _gone_on_without(request: Request, jobs: list[Job]) -> list[str]:
+    """The jobs of steps that are passed whose latest attempts failed."""
+    latest = {(job.step, job.name): job for job in jobs}
+    last = request.step if request.status == RequestStatus.COMPLETED else request.step - 1
+    return [
+        f"{name} (step {step})"
+        for (step, name), job in latest.items()
+        if step <= last and job.status == JobStatus.FAILURE and job.if_fails == IfFails.CONTINUE
+    ]
 
 
 def _steps(request: Request) -> list[Any]:

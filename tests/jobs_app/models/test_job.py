@@ -19,6 +19,7 @@ from jobs_app.models.inserts import insert_jobs
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.worker.retry_policy import result_of
 from requests_app.models import Request, RequestStatus
+from requests_app.steps import Job as StepJob
 from tests.factories import (
     Row,
     Rows,
@@ -310,6 +311,43 @@ def test_a_failure_and_giving_up_cancel_the_new_siblings_and_leave_running_ones(
     assert elsewhere.status == "new"
 
 
+@pytest.mark.parametrize("reach", ["finish", "continue"])
+@pytest.mark.parametrize("outcome", [Failed("no"), Retried("once too often")])
+def test_a_failure_of_another_reach_than_stop_leaves_its_siblings_alone(outcome: Outcome, reach: str) -> None:
+    request = make_request("Inprogress", [StepJob("noop", reach), "noop_1", "noop_2"])
+    job = make_job(request, StepJob("noop", reach), "inprogress", attempt=10)
+    make_job(request, "noop_1", "new", due_in=60)
+    again, back = (make_job(request, name, "inprogress") for name in ("noop_2", "noop_3"))
+    assert changes_by(lambda: record(job, outcome)).keys() == {("jobs", job.id)}
+    record(again, Retried("busy"))
+    record(back, NotStarted())
+    assert statuses(request) == {
+        ("noop", 10): "failure",
+        ("noop_1", 1): "new",
+        ("noop_2", 1): "retry",
+        ("noop_2", 2): "new",
+        ("noop_3", 1): "new",
+    }
+
+
+@pytest.mark.parametrize("reach", ["finish", "continue"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_ends_recorded_at_once_the_failure_that_stops_is_seen_by_the_others(reach: str, order: int) -> None:
+    request = make_request("Inprogress", ["noop", StepJob("noop_1", reach), "noop_2", "noop_3"])
+    stops = make_job(request, "noop", "inprogress")
+    fails = make_job(request, StepJob("noop_1", reach), "inprogress")
+    again = make_job(request, "noop_2", "inprogress")
+    make_job(request, "noop_3", "new")
+    outcomes: list[tuple[Job, Outcome]] = [(stops, Failed("no")), (fails, Failed("no")), (again, Retried("busy"))]
+    Job.objects.record([result_of(held(job), outcome) for job, outcome in outcomes][::order])
+    assert statuses(request) == {
+        ("noop", 1): "failure",
+        ("noop_1", 1): "failure",
+        ("noop_2", 1): "retry",
+        ("noop_3", 1): "cancelled",
+    }
+
+
 def test_a_failure_that_lost_cancels_nobody() -> None:
     request = make_request("Inprogress", ["noop", "noop_1"])
     job = make_job(request, "noop", "inprogress")
@@ -336,10 +374,11 @@ def test_a_lost_lease_of_the_last_attempt_is_a_failure_like_any_other() -> None:
 # Successors and hand-backs --------------------------------------------------------------------------------------------
 def test_a_successor_has_the_same_values_the_next_number_and_the_same_last_attempt() -> None:
     request = make_request("Inprogress", ["noop"], ["noop_1"], step=1)
-    job = make_job(request, "noop_1", "inprogress", attempt=4, last_attempt=7)
+    job = make_job(request, "noop_1", "inprogress", attempt=4, last_attempt=7, if_fails="finish")
     record(job, Retried("later", after=100))
     successor = Job.objects.get(request=request, attempt=5)
     assert (successor.name, successor.step, successor.last_attempt) == ("noop_1", 1, 7)
+    assert successor.if_fails == "finish"
     assert (successor.status, successor.error, successor.extras) == ("new", "", None)
     assert seconds_from_now(successor.due_at) == pytest.approx(100, abs=10)
 

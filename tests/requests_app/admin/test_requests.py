@@ -120,6 +120,23 @@ def test_the_page_of_a_request_shows_its_deadline(operator):
     assert "<dt>Deadline" not in text_of(operator.get(f"{REQUESTS}{make_request(2).pk}/change/"))
 
 
+def test_requests_that_are_short_have_a_badge_and_are_found_by_one_click(operator):
+    make_request(1)
+    make_request(2, shortfall=1)
+    make_request(3, "Failed", shortfall=1)
+    make_request(4, shortfall=2)
+    html = text_of(operator.get(REQUESTS))
+    assert re.findall(r'class="tasker-status[^>]*>([^<]*)<', html) == [
+        "Completed, 2 jobs short",
+        "Failed",
+        "Completed, 1 job short",
+        "Completed",
+    ]
+    assert 'href="?short=yes"' in html
+    assert tokens(text_of(operator.get(REQUESTS, {"short": "yes"}))) == ["token-4", "token-2"]
+    assert "Completed, 1 job short</span>" in page(operator, Request.objects.get(token="token-2"))
+
+
 @pytest.mark.parametrize("query", ["error__contains=x", "params__contains=x", "jobs__name=a", "action=a"])
 def test_a_lookup_that_no_index_serves_is_refused(query, operator):
     assert operator.get(f"{REQUESTS}?{query}").status_code == 400

@@ -28,11 +28,13 @@ def request(status: str = "Inprogress", ended: float | None = None, started: flo
     )
 
 
-def job(status: str, *moments: float | None, name: str = "a", attempt: int = 1, step: int = 0) -> Job:
+def job(
+    status: str, *moments: float | None, name: str = "a", attempt: int = 1, step: int = 0, if_fails: str = "stop"
+) -> Job:
     """`moments`: created, due, started, completed, in seconds."""
     created, due, started, completed = (None if moment is None else at(moment) for moment in (*moments, None, None)[:4])
     values: dict[str, Any] = {"created_at": created, "due_at": due, "started_at": started, "completed_at": completed}
-    return Job(status=status, name=name, attempt=attempt, step=step, **values)
+    return Job(status=status, name=name, attempt=attempt, step=step, if_fails=if_fails, **values)
 
 
 def drawn(*jobs: Job, steps: tuple[str, ...] = ("first",), now: float = 100, **of_request: Any) -> Timeline:
@@ -173,6 +175,20 @@ def test_long_names_are_shortened_where_they_are_alike() -> None:
     labels = [lane.label for lane in drawn(*jobs).bands[1].lanes]
     assert len(set(labels)) == 10
     assert max(map(len, labels)) == 27
+
+
+def test_how_far_a_failure_reaches_is_shown_unless_it_is_the_usual() -> None:
+    jobs = [
+        job("failure", 10, 10, 20, 30, name="delete_the_user_from_service_1", if_fails="continue"),
+        job("completed", 10, 10, 20, 30, name="usual"),
+    ]
+    picture = drawn(*jobs)
+    labels = [(lane.label, lane.name) for lane in picture.bands[1].lanes]
+    assert labels == [
+        ("delete_t…rvice_1 (continue)", "delete_the_user_from_service_1, if it fails: continue"),
+        ("usual", "usual"),
+    ]
+    assert "delete_the_user_from_service_1 1 attempt, failure, if it fails: continue" in picture.text
 
 
 def test_of_very_many_jobs_some_are_drawn_and_the_rest_is_counted() -> None:

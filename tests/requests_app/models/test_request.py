@@ -61,8 +61,8 @@ MOVES = {
         {"Queuing"},
         {"status": "Failed", "error": "because"} | OVER,
     ),
-    "advance": Move(lambda r: Request.objects.advance([r.id]), {"Inprogress"}, {"step": 1}),
-    "complete": Move(lambda r: Request.objects.complete([r.id]), {"Inprogress"}, {"status": "Completed"} | OVER),
+    "advance": Move(lambda r: Request.objects.advance([r.id], {}), {"Inprogress"}, {"step": 1}),
+    "complete": Move(lambda r: Request.objects.complete([r.id], {}), {"Inprogress"}, {"status": "Completed"} | OVER),
     "fail": Move(
         lambda r: Request.objects.fail({r.id: "because"}),
         {"Inprogress"},
@@ -118,8 +118,8 @@ def test_moving_nobody_asks_the_database_nothing(django_assert_num_queries: Any)
         moved = [
             Request.objects.start([], {}),
             Request.objects.refuse({}),
-            Request.objects.advance([]),
-            Request.objects.complete([]),
+            Request.objects.advance([], {}),
+            Request.objects.complete([], {}),
             Request.objects.fail({}),
         ]
     assert moved == [0] * 5

@@ -19,6 +19,7 @@ from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.interventions import cancel_request
 from requests_app.passes import start_due
+from requests_app.steps import Job as StepJob
 from requests_app.worker import run_worker
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
@@ -68,6 +69,17 @@ def test_an_action_with_a_recipe_is_told_by_its_name_and_any_other_text_is_not()
         cancel_request(token, by="ada", reason="")
     assert told("requests_ended") == {("delete_user", "Cancelled"): 1, ("other", "Cancelled"): 1}
     assert told("interventions") == {("cancel_request", ""): 2}
+
+
+def test_a_request_that_was_completed_short_is_told_once_and_no_other() -> None:
+    for last, shortfall in [("continue", 0), ("continue", 2), ("", 2), ("", 0)]:
+        job = StepJob("noop", last or "stop")
+        request = make_request("Inprogress", [job], shortfall=shortfall, action="delete_user")
+        make_job(request, job, "failure" if last else "completed")
+    make_job(make_request("Inprogress", ["noop"], shortfall=1), "noop", "failure")
+    pass_inprogress()
+    assert told("requests_ended") == {("delete_user", "Completed"): 4, ("other", "Failed"): 1}
+    assert told("requests_short") == {("delete_user", ""): 3}
 
 
 def test_a_job_that_this_release_does_not_know_is_not_told_by_its_name() -> None:

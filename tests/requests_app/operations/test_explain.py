@@ -58,6 +58,18 @@ def test_a_due_request_names_the_pass_it_waits_for_and_when_that_ran() -> None:
             "Step 0 has ended; it is moved on by run_inprogress_requests",
         ),
         ([{"status": "failure"}], "Step 0 has ended; it is moved on by run_inprogress_requests"),
+        (
+            [{"status": "failure", "if_fails": "finish"}, {"name": "noop_1", "status": "inprogress"}],
+            " noop failed: it will be Failed when the others of its step have ended.",
+        ),
+        (
+            [{"status": "failure", "if_fails": "continue"}, {"name": "noop_1", "status": "new"}],
+            " It is 1 job short so far.",
+        ),
+        (
+            [{"status": "failure", "if_fails": "continue"}, {"name": "noop_1", "status": "completed"}],
+            "Step 0 has ended; it is moved on by run_inprogress_requests",
+        ),
         ([{"status": "completed"}], "It does not add up: step 0 has no row for its job noop_1."),
         (
             [{"status": "completed"}, {"name": "noop_1", "status": "cancelled"}],
@@ -212,6 +224,8 @@ def test_a_final_request_says_how_it_ended() -> None:
     assert explain(make_request("Failed", error="noop failed: no\nmore")) == "It failed: noop failed: no"
     ended: dict[str, Any] = {"completed_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
     assert explain(make_request("Completed", **ended)) == "It was completed at 2026-01-02 03:04:05 UTC."
+    short = explain(make_request("Completed", shortfall=2, **ended))
+    assert short == "It was completed at 2026-01-02 03:04:05 UTC, 2 jobs short."
     assert explain(make_request("Cancelled", **ended)).startswith("It was cancelled at 2026-01-02 03:04:05 UTC")
 
 

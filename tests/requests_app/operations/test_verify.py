@@ -449,6 +449,67 @@ CORRUPTIONS = {
 }
 
 
+# Failures of different reaches ----------------------------------------------------------------------------------------
+MIXED = json.dumps(
+    [
+        {"name": "first", "jobs": [{"job": "a", "if_fails": "continue"}, {"job": "b", "if_fails": "finish"}]},
+        {"name": "second", "jobs": [{"job": "c", "if_fails": "finish"}, {"job": "d", "if_fails": "continue"}]},
+    ]
+)
+
+
+@pytest.fixture
+def mixed(db: None) -> None:
+    request(11, "mixed", "Inprogress", step=1, steps=MIXED, shortfall=1)  # went on without a, will fail since c has
+    job(11, 0, "a", "failure", if_fails="continue")
+    job(11, 0, "b", "completed", if_fails="finish")
+    job(11, 1, "c", "failure", if_fails="finish")
+    job(11, 1, "d", "retry", if_fails="continue")
+    job(11, 1, "d", "new", attempt=2, due_at=_at(900), if_fails="continue")
+
+    request(12, "short", "Completed", step=1, steps=MIXED, shortfall=2)
+    job(12, 0, "a", "failure", if_fails="continue")
+    job(12, 0, "b", "completed", if_fails="finish")
+    job(12, 1, "c", "completed", if_fails="finish")
+    job(12, 1, "d", "failure", if_fails="continue")
+
+    request(13, "finished", "Failed", steps=MIXED, error="b failed: it said no")
+    job(13, 0, "a", "failure", if_fails="continue")
+    job(13, 0, "b", "failure", if_fails="finish")
+
+
+OF_REACH = {
+    "a retry that nothing follows beside a failure of finish": Corruption(
+        f"DELETE FROM jobs WHERE {_job(11, 1, 'd', 2)}",
+        "request mixed step 1 job d attempt 1: it is retry and no attempt follows it",
+    ),
+    "a sibling that a failure of finish cancelled": Corruption(
+        f"UPDATE jobs SET status = 'cancelled', completed_at = '{_at(40)}' WHERE {_job(11, 1, 'd', 2)}",
+        "request mixed step 1 job d attempt 2: it is cancelled and no attempt follows it",
+    ),
+    "a failure of finish that its request went past": Corruption(
+        f"UPDATE jobs SET status = 'failure' WHERE {_job(12, 1, 'c')}",
+        "request short step 1 job c attempt 1: its latest attempt is failure and its request is past it",
+    ),
+    "a failed request in which only a job of continue failed": Corruption(
+        f"UPDATE jobs SET status = 'completed' WHERE {_job(13, 0, 'b')}",
+        "request finished step 0: it is Failed and no job of its step failed",
+    ),
+    "a reach that the steps do not have": Corruption(
+        f"UPDATE jobs SET if_fails = 'stop' WHERE {_job(11, 1, 'd', 2)}",
+        "request mixed step 1 job d attempt 2: its if_fails is stop and its steps say continue",
+    ),
+    "a shortfall that is too small": Corruption(
+        "UPDATE requests SET shortfall = 1 WHERE id = 12",
+        "request short: its shortfall is 1 and it went on without 2 jobs",
+    ),
+    "a shortfall of what is not passed yet": Corruption(
+        "UPDATE requests SET shortfall = 1 WHERE id = 13",
+        "request finished: its shortfall is 1 and it went on without 0 jobs",
+    ),
+}
+
+
 @contextmanager
 def _unguarded(refused_by: str) -> Iterator[None]:
     """Without this session's CHECKs or foreign keys: as in a table that was restored, or written by an older server."""
@@ -496,6 +557,14 @@ def test_a_corruption_is_refused_by_the_database_or_named_by_verify(healthy: Non
             cursor.execute(corruption.sql)
         assert any(line.startswith(corruption.finding) for line in found()), found()
         transaction.set_rollback(True)
+
+
+@pytest.mark.parametrize("corruption", OF_REACH.values(), ids=OF_REACH.keys())
+def test_a_reach_that_was_not_kept_is_named(mixed: None, corruption: Corruption):
+    assert found() == []
+    with connection.cursor() as cursor:
+        cursor.execute(corruption.sql)
+    assert any(line.startswith(corruption.finding) for line in found()), found()
 
 
 def test_every_line_of_a_corruption_names_its_request_and_no_other(healthy: None):
