@@ -10,7 +10,7 @@ from pathlib import Path
 
 BAR = 24
 FINAL = {"Completed", "Failed", "Cancelled"}
-COLUMNS = "{:36}  {:11}  {:>4}  {:10}  {:>8}"
+COLUMNS = "{:36}  {:13}  {:>4}  {:10}  {:>8}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,18 @@ class Placed:
     jobs: int  # of the current step
     attempts: int
     retries: tuple[str, ...]  # "service2_delete_user, attempt 1: ..."
+    waits: tuple["Waiting", ...]
+    gone_on_without: tuple[str, ...]  # "newsletter_unsubscribe: ..."
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that waits for an answer, or waited for one."""
+
+    job: str
+    waits_for: str
+    until: str | None  # "12:30:05 UTC"; None: it waits no more
+    seconds: float  # how long it waited
 
 
 def read(database: Path) -> list[Placed]:
@@ -46,8 +58,16 @@ _REQUESTS = """
 _JOBS = """
     SELECT count(DISTINCT CASE WHEN step = :step THEN name END),
            count(DISTINCT CASE WHEN step = :step AND status = 'completed' THEN name END),
-           count(started_at)
+           count(CASE WHEN started_at IS NOT NULL OR checks > 0 THEN 1 END)
     FROM jobs WHERE request_id = :request
+"""
+_WAITS = """
+    SELECT name, waits_for, CASE WHEN status = 'new' THEN strftime('%H:%M:%S UTC', answer_by) END,
+           86400 * (julianday(coalesce(completed_at, 'now')) - julianday(created_at))
+    FROM jobs WHERE request_id = ? AND checks > 0 ORDER BY id
+"""
+_GONE_ON_WITHOUT = """
+    SELECT name, error FROM jobs WHERE request_id = ? AND status = 'failure' AND if_fails = 'continue' ORDER BY id
 """
 _RETRIES = "SELECT name, attempt, error FROM jobs WHERE request_id = ? AND status = 'retry' ORDER BY id"
 
@@ -69,8 +89,12 @@ def _placed(
         f"{name}, attempt {attempt}: {first_line(why)}"
         for name, attempt, why in connection.execute(_RETRIES, (request,))
     )
+    waits = tuple(Waiting(*row) for row in connection.execute(_WAITS, (request,)))
+    gone_on_without = tuple(
+        f"{name}: {first_line(why)}" for name, why in connection.execute(_GONE_ON_WITHOUT, (request,))
+    )
     where = f"{step + 1}/{steps} {step_name}" if steps else ""
-    return Placed(token, action, user, status, error, where, done, jobs, attempts, retries)
+    return Placed(token, action, user, status, error, where, done, jobs, attempts, retries, waits, gone_on_without)
 
 
 def first_line(text: str) -> str:
@@ -85,6 +109,13 @@ class Display:
         self._live = sys.stdout.isatty()
         self._drawn = 0
         self._began = time.monotonic()
+        self._told: set[str] = set()
+
+    def is_new(self, event: str) -> bool:
+        """The first time that it is asked of this event."""
+        known = event in self._told
+        self._told.add(event)
+        return not known
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -114,7 +145,8 @@ class Display:
 def _line(request: Placed) -> str:
     doing = f"{request.step}, {request.jobs_done} of {request.jobs} done" if request.status == "Inprogress" else ""
     again = f"  (retried: {len(request.retries)})" if request.retries else ""
-    return f"    {request.action:11} user {request.user:>2}   {request.status:10}  {doing}{again}".rstrip()
+    waits = "".join(f"  waits for {wait.waits_for}" for wait in request.waits if wait.until)
+    return f"    {request.action:13} user {request.user:>2}   {request.status:10}  {doing}{again}{waits}".rstrip()
 
 
 def table(requests: list[Placed]) -> str:
@@ -123,6 +155,8 @@ def table(requests: list[Placed]) -> str:
     for request in requests:
         lines.append(COLUMNS.format(request.token, request.action, request.user, request.status, request.attempts))
         lines += [_note("retried", retry) for retry in request.retries]
+        lines += [_note("waited", f"{wait.job}, {wait.seconds:.1f} s for {wait.waits_for}") for wait in request.waits]
+        lines += [_note("without", job) for job in request.gone_on_without]
         lines += [_note(request.status.lower(), first_line(request.error))] if request.error else []
     return "\n".join(lines)
 

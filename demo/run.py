@@ -1,14 +1,22 @@
-"""`make demo`: requests placed by plain SQL, three services, the three commands in turn until everything is final."""
+"""`make demo`: requests placed by plain SQL, three services, the three commands in turn until everything is final.
+
+One service answers later, by a POST to the web process; one request waits for an approval, which the demo gives; one
+goes on without a job that failed.
+"""
 
 import argparse
 import contextlib
 import json
 import os
 import re
+import secrets
+import shlex
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +29,7 @@ PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 FOUND_WORK = re.compile(r" \w+=[1-9]\d* ")  # a pass waiting for a retry to be due says `claimed=0 completed=0 ...`
 PATIENCE_SECONDS = 40.0
 REDRAW_SECONDS = 0.1
+APPROVAL, REASON = "approve_closing", "identity checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,8 @@ class Wish:
     params: dict[str, Any]
     ends: str = "Completed"
     retried: bool = False
+    waits: bool = False
+    short: bool = False
 
 
 WISHES = (
@@ -42,6 +53,9 @@ WISHES = (
     Wish("update_user", {"id": 6, "email": "six@example.com"}),
     Wish("update_user", {"id": 7, "email": "seven@example.com"}),
     Wish("remove_user", {"id": 8}, ends="Failed"),  # nobody knows this action
+    # Service 2 says "accepted", and calls back two seconds later; the newsletter's failure does not matter.
+    Wish("erase_user", {"id": 9}, waits=True, short=True),
+    Wish("close_account", {"id": 10}, waits=True),  # somebody has to approve it first
 )
 
 
@@ -56,14 +70,17 @@ def main() -> int:
     database = parser.parse_args().folder / "tasker.sqlite3"
     began = time.monotonic()
     try:
-        with Services() as services:
-            environment = _environment(services, database)
+        with Services() as services, socket.create_server(("127.0.0.1", 0)) as listener:
+            public_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            environment = _environment(services, database, public_url)
             print(f"Making a fresh SQLite file: {database}")
             _remove(database)
             _manage(environment, "migrate", "--verbosity", "0")
             print("Three services are listening:", *services.urls)
-            _place(database)
-            _run_passes(environment, database)
+            print(f"The web process, where they may answer later: {public_url}")
+            with _web_process(environment, listener):
+                _place(database)
+                _run_passes(environment, database)
     except DemoError as error:
         print(error, file=sys.stderr)
         return 1
@@ -85,7 +102,7 @@ def _remove(database: Path) -> None:
         file.unlink()
 
 
-def _environment(services: Services, database: Path) -> dict[str, str]:
+def _environment(services: Services, database: Path, public_url: str) -> dict[str, str]:
     """Ours alone: what this shell has set for another database or service must not reach the demo."""
     theirs = ("DB_", "DJANGO_", "URL_", "WRK_", "ENV", "PORT")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
@@ -96,8 +113,27 @@ def _environment(services: Services, database: Path) -> dict[str, str]:
             "DJANGO_SETTINGS_MODULE": "demo.settings",
             "WRK_SQLITE_FILE": str(database.absolute()),
             "WRK_JOB_BACKOFF_BASE_SECONDS": "0.2",
+            "WRK_PUBLIC_URL": public_url,
+            "WRK_ANSWER_KEYS": secrets.token_urlsafe(32),
         }
     )
+
+
+@contextlib.contextmanager
+def _web_process(environment: dict[str, str], listener: socket.socket) -> Iterator[None]:
+    """As it is deployed. The socket listens already: what comes before the process is up waits in it."""
+    here = ("--workers", "1", "--bind", f"fd://{listener.fileno()}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", *here, "tasker_site.wsgi"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[listener.fileno()],
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _manage(environment: dict[str, str], *arguments: str, display: Display | None = None) -> str:
@@ -144,15 +180,30 @@ def _run_passes(environment: dict[str, str], database: Path) -> None:
             if FOUND_WORK.search(printed):
                 display.say(f"  {printed}")
                 display.draw(name)
+            _see_to_waits(environment, database, display)
     display.clear()
+
+
+def _see_to_waits(environment: dict[str, str], database: Path, display: Display) -> None:
+    """Says of each job that has begun to wait what for and until when; what needs an approval gets it."""
+    for request in read(database):
+        for wait in request.waits:
+            if wait.until and display.is_new(f"{request.token} {wait.job}"):
+                display.say(f"    {request.action}: {wait.job} waits for {wait.waits_for}, until {wait.until}")
+                if wait.job == APPROVAL:
+                    approve = ("complete_job", request.token, APPROVAL, "--reason", REASON)
+                    display.say(f"    so somebody approves: manage.py {shlex.join(approve)}")
+                    _manage(environment, *approve, display=display)
 
 
 def _surprises(requests: list[Placed]) -> list[str]:
     """What did not end as it should: one line each."""
     return [
-        f"{wish.action} {wish.params}: {request.status} after {len(request.retries)} retries, {wish.ends} was due"
+        f"{wish.action} {wish.params}: {request.status} after {len(request.retries)} retries "
+        f"and {len(request.waits)} waits, without {len(request.gone_on_without)} jobs; {wish.ends} was due"
         for wish, request in zip(WISHES, requests, strict=True)
-        if request.status != wish.ends or bool(request.retries) != wish.retried
+        if (request.status, bool(request.retries), bool(request.waits), bool(request.gone_on_without))
+        != (wish.ends, wish.retried, wish.waits, wish.short)
     ]
 
 

@@ -1,10 +1,13 @@
-"""What one outside service of the demo does with a call, without HTTP: its users, its faults, its calls so far."""
+"""What one outside service of the demo does with a call: its users, its faults, its calls so far."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any
+
+from demo.later import answer_later
 
 Json = dict[str, Any]
 
@@ -95,12 +98,21 @@ class Service:
         match method:
             case "GET" if self.number != 3:
                 return Answer(200, {"id": user, "email": self.users[user]})
+            case "DELETE" if "answer_url" in body:
+                answer_later(str(body["answer_url"]), partial(self._delete_and_say, user))
+                return Answer(202, {"state": "ordered"})
             case "DELETE":
                 del self._ids[self.users.pop(user)]
                 return Answer(204)
             case "POST":
                 return self._change_email(user, body.get("new_email" if self.number == 3 else "email"))
         return Answer(405, {"error": f"{method} is not known here"})
+
+    def _delete_and_say(self, user: int) -> Json:
+        with self._lock:
+            if user in self.users:
+                del self._ids[self.users.pop(user)]
+        return {"outcome": "completed", "extras": {f"service{self.number}_batch": "the one of today"}}
 
     def _change_email(self, user: int, email: object) -> Answer:
         if not isinstance(email, str) or "@" not in email:

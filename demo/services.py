@@ -1,7 +1,8 @@
 """The three outside services of the demo and the tests: real HTTP, users in memory, idempotent by Idempotency-Key.
 
 `python -m demo.services --ports 8101 8102 8103`; in tests `with Services() as services:` on free ports. Services 1 and
-2 know a user by id, service 3 by e-mail. Faults are part of their state, so that a test can set them.
+2 know a user by id, service 3 by e-mail. A deletion that gives an `answer_url` is answered 202, and done and answered
+there two seconds later. Faults are part of their state, so that a test can set them.
 """
 
 import argparse

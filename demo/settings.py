@@ -6,3 +6,5 @@ from tasker_site.dotenv_file import NOTHING
 
 with mock.patch("tasker_site.environment.read_dotenv", return_value=NOTHING):
     from tasker_site.settings import *
+
+INSTALLED_APPS = [*INSTALLED_APPS, "demo.apps.DemoConfig"]

@@ -10,7 +10,7 @@ from django.conf import settings
 pytestmark = pytest.mark.sqlite
 
 
-def test_the_demo_shows_a_completed_a_retried_and_a_failed_request(tmp_path: Path):
+def test_the_demo_shows_completed_retried_failed_and_waiting_requests(tmp_path: Path):
     ended = subprocess.run(
         [sys.executable, "-m", "demo.run", "--folder", str(tmp_path)],
         cwd=settings.BASE_DIR,
@@ -20,7 +20,14 @@ def test_the_demo_shows_a_completed_a_retried_and_a_failed_request(tmp_path: Pat
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()
-    assert sum(" Completed " in line for line in lines) == 6
+    assert sum(" Completed " in line for line in lines) == 8
     assert sum(" Failed " in line for line in lines) == 2
-    for part in ("retried:", "503", "answered 409", "show_request"):
+    for part in ("retried:", "503", "answered 409", "show_request", "answers_taken=1"):
         assert part in ended.stdout
+    for waits in (
+        "service2_erase_user waits for service 2's next batch, until",
+        "approve_closing waits for a colleague",
+    ):
+        assert sum(waits in line for line in lines) == 1
+    assert sum(line.startswith("    waited: ") for line in lines) == 2
+    assert "    without:   newsletter_unsubscribe: the newsletter does not know this user" in lines

@@ -1,9 +1,15 @@
 """The demo's services behave as the real ones do: users by id and by e-mail, idempotent, faulty on demand."""
 
+import time
+
+import pytest
 import requests
 
+from demo import later
 from demo.service import DEMO_FAULTS
 from demo.services import Answer, Fault, Services
+
+KEY = {"Idempotency-Key": "a:1:job"}
 
 
 def test_services_1_and_2_know_a_user_by_id(services: Services):
@@ -30,6 +36,21 @@ def test_a_key_that_was_answered_gets_the_same_answer_again(services: Services):
     assert [(call.key, call.attempt, call.status) for call in services.calls(1)][:2] == [("a:1:job", "2", 204)] * 2
 
 
+def test_a_deletion_with_an_answer_url_is_done_later_and_answered_there(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(later, "LATER_SECONDS", 0.2)
+    url, body = f"{services.urls[1]}/user/7", {"answer_url": f"{services.urls[0]}/answered"}
+    assert [requests.delete(url, json=body, headers=KEY, timeout=5).status_code for _ in range(2)] == [202, 202]
+    assert 7 in services.users(2)
+    deadline = time.monotonic() + 10
+    while not services.calls(1):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [(call.method, call.path) for call in services.calls(1)] == [("POST", "/answered")]
+    assert 7 not in services.users(2)
+
+
 def test_a_fault_is_met_as_often_as_it_says(services: Services):
     services.reset(faults=[Fault(1, "GET", 7, Answer(503, headers={"Retry-After": "3"}), times=1)])
     first, second = (requests.get(f"{services.urls[0]}/user/7", timeout=5) for _ in range(2))
@@ -38,8 +59,8 @@ def test_a_fault_is_met_as_often_as_it_says(services: Services):
 
 def test_a_transient_fault_is_not_the_answer_to_its_key(services: Services):
     services.reset(faults=DEMO_FAULTS)
-    url, headers = f"{services.urls[1]}/user/3", {"Idempotency-Key": "a:1:job"}
-    assert [requests.delete(url, headers=headers, timeout=5).status_code for _ in range(2)] == [503, 204]
+    url = f"{services.urls[1]}/user/3"
+    assert [requests.delete(url, headers=KEY, timeout=5).status_code for _ in range(2)] == [503, 204]
 
 
 def test_calls_and_health_can_be_asked_for(services: Services):

@@ -1,10 +1,12 @@
 """docs/adding-a-job.md and the README, done as they say in a copy of this tree, on SQLite: files, commands, output."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,7 @@ from tests.docs.blocks import Block, blocks_of, document
 pytestmark = pytest.mark.sqlite
 
 SECONDS = 60
+PORTS = ("8104", "8105", "8000")
 OURS = ("DB_", "WRK_", "URL_", "DJANGO_", "PYTEST_", "TASKER_", "ENV", "PORT")
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".env", "var", "__pycache__", "*_cache", ".hypothesis")
 # Moments and durations differ from run to run.
@@ -36,10 +39,11 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def text() -> str:
+    """The document, with ports that are free on this machine."""
+    with contextlib.ExitStack() as taken:
+        free = {port: taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for port in PORTS}
+    return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda match: str(free[match[0]]), document("adding-a-job.md"))
 
 
 class Terminals:
@@ -79,7 +83,9 @@ class Terminals:
             )
 
     def close(self) -> None:
-        for process in self._others:
+        """Ctrl-C in the other terminals."""
+        while self._others:
+            process = self._others.pop()
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(SECONDS)
 
@@ -102,6 +108,13 @@ def _write(block: Block, clone: Path) -> None:
     (clone / path).write_text("".join([*lines[: at + 1], block.text, *lines[at + 1 :]]))
 
 
+def _execute(sql: str, clone: Path) -> None:
+    """As any client does: the document leaves open which."""
+    database = sqlite3.connect(clone / "var" / "tasker.sqlite3", timeout=SECONDS)
+    with contextlib.closing(database), database:
+        database.execute(sql)
+
+
 def _steady(printed: str) -> list[str]:
     """The lines that say something, without what differs from run to run."""
     return [VARYING.sub("*", line) for line in printed.splitlines() if line.strip()]
@@ -117,22 +130,26 @@ def _wait_for(port: int) -> None:
     pytest.fail(f"nothing answers on port {port}")
 
 
-def test_the_document_leads_to_a_job_a_recipe_and_a_service(clone: Path, terminals: Terminals, port: int):
+def test_the_document_leads_to_a_job_a_recipe_and_a_service(clone: Path, terminals: Terminals, text: str):
     printed, written = "", []
-    for block in blocks_of(document("adding-a-job.md").replace("8104", str(port))):
+    for block in blocks_of(text):
         if block.info == "python":
             _write(block, clone)
             written.append(block)
         elif block.info == "sh":
             printed = terminals.run(block.text)
         elif block.info == "sh second-terminal":
+            if "by Ctrl-C" in block.before:
+                terminals.close()
             terminals.start(block.text)
-            if "http.server" in block.text:
-                _wait_for(port)
+            for port in re.findall(r"\b\d{4,5}\b", block.text):
+                _wait_for(int(port))
+        elif block.info == "sql":
+            _execute(block.text, clone)
         else:
             assert block.info == "text"
             assert [line for line in _steady(block.text) if line not in _steady(printed)] == []
-    assert len(written) == 11
+    assert len(written) == 18
     assert "1 passed" in printed  # the document's own test
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import pytest
 from django.db import IntegrityError, connection
 
 from demo.services import Services
+from jobs_app.models import Answer
 from requests_app.models import Request
 from tests.conftest import Manage
 from tests.docs.blocks import Block, blocks_of, document
-from tests.factories import pass_inprogress, pass_jobs, pass_new
+from tests.factories import make_request, make_waiting, pass_inprogress, pass_jobs, pass_new
 from tests.proxy import Proxy
 
 DOCUMENT = document("placing-requests.md")
@@ -39,6 +41,19 @@ def _block(info: str, heading: str = "") -> Block:
 @pytest.fixture
 def caller(transactional_db: None) -> Iterator[dict[str, str]]:
     """DB_*, over TCP, of the user that the document grants its columns; where nobody may grant, of the tests' own."""
+    with _granted("sql grant", "shop") as environment:
+        yield environment
+
+
+@pytest.fixture
+def answerer(transactional_db: None) -> Iterator[dict[str, str]]:
+    """The same of the user that may answer."""
+    with _granted("sql grant-answer", "vendor") as environment:
+        yield environment
+
+
+@contextmanager
+def _granted(info: str, name: str) -> Iterator[dict[str, str]]:
     settings = connection.settings_dict
     at = settings["HOST"]
     upstream = at if at.startswith("/") else (at or "127.0.0.1", int(settings["PORT"] or 3306))
@@ -49,11 +64,11 @@ def caller(transactional_db: None) -> Iterator[dict[str, str]]:
         if granting is None:
             yield environment | own
             return
-        user, password = f"shop_{os.getpid()}", "a long password"
-        grant = _block("sql grant").text.replace("tasker.requests", f"`{settings['NAME']}`.requests")
+        user, password = f"{name}_{os.getpid()}", "a long password"
+        grant = _block(info).text.replace("tasker.", f"`{settings['NAME']}`.")
         with granting.cursor() as cursor:
             cursor.execute(f"DROP USER IF EXISTS '{user}'@'%'")
-            for statement in filter(str.strip, grant.replace("'shop'", f"'{user}'").split(";\n")):
+            for statement in filter(str.strip, grant.replace(f"'{name}'", f"'{user}'").split(";\n")):
                 cursor.execute(statement)
             granted = {"DB_USER": user, "DB_PASS": password}
             _connect(environment | granted).close()  # MySQL then knows the password without TLS
@@ -152,25 +167,58 @@ LANGUAGES: dict[str, tuple[str, str, str, Callable[[Path], How]]] = {
 }
 
 
+def _command(language: str, file: Path, block: Block) -> tuple[list[str], dict[str, str]]:
+    """Writes the snippet and answers how to run it; skips, after a check of its syntax, where that cannot be."""
+    info, _, _, how = LANGUAGES[language]
+    if shutil.which({"js": "node", "python": sys.executable}.get(info, info)) is None:
+        pytest.skip(f"{language} is not on this machine")
+    file.write_text(block.text)
+    command, environment = how(file)
+    if environment is None:
+        assert _ended(command, file.parent, {}) in {"", f"No syntax errors detected in {file.name}\n"}
+        pytest.skip(f"{language}: only its syntax was checked, its driver is not on this machine")
+    return command, environment
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_snippet_places_a_request_once_and_waits_for_its_end(
     language: str, caller: dict[str, str], services: Services, manage: Manage, tmp_path: Path
 ):
-    info, heading, name, how = LANGUAGES[language]
-    if shutil.which({"js": "node", "python": sys.executable}.get(info, info)) is None:
-        pytest.skip(f"{language} is not on this machine")
-    file = tmp_path / name
-    file.write_text(_block(info, heading).text)
-    command, environment = how(file)
-    if environment is None:
-        assert _ended(command, tmp_path, {}) in {"", f"No syntax errors detected in {name}\n"}
-        pytest.skip(f"{language}: only its syntax was checked, its driver is not on this machine")
+    info, heading, name, _ = LANGUAGES[language]
+    command, environment = _command(language, tmp_path / name, _block(info, heading))
     manage.start("run_worker")
     assert _ended(command, tmp_path, caller | environment).split() == ["Completed"]
     assert _ended(command, tmp_path, caller | environment).split() == ["already", "placed", "Completed"]
     request = Request.objects.get()
     assert (request.token, request.action, request.params) == (TOKEN, "delete_user", {"id": 7})
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_snippet_answers_the_job_that_waits_and_may_do_so_twice(
+    language: str, answerer: dict[str, str], waiting: Request, tmp_path: Path
+):
+    info, heading, name, _ = LANGUAGES[language]
+    file = tmp_path / name.replace("PlaceRequest", "AnswerJob").replace("place_request", "answer_job")
+    command, environment = _command(language, file, _block(info, f"Answer: {heading}"))
+    for _ in range(2):
+        assert _ended(command, tmp_path, answerer | environment) == "answered\n"
+    pass_inprogress()
+    assert _answered(waiting) == ("Completed", {"batch": 12}, ["taken", "late"])
+
+
+@pytest.fixture
+def waiting(transactional_db: None) -> Request:
+    """The job that the snippets answer waits."""
+    request = make_request("Inprogress", ["service1_get_user"], ["service2_delete_user"], step=1, token=TOKEN)
+    make_waiting(request, "service2_delete_user")
+    return request
+
+
+def _answered(request: Request) -> tuple[str, dict[str, Any], list[str]]:
+    request.refresh_from_db()
+    return request.status, request.extras, list(Answer.objects.order_by("id").values_list("effect", flat=True))
 
 
 @pytest.mark.sqlite
@@ -185,6 +233,38 @@ def test_the_sqlite_snippet_places_a_request_once_and_waits_for_its_end(
     assert _ended(command, tmp_path, {}).split() == ["Completed"]
     assert _ended(command, tmp_path, {}).split() == ["already", "placed", "Completed"]
     assert Request.objects.get().token == TOKEN
+
+
+@pytest.mark.sqlite
+def test_the_sqlite_snippet_answers_the_job_that_waits(waiting: Request, tmp_path: Path):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/tasker.sqlite3").symlink_to(connection.settings_dict["NAME"])
+    (tmp_path / "answer_job.py").write_text(_block("python", "Answer: Python, SQLite").text)
+    assert _ended([sys.executable, "answer_job.py"], tmp_path, {}) == "answered\n"
+    pass_inprogress()
+    assert _answered(waiting) == ("Completed", {"batch": 12}, ["taken"])
+
+
+@pytest.mark.django_db
+def test_one_insert_answers_the_job_that_waits(waiting: Request):
+    with connection.cursor() as cursor:
+        cursor.execute(_block("sql answer").text)
+    pass_inprogress()
+    assert _answered(waiting) == ("Completed", {"batch": 12}, ["taken"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE answers SET effect = 'taken'",
+        "INSERT INTO answers (token, step, job, outcome, effect) VALUES ('a', 0, 'b', 'completed', 'taken')",
+        "SELECT token FROM answers",
+        "SELECT token FROM requests",
+    ],
+)
+def test_who_may_answer_may_do_nothing_else(sql: str, answerer: dict[str, str]):
+    _is_denied(sql, answerer)
 
 
 @pytest.fixture
@@ -264,9 +344,13 @@ def test_two_columns_are_enough():
     ],
 )
 def test_the_granted_user_may_do_nothing_else(sql: str, caller: dict[str, str]):
-    if caller["DB_USER"] == connection.settings_dict["USER"]:
+    _is_denied(sql, caller)
+
+
+def _is_denied(sql: str, user: dict[str, str]) -> None:
+    if user["DB_USER"] == connection.settings_dict["USER"]:
         pytest.skip("nobody here may create a user")
-    session = _connect(caller)
+    session = _connect(user)
     with session.cursor() as cursor, pytest.raises(MySQLdb.OperationalError, match="denied"):
         cursor.execute(sql)
     session.close()

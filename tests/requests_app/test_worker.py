@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, current_thread
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
 from jobs_app.models import Job
 from jobs_app.models.job import JobQuerySet
@@ -18,7 +20,8 @@ from requests_app import worker
 from requests_app.models import Request
 from requests_app.passes import progress_locked
 from requests_app.worker import _PickUp, run_worker
-from tests.factories import insert_raw, make_job, make_request
+from tests.conftest import Manage
+from tests.factories import insert_answer, insert_raw, make_job, make_request
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -144,3 +147,20 @@ def test_lost_leases_are_ended_and_their_requests_moved_on_in_one_transaction() 
     run_worker(Stop(max_seconds=0.3), RunRecord("run_worker"))
     request.refresh_from_db()
     assert (request.status, request.error.startswith("noop failed: gave up after 1 attempt")) == ("Failed", True)
+
+
+def test_a_running_worker_takes_an_answer_and_completes_its_request(manage: Manage, record_file: Path) -> None:
+    manage.start("run_worker")
+    insert_raw(token="tok", steps='[{"name": "a", "jobs": ["asks"]}, {"name": "b", "jobs": ["noop"]}]')
+    _until(Job.objects.filter(status="new", answer_by__isnull=False))
+    insert_answer("tok", "asks", extras={"batch": 12})
+    _until(Request.objects.filter(status="Completed"))
+    assert Request.objects.get().extras == {"batch": 12}
+    assert list(Job.objects.order_by("step").values_list("attempt", "status")) == [(1, "completed")] * 2
+
+
+def _until(rows: QuerySet[Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not rows.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

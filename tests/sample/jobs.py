@@ -5,7 +5,7 @@ import gc
 import os
 import time
 
-from jobs_app.outcomes import Failure, JobContext, Json, Retry
+from jobs_app.outcomes import Failure, JobContext, Json, Retry, Wait
 from jobs_app.registry import job
 
 RECORD_VARIABLE = "TASKER_TEST_RECORD"
@@ -77,14 +77,29 @@ def records(context: JobContext) -> None:
 
     One write to a file opened for appending: lines of several processes never mix.
     """
-    line = f"{context.token} {context.step} {context.name} {context.attempt} {os.getpid()}\n"
+    _record(f"{context.token} {context.step} {context.name} {context.attempt} {os.getpid()}")
+    time.sleep(context.params.get("seconds", 0))
+
+
+def _record(line: str) -> None:
     record = os.open(os.environ[RECORD_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(record, line.encode())
+        os.write(record, f"{line}\n".encode())
     finally:
         os.close(record)
-    time.sleep(context.params.get("seconds", 0))
 
 
 for name in ("records", "records_1", "records_2", "records_3"):
     job(name)(records)
+
+
+@job("asks")
+def asks(context: JobContext) -> None:
+    """Adds a line `token answer_url` to that file and waits ten days, with a check each hour; that of params.slow_check
+    takes a minute.
+    """
+    if context.checks == 0:
+        _record(f"{context.token} {context.answer_url}")
+    if context.checks == context.params.get("slow_check"):
+        time.sleep(60)
+    raise Wait("the vendor's next batch", within=10 * 86_400, check_after=3600)
