@@ -76,7 +76,7 @@ def test_five_days_use_one_attempt_a_kill_in_a_check_is_survived_and_one_answer_
     with serving(manage.environment | keys | {"WRK_PUBLIC_URL": "http://tasker.example"}) as web:
         worker = manage.start("run_worker", WRK_PUBLIC_URL=web, **keys)
         for token in ("by-sql", "by-url"):
-            insert_raw(token=token, params={"slow_check": HOURS}, steps=shaped(["asks"]))
+            insert_raw(token=token, params={"slow_check": HOURS}, steps=shaped(["asks_later"]))
         for hour in range(1, HOURS + 1):
             until_both_wait(checks=hour)
             let_an_hour_pass()
@@ -97,7 +97,7 @@ def test_five_days_use_one_attempt_a_kill_in_a_check_is_survived_and_one_answer_
 
         run_sql(
             "INSERT INTO answers (token, step, job, outcome, extras) "
-            "VALUES ('by-sql', 0, 'asks', 'completed', '{\"batch\": 12}')"
+            "VALUES ('by-sql', 0, 'asks_later', 'completed', '{\"batch\": 12}')"
         )
         curl = ["curl", "--fail", "--silent", "-d", BATCH, first_url(record_file, "by-url")]
         posted = subprocess.run(curl, capture_output=True, text=True, check=True, timeout=SECONDS)

@@ -151,9 +151,9 @@ def test_lost_leases_are_ended_and_their_requests_moved_on_in_one_transaction() 
 
 def test_a_running_worker_takes_an_answer_and_completes_its_request(manage: Manage, record_file: Path) -> None:
     manage.start("run_worker")
-    insert_raw(token="tok", steps='[{"name": "a", "jobs": ["asks"]}, {"name": "b", "jobs": ["noop"]}]')
+    insert_raw(token="tok", steps='[{"name": "a", "jobs": ["asks_later"]}, {"name": "b", "jobs": ["noop"]}]')
     _until(Job.objects.filter(status="new", answer_by__isnull=False))
-    insert_answer("tok", "asks", extras={"batch": 12})
+    insert_answer("tok", "asks_later", extras={"batch": 12})
     _until(Request.objects.filter(status="Completed"))
     assert Request.objects.get().extras == {"batch": 12}
     assert list(Job.objects.order_by("step").values_list("attempt", "status")) == [(1, "completed")] * 2

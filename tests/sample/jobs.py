@@ -93,8 +93,8 @@ for name in ("records", "records_1", "records_2", "records_3"):
     job(name)(records)
 
 
-@job("asks")
-def asks(context: JobContext) -> None:
+@job("asks_later")
+def asks_later(context: JobContext) -> None:
     """Adds a line `token answer_url` to that file and waits ten days, with a check each hour; that of params.slow_check
     takes a minute.
     """
