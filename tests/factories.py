@@ -19,7 +19,7 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.passes import run_jobs
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RequestStatus
-from requests_app.models.request import FINAL
+from requests_app.models.status import FINAL
 from requests_app.passes import run_inprogress_requests, run_new_requests
 from requests_app.steps import Step, if_fails_of, to_json
 

@@ -21,7 +21,7 @@ from jobs_app.models import Job
 from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, JobForm, ManyForm, ReasonForm, choices_of
 from requests_app.formatting import badge
 from requests_app.models import Request, RequestStatus
-from requests_app.models.request import UNFINISHED
+from requests_app.models.status import UNFINISHED
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import (
     Refused,

@@ -11,26 +11,11 @@ from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
-from jobs_app.models import Answer, Job
-from jobs_app.models.answer import Effect
-from jobs_app.models.attempts import JobStatus
-from jobs_app.models.operator_moves import FAILED_BY_HAND
-from jobs_app.models.request_locks import lock_requests
-from jobs_app.outcomes import json_object
+from requests_app.models.operator_moves import OperatorMoves
 from requests_app.models.retention import OldRequestQuerySet
+from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
 from requests_app.steps import MAX_STEPS_BYTES
 
-
-class RequestStatus(models.TextChoices):
-    QUEUING = "Queuing", "Queuing"
-    INPROGRESS = "Inprogress", "In progress"
-    COMPLETED = "Completed", "Completed"
-    FAILED = "Failed", "Failed"
-    CANCELLED = "Cancelled", "Cancelled"
-
-
-UNFINISHED = (RequestStatus.QUEUING, RequestStatus.INPROGRESS)
-FINAL = (RequestStatus.COMPLETED, RequestStatus.FAILED, RequestStatus.CANCELLED)
 _YEAR_9000 = "'9000-01-01'"  # what was placed later has no deadline of a recipe: it could be after the year 9999
 _MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")
 
@@ -79,7 +64,7 @@ class Page(NamedTuple):
     last: Position | None
 
 
-class RequestQuerySet(OldRequestQuerySet["Request"]):
+class RequestQuerySet(OldRequestQuerySet["Request"], OperatorMoves["Request"]):  # type: ignore[override] # as of JobQuerySet
     # Filters ---------------------------------------------------------------------------------------------------------
     def without_json(self) -> Self:
         """For verbs and pages: what may be huge, or no JSON to Python, is read where it is needed (`json_texts`)."""
@@ -193,90 +178,6 @@ class RequestQuerySet(OldRequestQuerySet["Request"]):
     def fail(self, errors: Mapping[int, str]) -> int:
         """`Inprogress` -> `Failed`, each with its reason, under their locks."""
         return self._end_failed(errors, "Inprogress")
-
-    # An operator's moves: one request by its token; False when it is not in a state for it.
-    def cancel(self, token: str) -> bool:
-        """`Queuing` or `Inprogress` -> `Cancelled`, and its `new` jobs; what runs ends and is recorded."""
-        with transaction.atomic(using=self.db, savepoint=False):
-            if (request := self._lock(token, UNFINISHED)) is None:
-                return False
-            self.filter(id=request.id, status__in=UNFINISHED).update(
-                status=RequestStatus.CANCELLED, completed_at=UtcNow()
-            )
-            Job.objects.cancel_new([request.id])
-        return True
-
-    def retry_failed(self, token: str) -> bool:
-        """`Failed` -> `Inprogress`, or `Queuing` when it was refused. Completed jobs of its step are kept.
-
-        Every other job of the step gets a new attempt with a fresh budget: its cancelled siblings would have no
-        successor otherwise, and the request would never move again.
-        """
-        with transaction.atomic(using=self.db, savepoint=False):
-            if (request := self._lock(token, (RequestStatus.FAILED,))) is None:
-                return False
-            self._reopen(request)
-            Job.objects.insert_again(request.id, request.step)
-        return True
-
-    def retry_now(self, token: str) -> int:
-        """Makes its waiting jobs due at once; answers how many."""
-        with transaction.atomic(using=self.db, savepoint=False):
-            request = self._lock(token, (RequestStatus.INPROGRESS,))
-            return Job.objects.make_due(request.id) if request else 0
-
-    def complete_job(self, token: str, name: str, extras: dict[str, Any] | None, step: int | None = None) -> bool:
-        """A job of the current step was done by hand: its new attempt is born `completed`, with what it found out.
-
-        Of a `Failed` request, which goes on as by `retry_failed`; or of one `Inprogress` in which the job does not run.
-        `step`: the one that the operator meant; the next may have a job of the same name. Raises ValueError with a
-        sentence when there are extras and those of the request cannot be read.
-        """
-        with transaction.atomic(using=self.db, savepoint=False):
-            request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
-            if request is None or (step is not None and request.step != step):
-                return False
-            if (again := Job.objects.take_by_hand(request.id, request.step, name)) is None:
-                return False
-            has_failed = request.status == RequestStatus.FAILED
-            if has_failed:
-                self._reopen(request)
-            Job.objects.insert_ended(again, JobStatus.COMPLETED, extras=extras)
-            # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
-            Job.objects.insert_again(request.id, request.step, has_failed=has_failed)
-            if extras:
-                kept = json_object(lock_requests([request.id], with_extras=True, using=self.db)[request.id].extras)
-                self.filter(id=request.id).update(extras={**kept, **extras})
-        return True
-
-    def fail_job(self, token: str, name: str, step: int | None = None) -> bool:
-        """A `new` job of the current step, as one that waits for an answer, is given up: its next attempt is `failure`.
-
-        With the reach of any failure (`if_fails`); the request moves on by the passes. `step`: as of `complete_job`.
-        """
-        with transaction.atomic(using=self.db, savepoint=False):
-            request = self._lock(token, (RequestStatus.INPROGRESS,))
-            if request is None or (step is not None and request.step != step):
-                return False
-            if (again := Job.objects.take_by_hand(request.id, request.step, name, fails=True)) is None:
-                return False
-            Job.objects.insert_ended(again, JobStatus.FAILURE, error=FAILED_BY_HAND)
-        return True
-
-    def _lock(self, token: str, statuses: Collection[RequestStatus]) -> "Request | None":
-        """Not one that was scrubbed: its jobs would run without what the caller gave."""
-        return (
-            self.without_json().select_for_update().filter(token=token, status__in=statuses, scrubbed_at=None).first()
-        )
-
-    def _reopen(self, request: "Request") -> None:
-        """What was answered before is late: it would end an attempt that it was not meant for."""
-        pending = Answer.objects.of([request.token]).pending().order_by("id")
-        Answer.objects.mark(list(pending.values_list("id", flat=True)), Effect.LATE)
-        begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
-        self.filter(id=request.id, status=RequestStatus.FAILED).update(
-            status=RequestStatus.INPROGRESS if begun else RequestStatus.QUEUING, error="", completed_at=None
-        )
 
     def _leave_step(self, assignments: str, ids: Collection[int], short: Mapping[int, int]) -> int:
         more = f", shortfall = shortfall + {case(short, '0')}" if short else ""

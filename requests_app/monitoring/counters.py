@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from jobs_app.models.tally import BOUNDS, OTHER, OVER, SUM, Key
 from jobs_app.registry import names
 from jobs_app.telemetry.tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE
-from requests_app.models.request import FINAL
+from requests_app.models.status import FINAL
 from requests_app.monitoring.ended_attempts import OUTCOMES
 from requests_app.monitoring.tallies import INTERVENTIONS, REQUESTS_ENDED, REQUESTS_SHORT, REQUESTS_STARTED
 from requests_app.recipes import recipes

@@ -20,7 +20,7 @@ from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import JobStatus
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import names
-from requests_app.models.request import UNFINISHED
+from requests_app.models.status import UNFINISHED
 from requests_app.monitoring.awaited_answers import MOST_READ, AwaitedAnswers, UntakenAnswers, read_untaken
 from requests_app.monitoring.backlog import MOST_COUNTED, Backlog, read_backlog
 from requests_app.monitoring.counters import read_sums, tally_families

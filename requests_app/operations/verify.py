@@ -18,7 +18,7 @@ from jobs_app.db.dialect import from_driver
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from requests_app.models import RequestStatus
-from requests_app.models.request import FINAL
+from requests_app.models.status import FINAL
 from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest, read_window
 from requests_app.operations.verify_answers import fault_of_answer, faults_of_wait
 from requests_app.steps import Step, StepsError, if_fails_of, read_steps

@@ -8,7 +8,7 @@ from jobs_app.db.dialect import from_driver
 from jobs_app.models.answer import AnswerOutcome, Effect
 from jobs_app.models.attempts import ENDED, JobStatus
 from requests_app.formatting import clock_utc
-from requests_app.models.request import FINAL
+from requests_app.models.status import FINAL
 from requests_app.monitoring.pass_health import is_late
 from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest
 

@@ -17,7 +17,7 @@ from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
-from requests_app.models.request import FINAL
+from requests_app.models.status import FINAL
 from requests_app.passes import progress_locked
 from tests.conftest import Manage, called_here
 from tests.depth import LONG

@@ -17,7 +17,7 @@ from jobs_app.outcomes import Json, storable
 from jobs_app.telemetry.printable import first_line, one_line
 from requests_app.durations import parse_duration
 from requests_app.models import Request, RequestStatus
-from requests_app.models.request import UNFINISHED
+from requests_app.models.status import UNFINISHED
 from requests_app.operations.explain import explain
 from requests_app.recipes import recipe_of, recipes
 

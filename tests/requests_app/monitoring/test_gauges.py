@@ -17,7 +17,7 @@ from jobs_app.models.pause import PARKED_AT
 from jobs_app.models.tally import BOUNDS, Key
 from jobs_app.registry import names
 from requests_app.models import Request, RequestStatus
-from requests_app.models.request import UNFINISHED
+from requests_app.models.status import UNFINISHED
 from requests_app.monitoring import awaited_answers, backlog, gauges
 from requests_app.monitoring.awaited_answers import awaiting_requests, read_awaited, read_untaken
 from requests_app.monitoring.backlog import read_backlog
