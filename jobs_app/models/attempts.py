@@ -30,6 +30,7 @@ class IfFails(models.TextChoices):
 OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
 SETTLED = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # needs no new attempt
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
+LARGE = 256 * 1024  # bytes of a request's params and extras; fewer are read with those of a whole batch
 MAX_STEPS_BYTES = 256 * 1024  # of a request's steps; longer ones are not read
 
 
@@ -57,13 +58,14 @@ class CallbackInput(NamedTuple):
     """What a job's callback is given of its request; `params` and `extras` are JSON texts.
 
     `checks`: as JobContext has them. `unanswered_microseconds`: how long the attempt has waited for `waits_for`, once
-    the time for an answer is over.
+    the time for an answer is over. `size`: of both texts; when it is above LARGE they are None, and read one by one.
     """
 
     token: str
     action: str
-    params: str
-    extras: str
+    params: str | None
+    extras: str | None
+    size: int = 0
     checks: int = 0
     waits_for: str | None = None
     unanswered_microseconds: int | None = None

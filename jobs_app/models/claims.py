@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from django.db import connections, models, transaction
 
 from jobs_app.db.dialect import dialect, marks, numbers
-from jobs_app.models.attempts import CallbackInput, ClaimedJob, JobStatus, Poll
+from jobs_app.models.attempts import LARGE, CallbackInput, ClaimedJob, JobStatus, Poll
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -73,13 +73,15 @@ class Claims(models.QuerySet[Row]):
         Sorted here: a server would first copy every request's params and extras into a table of its own.
         """
         sql = dialect(self.db)
+        size = "LENGTH(r.params) + LENGTH(r.extras)"
+        params, extras = (f"CASE WHEN {size} <= {LARGE} THEN r.{name} END" for name in ("params", "extras"))
         waited = sql.microseconds.format("j.due_at", "j.started_at")
         unanswered = sql.microseconds.format("j.created_at", "j.answer_by")
         index = sql.by_id if by == "id" else sql.force("jobs_attempt")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-                f"r.token, r.action, j.if_fails, r.params, r.extras, j.checks, j.waits_for, "
+                f"r.token, r.action, j.if_fails, {params}, {extras}, {size}, j.checks, j.waits_for, "
                 f"CASE WHEN j.answer_by <= {sql.now} THEN {unanswered} END FROM jobs j {index} "
                 f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
@@ -89,6 +91,13 @@ class Claims(models.QuerySet[Row]):
         places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
         return [(ClaimedJob(*row[:11]), CallbackInput(row[8], row[9], *row[11:])) for row in ordered]
+
+    def texts_of_request(self, id_: int) -> tuple[str, str]:
+        """Params and extras of a request, however large; those of one that was purged meanwhile are empty."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute("SELECT params, extras FROM requests WHERE id = %s", [id_])
+            params, extras = cursor.fetchone() or ("{}", "{}")
+            return params, extras
 
     def claim_waiting(self, claim: str, ids: Collection[int], lease_seconds: float) -> list[int]:
         """`new` and waiting -> `inprogress`, so that an answer ends them; in the transaction that records it.

@@ -11,7 +11,7 @@ from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import CallbackInput, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.outcomes import Failed, JobContext, Retried, json_object
+from jobs_app.outcomes import Failed, JobContext, NotStarted, Retried, json_object
 from jobs_app.pausing import apply_pauses
 from jobs_app.worker.executor import Executor
 from jobs_app.worker.shutdown import Stop
@@ -22,6 +22,7 @@ _PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the p
 # Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded.
 _PREFETCHED_PER_RESULT = 3
 _MOST_PREFETCHED = 3 * BATCH  # more would be recorded late
+_LARGE_AGAIN_SECONDS = 1.0
 
 
 class Claimer:
@@ -142,8 +143,10 @@ class Claimer:
             if row.unanswered_microseconds is not None:
                 self._executor.end_unowned(job, _unanswered(row.unanswered_microseconds / 3_600_000_000, row.waits_for))
                 continue
+            if (texts := self._texts(job, row)) is None:
+                continue
             try:
-                params, extras = json_object(row.params, unique_keys=job.step == 0), json_object(row.extras)
+                params, extras = json_object(texts[0], unique_keys=job.step == 0), json_object(texts[1])
             except ValueError as error:
                 self._executor.end_unowned(job, Failed(f"the request's params or extras cannot be read: {error}"))
             else:
@@ -151,6 +154,15 @@ class Claimer:
                     job,
                     JobContext(*(row.token, row.action, job.step, job.name, job.attempt), params, extras, row.checks),
                 )
+
+    def _texts(self, job: ClaimedJob, row: CallbackInput) -> tuple[str, str] | None:
+        """Params and extras; None when they are large and enough of such is held here: then the job is handed back."""
+        if row.params is not None and row.extras is not None:
+            return row.params, row.extras
+        if not self._executor.may_hold(job.id, row.size):
+            self._executor.end_unowned(job, NotStarted(_LARGE_AGAIN_SECONDS))
+            return None
+        return run_transaction(partial(Job.objects.texts_of_request, job.request_id), seconds=self._seconds)
 
 
 def _unanswered(hours: float, waits_for: str | None) -> Retried:

@@ -22,6 +22,7 @@ from jobs_app.worker.retry_policy import result_of
 
 # Callbacks that may run, or wait for a thread, or have ended and wait to be recorded; more would be recorded late.
 _MOST_BEGUN = 1000
+_MOST_LARGE_BYTES = 32 * 1024 * 1024  # of JSON, which takes several times as much once it is read
 _CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
@@ -71,6 +72,7 @@ class Executor:
         self.owned: set[Execution] = set()
         self.unrecorded: set[int] = set()  # ids of all that is owned, or has ended and is not recorded yet
         self.reserved = 0  # jobs that are claimed and on their way here
+        self._large: dict[int, int] = {}  # of these, those with large params: id -> bytes
         self.locked: set[int] = set()  # of these, what cannot be recorded while another session holds its row
         self.results: list[SimpleQueue[Result | None]] = [SimpleQueue() for _ in range(completers)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
@@ -126,6 +128,14 @@ class Executor:
         """Whether nothing runs, waits to be recorded, or is on its way here."""
         return not (self.owned or self.unrecorded or self.reserved)
 
+    def may_hold(self, id_: int, size: int) -> bool:
+        """Whether a job with so many bytes of params may come here; one always may."""
+        with self._lock:
+            if self._large and sum(self._large.values()) + size > _MOST_LARGE_BYTES:
+                return False
+            self._large[id_] = size
+            return True
+
     def reserve(self, count: int) -> None:
         """Below 0: they have come."""
         with self._lock:
@@ -139,6 +149,8 @@ class Executor:
             self._begun.difference_update(locked)
             self.locked.difference_update(ids)
             self.locked.update(locked)
+            for id_ in self._large.keys() & set(ids):
+                del self._large[id_]
         self._let_through()
 
     def begin(self, execution: Execution) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from jobs_app.outcomes import Failure, JobContext, Retry
+from jobs_app.worker import executor
 from jobs_app.worker.completer import LEASE_LOST
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
@@ -653,3 +655,30 @@ def test_the_row_of_the_run_has_every_count_that_is_printed(register: Register) 
     printed = pass_jobs()
     assert printed == {"claimed": 3, "completed": 1, "failure": 1, "retry": 1, "lease_lost": 1, "too_late": 1}
     assert PassRun.objects.get().counts == printed
+
+
+def test_no_more_large_params_are_held_than_memory_bears(register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_MOST_LARGE_BYTES", 700_000)
+    lock, running, most = threading.Lock(), 0, 0
+
+    def holds(context: JobContext) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        assert len(context.params["text"]) == 300_000
+        with lock:
+            running -= 1
+
+    register("holds", holds)
+    for _ in range(6):
+        place("holds", params={"text": "x" * 300_000})
+    small = place("noop")
+    counts = pass_jobs(concurrency=8)
+    assert (most, counts["claimed"], counts["handed_back"]) == (2, 7, 4)
+    assert statuses(small) == {("noop", 1): "completed"}
+    for _ in range(2):
+        Job.objects.filter(status="new").update(due_at=database_now())
+        pass_jobs(concurrency=8)
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
