@@ -4,7 +4,19 @@ import traceback
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from jobs_app.outcomes import Failed, Failure, JobContext, Outcome, Retried, Retry, Wait, Waiting, completed
+from jobs_app.outcomes import (
+    MAX_WAIT_SECONDS,
+    MIN_CHECK_SECONDS,
+    Failed,
+    Failure,
+    JobContext,
+    Outcome,
+    Retried,
+    Retry,
+    Wait,
+    Waiting,
+    completed,
+)
 from jobs_app.registry import JobDefinition
 
 
@@ -37,10 +49,16 @@ def _outcome(error: BaseException) -> Outcome:
         case Retry():
             says = str(error) or "the callback raised Retry without a message"
             return Retried(says, _seconds(error.after), _seconds(error.at_least), _text(error.answer))
-        case Wait(within=float(within), check_after=check_after):
+        case Wait(within=float(within)) if 0 < within <= MAX_WAIT_SECONDS:
             says = str(error) or "the callback raised Wait without a message"
-            return Waiting(says, within, within if check_after is None else check_after)
+            return Waiting(says, within, _check_seconds(error, within))
     return _unforeseen(error)
+
+
+def _check_seconds(wait: Wait, within: float) -> float:
+    """No database has a moment for what is infinite or huge. NaN, as what is too small, is the least."""
+    check = _seconds(wait.check_after)
+    return within if check is None else min(within, max(MIN_CHECK_SECONDS, check))
 
 
 def _unforeseen(error: BaseException) -> Retried:

@@ -62,8 +62,8 @@ class Wait(Exception):
     """Raised by a callback: somebody else will answer later. The attempt goes on, and holds nothing of this process.
 
     The message says what is waited for; it is our own sentence, as Failure's. `within`: seconds, up to ten years, after
-    which the attempt ends without an answer; they count from the first Wait of an attempt. `check_after`: seconds, at
-    least one, until the callback is called again to look for itself; None: it is not.
+    which the attempt ends without an answer; they count from the first Wait of an attempt. `check_after`: seconds until
+    the callback is called again to look for itself, from one up to `within`; None: it is not.
     """
 
     within: float | None = None  # both also of a subclass that does not call this __init__
@@ -74,7 +74,7 @@ class Wait(Exception):
         if not 0 < within <= MAX_WAIT_SECONDS:  # the callback's bug, which must show in the callback
             raise ValueError(f"Wait(within={within!r}): give seconds, more than 0 and at most {MAX_WAIT_SECONDS:.0f}")
         self.within = float(within)
-        self.check_after = None if check_after is None else max(MIN_CHECK_SECONDS, float(check_after))
+        self.check_after = None if check_after is None else float(check_after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,5 +29,8 @@ def cron_fault(line: str) -> str | None:
 
 
 def moments_after(line: str, after: datetime, count: int) -> list[datetime]:
-    """The next `count` moments of a line, in UTC; fewer when it has no more."""
-    return list(islice(CronSim(line, after), count))
+    """The next `count` moments of a line, in UTC; fewer when it has no more, or the calendar ends before."""
+    try:
+        return list(islice(CronSim(line, after), count))
+    except OverflowError:  # `after` may be any moment that a caller wrote
+        return []

@@ -20,7 +20,7 @@ _IDLE_POLL_SECONDS = 0.05
 _STAY_AWAKE_SECONDS = 2.0
 _POLLING_SHARE = 0.2  # of the time, at most: many workers on a busy database would slow each other down
 _PICK_UP_SECONDS = 1.0  # at the latest, also where nothing is free: a bad request is to be told so
-_ANSWERS_SECONDS = 0.1
+_ANSWERS_SECONDS = 0.1  # or so long that looking takes _POLLING_SHARE: early ones are looked at each time
 _SCAN_SECONDS = 1.0  # from one page of the requests in progress to the next
 
 
@@ -54,11 +54,12 @@ class _Answers:
 
     def __init__(self, stop: Stop, run: RunRecord, runner: Runner, seconds: float) -> None:
         self._stop, self._run, self._claimer, self._seconds = stop, run, runner.claimer, seconds
-        self._looked_at = -math.inf
+        self._due_at = -math.inf
 
     def turn(self) -> int:
         """Answers how many it took or marked as late."""
-        if time.monotonic() - self._looked_at < _ANSWERS_SECONDS:
+        began = time.monotonic()
+        if began < self._due_at:
             return 0
         taken = take_answers(
             *(self._stop, self._run, progress_locked),
@@ -66,7 +67,8 @@ class _Answers:
             claim_on_insert=self._claimer.claim_on_insert,
             adopt=self._claimer.adopt,
         )
-        self._looked_at = time.monotonic()
+        now = time.monotonic()
+        self._due_at = now + max(_ANSWERS_SECONDS, 0 if taken else (now - began) / _POLLING_SHARE)
         return taken
 
 

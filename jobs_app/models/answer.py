@@ -5,15 +5,20 @@ a program that inserts two answers unsorted would deadlock with a batch of ours.
 """
 
 from collections.abc import Collection
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from django.db import connections, models
 from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import RTrim
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import dialect
 from jobs_app.models.attempts import ClaimedJob
 from jobs_app.models.operator_moves import SCRUBBED
+from jobs_app.outcomes import MAX_ERROR_CHARACTERS, MAX_EXTRAS_BYTES
+
+# Extras are measured as we write them; who escapes all that is no ASCII, or indents, needs some times as much.
+MAX_EXTRAS_CHARACTERS = 4 * MAX_EXTRAS_BYTES
 
 
 class AnswerOutcome(models.TextChoices):
@@ -29,7 +34,7 @@ class Effect(models.TextChoices):
 
 
 class PendingAnswer(NamedTuple):
-    """An answer that nobody has taken. `extras`: JSON text."""
+    """An answer that nobody has taken. `extras`: JSON text, or its beginning; `reason`: or its beginning."""
 
     id: int
     token: str
@@ -39,6 +44,15 @@ class PendingAnswer(NamedTuple):
     outcome: str
     extras: str | None
     reason: str | None
+
+
+# Whoever may answer may write megabytes, on SQLite also bytes where a text belongs; and the servers' CHECK of outcomes
+# ignores spaces at the end. Of a reason twice what is kept: a credential that is cut in two would not be masked.
+_READ: dict[str, Any] = {
+    "outcome": RTrim("outcome"),
+    "extras": json_text("extras", MAX_EXTRAS_CHARACTERS + 1),
+    "reason": json_text("reason", 2 * MAX_ERROR_CHARACTERS),
+}
 
 
 class AnswerQuerySet(models.QuerySet["Answer"]):
@@ -51,11 +65,11 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         """All answers to these requests."""
         return self.filter(token__in=tokens)
 
-    def to_decide(self, limit: int) -> list[tuple[int, int | None]]:
+    def to_decide(self, limit: int, after: int = 0) -> list[tuple[int, int | None]]:
         """(id, id of its request) of answers that have an effect now, or never will, oldest first; None: no request.
 
-        What came early is left out: its request is not there yet, or its job runs, or has not waited yet. Read without
-        locks: who takes them decides again.
+        What came early is left out: its request is not there yet, or its job runs, or has not waited yet. `after`: only
+        those with higher ids. Read without locks: who takes them decides again.
         """
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
@@ -64,19 +78,20 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
                 "LEFT JOIN requests r ON r.token = a.token "
                 f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = a.step "
                 "AND j.name = a.job AND j.status IN ('new', 'inprogress') "
-                "WHERE a.effect = '' AND (r.id IS NULL OR r.status IN ('Completed', 'Failed', 'Cancelled') "
+                "WHERE a.effect = '' AND a.id > %s AND (r.id IS NULL "
+                "OR r.status IN ('Completed', 'Failed', 'Cancelled') "
                 "OR (r.status = 'Inprogress' AND (a.step < r.step OR (a.step = r.step AND (j.id IS NULL "
                 "OR (a.attempt < j.attempt AND a.outcome <> 'completed') "
                 "OR (j.status = 'new' AND j.answer_by IS NOT NULL "
                 "AND (a.attempt IS NULL OR a.attempt <= j.attempt OR a.outcome = 'completed')))))))"
                 " ORDER BY a.id LIMIT %s",
-                [limit],
+                [after, limit],
             )
             return [(row[0], row[1]) for row in cursor.fetchall()]
 
     def rows(self, ids: Collection[int]) -> list[PendingAnswer]:
         """Those of these that are pending, oldest first. Under their requests' locks nobody takes one meanwhile."""
-        columns = [json_text(name) if name == "extras" else name for name in PendingAnswer._fields]
+        columns = [_READ.get(name, name) for name in PendingAnswer._fields]
         return [PendingAnswer(*row) for row in self.pending().filter(id__in=ids).order_by("id").values_list(*columns)]
 
     def lock_pending(self, ids: Collection[int]) -> set[int]:
@@ -90,7 +105,8 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
             return set()
         found: dict[tuple[str, int, str], list[tuple[int | None, str]]] = {}
         answers = self.pending().filter(token__in={job.token for job in jobs})
-        for token, step, job, attempt, outcome in answers.values_list("token", "step", "job", "attempt", "outcome"):
+        columns = "token", "step", "job", "attempt", _READ["outcome"]
+        for token, step, job, attempt, outcome in answers.values_list(*columns):
             found.setdefault((token, step, job), []).append((attempt, outcome))
         return {
             job.id
@@ -102,6 +118,14 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
     def mark(self, ids: Collection[int], effect: Effect) -> int:
         """Pending -> taken or late; under their locks."""
         return self.pending().filter(id__in=ids).update(effect=effect, taken_at=UtcNow()) if ids else 0
+
+    def refuse(self) -> int:
+        """Pending -> late, without what the table's CHECKs refuse: any session of MariaDB may switch them off for
+        itself, and then every other UPDATE of its row is refused.
+        """
+        known = When(one_of("outcome", AnswerOutcome.values), then=F("outcome"))
+        outcome = Case(known, default=Value(AnswerOutcome.FAILURE.value), output_field=models.CharField())
+        return self.pending().update(effect=Effect.LATE, taken_at=UtcNow(), extras=None, outcome=outcome)
 
     def scrub(self) -> int:
         """Empties what may be personal; what was answered, and when, stays."""

@@ -102,7 +102,8 @@ class Claims(models.QuerySet[Row]):
     def claim_waiting(self, claim: str, ids: Collection[int], lease_seconds: float) -> list[int]:
         """`new` and waiting -> `inprogress`, so that an answer ends them; in the transaction that records it.
 
-        Under their requests' locks. What another session has locked is left out.
+        They began when their callback was called, if it is known: handing back forgets it. Under their requests' locks.
+        What another session has locked is left out.
         """
         if not ids:
             return []
@@ -115,8 +116,9 @@ class Claims(models.QuerySet[Row]):
             )
             if free := [row[0] for row in cursor.fetchall()]:
                 cursor.execute(
-                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
-                    f"lease_until = {sql.now_plus} WHERE id IN ({numbers(free)})",
+                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, "
+                    f"started_at = COALESCE(started_at, {sql.now}), lease_until = {sql.now_plus} "
+                    f"WHERE id IN ({numbers(free)})",
                     [claim, lease_seconds],
                 )
             return free

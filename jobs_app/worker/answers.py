@@ -11,7 +11,7 @@ from django.db import DatabaseError, transaction
 
 from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Answer, Job, tally
-from jobs_app.models.answer import AnswerOutcome, Effect, PendingAnswer
+from jobs_app.models.answer import MAX_EXTRAS_CHARACTERS, AnswerOutcome, Effect, PendingAnswer
 from jobs_app.models.attempts import OPEN, ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.request_locks import lock_requests
@@ -41,17 +41,18 @@ def take_answers(
 
     `on_recorded`: as the completer calls it. `claim_on_insert`, `adopt`: of the claimer, if this process runs jobs.
     """
-    done = 0
+    done = after = 0
     while not stop and done != limit:
         size = BATCH if limit is None else min(BATCH, limit - done)
-        candidates = run_transaction(partial(Answer.objects.to_decide, size), seconds=seconds)
+        candidates = run_transaction(partial(Answer.objects.to_decide, size, after), seconds=seconds)
         claim = claim_on_insert() if claim_on_insert and candidates else None
         taken = _take(candidates, run, on_recorded, claim, seconds)
         if claim and adopt:
             adopt(claim)
         done += taken
-        if not taken:  # nothing to take, or another session has locked all of it
+        if not taken and len(candidates) < size:
             break
+        after = 0 if taken else candidates[-1][0]  # another session has locked all of these: look behind them
     return done
 
 
@@ -75,7 +76,7 @@ def _take(
             return sum(_take([one], run, on_recorded, None, seconds) for one in candidates)
         [(id_, _)] = candidates
         log.error("answer_not_storable", answer=id_, fault=fault_line(error))
-        return run_transaction(partial(Answer.objects.mark, [id_], Effect.LATE), seconds=seconds)
+        return run_transaction(Answer.objects.filter(id=id_).refuse, seconds=seconds)
     events.log_ended(won)
     run.add(Counter(map(counted, won)) + taking.counts)
     return taking.counts["answers_taken"] + taking.counts["answers_late"]
@@ -159,6 +160,8 @@ class _Taking:
 
 def _effect(answer: PendingAnswer, request: LockedRequest, latest: _Latest | None) -> Effect:
     """NONE: it came early, or its job runs."""
+    if answer.token != request.token:  # the servers ignore spaces at its end; it is compared byte for byte
+        return Effect.LATE
     if request.status not in {"Queuing", "Inprogress"} or answer.step < request.step:
         return Effect.LATE
     if request.status == "Queuing" or answer.step > request.step:
@@ -174,24 +177,30 @@ def _outcome(answer: PendingAnswer) -> Outcome:
     """As its callback would have ended. What a service said is personal data, and stays apart from our sentence."""
     said = answer.reason or ""
     match answer.outcome:
-        case AnswerOutcome.FAILURE:
-            return Failed("the answer that it waited for: failure", said)
+        case AnswerOutcome.COMPLETED:
+            return _completed(answer.extras)
         case AnswerOutcome.RETRY:
             return Retried("the answer that it waited for: try again", answer=said)
-    return _completed(answer.extras)
+    return Failed("the answer that it waited for: failure", said)
 
 
 def _completed(extras: str | None) -> Completed | Failed:
     if extras is None or extras == "null":
         return Completed()
-    try:
-        outcome = completed(json_object(extras, unique_keys=True))
-    except ValueError as error:
-        outcome = Failed(str(error))
+    outcome = _kept(extras)
     if isinstance(outcome, Completed):
         return outcome
     why = outcome.error.removeprefix("the callback returned ")
     return Failed(f"the answer's extras cannot be kept: {why}; answer with a JSON object of at most 64 KiB")
+
+
+def _kept(extras: str) -> Completed | Failed:
+    if len(extras) > MAX_EXTRAS_CHARACTERS:
+        return Failed(f"more than {MAX_EXTRAS_CHARACTERS} characters")
+    try:
+        return completed(json_object(extras, unique_keys=True))
+    except ValueError as error:
+        return Failed(str(error))
 
 
 def _latest_attempts(

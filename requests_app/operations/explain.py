@@ -147,6 +147,8 @@ def _answered_at(request: Request, jobs: Sequence[Job]) -> dict[str, datetime]:
     untaken = Answer.objects.filter(token=request.token, step=request.step, job__in=attempts, effect=Effect.NONE)
     found: dict[str, datetime] = {}
     for answer in untaken.order_by("id").only("job", "attempt", "outcome", "created_at")[:_MOST_ANSWERS]:
+        if answer.job not in attempts:  # the servers ignore spaces at its end
+            continue
         # `completed` is for whichever attempt waits, `failure` and `retry` for the one that they name.
         if answer.attempt in {None, attempts[answer.job]} or answer.outcome == AnswerOutcome.COMPLETED:
             found.setdefault(answer.job, answer.created_at)

@@ -231,3 +231,12 @@ def test_an_answer_whose_rows_are_held_waits_and_the_others_are_taken(table: str
         assert pass_inprogress()["answers_taken"] == 1
         assert (Job.objects.get(request=kept, step=0).status, Answer.objects.earliest("id").effect) == ("new", "")
     assert pass_inprogress()["answers_taken"] == 1
+
+
+def test_answers_behind_a_batch_that_is_held_are_taken() -> None:
+    kept, free = waiting_request(), waiting_request()
+    for request in (kept, kept, free):
+        insert_answer(request)
+    with held("requests", kept.pk):
+        assert pass_inprogress(limit=1)["answers_taken"] == 1
+    assert Job.objects.get(request=free, name="noop").status == "completed"

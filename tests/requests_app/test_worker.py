@@ -164,3 +164,21 @@ def _until(rows: QuerySet[Any]) -> None:
     while not rows.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_long_look_at_early_answers_takes_a_share_of_the_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    def look_long(*_: object, **__: object) -> int:
+        looks.append(time.monotonic())
+        time.sleep(0.1)
+        return 0
+
+    monkeypatch.setattr(worker, "take_answers", look_long)
+    with start_runner(1) as runner:
+        answers = worker._Answers(Stop(), RunRecord("run_worker"), runner, 0)
+        ends = time.monotonic() + 0.5
+        while time.monotonic() < ends:
+            answers.turn()
+            time.sleep(0.001)
+    assert len(looks) == 1

@@ -1,17 +1,20 @@
 """A job that waits for an answer: how it waits, what ends it, what an answer does that comes early, late or twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
-from jobs_app.db.dialect import database_now
+from jobs_app.db.dialect import MYSQL, database_now, dialect
 from jobs_app.models import Answer, Job
 from jobs_app.outcomes import Failure, JobContext, Retry, Wait
 from requests_app.models import Request
+from requests_app.operations.explain import explain
+from requests_app.operations.verify import ReadCount, findings
 from tests.factories import (
     changes_by,
     insert_answer,
@@ -33,6 +36,17 @@ DAY = 86_400.0
 
 def waits(_: JobContext) -> None:
     raise Wait("the vendor erases in batches", within=7 * DAY, check_after=3600)
+
+
+@contextmanager
+def checks_off() -> Iterator[None]:
+    off, on = "PRAGMA ignore_check_constraints = 1", "PRAGMA ignore_check_constraints = 0"
+    if connection.vendor == "mysql":
+        off, on = "SET check_constraint_checks = 0", "SET check_constraint_checks = 1"
+    with connection.cursor() as cursor:
+        cursor.execute(off)
+        yield
+        cursor.execute(on)
 
 
 def effects() -> list[str]:
@@ -130,14 +144,66 @@ def test_a_wait_without_an_end_is_a_bug_of_its_callback(register: Register, with
     assert "within" in (Job.objects.get(attempt=1).answer or "")
 
 
+@pytest.mark.parametrize(
+    ("check", "due_in"), [(0, 1), (-5, 1), (float("nan"), 1), (3600, 60), (1e12, 60), (1e300, 60), (float("inf"), 60)]
+)
+def test_a_check_is_due_after_a_second_and_within_the_wait(register: Register, check: float, due_in: float) -> None:
+    def looks(_: JobContext) -> None:
+        raise Wait("the vendor", within=60, check_after=check)
+
+    register("looks", looks)
+    make_job(make_request("Inprogress", ["looks"]), "looks")
+    assert pass_jobs() == {"claimed": 1, "waiting": 1}
+    assert seconds_from_now(Job.objects.get().due_at) == pytest.approx(due_in, abs=0.9)
+
+
+class BadWait(Wait):
+    """Of a callback's own kind, which does not call Wait's __init__."""
+
+    def __init__(self, within: float, check_after: float | None = None) -> None:
+        self.within, self.check_after = within, check_after
+
+
+@pytest.mark.parametrize(
+    ("wait", "counts"),
+    [
+        (BadWait(float("inf")), {"retry": 1}),
+        (BadWait(-1.0), {"retry": 1}),
+        (BadWait(60.0, float("inf")), {"waiting": 1}),
+        (BadWait(60.0, "an hour"), {"waiting": 1}),  # type: ignore[arg-type]
+    ],
+    ids=["without an end", "before now", "a check that never comes", "no number"],
+)
+def test_a_wait_of_another_kind_ends_no_worker(register: Register, wait: Wait, counts: dict[str, int]) -> None:
+    def waits_badly(_: JobContext) -> None:
+        raise wait
+
+    register("waits_badly", waits_badly)
+    make_job(make_request("Inprogress", ["waits_badly"]), "waits_badly")
+    assert pass_jobs() == {"claimed": 1, **counts}
+
+
 # Its time is over ----------------------------------------------------------------------------------------------------
-def test_without_an_answer_in_time_the_attempt_ends_uncalled_and_counts(register: Register) -> None:
+@pytest.mark.parametrize(
+    ("waited", "says"),
+    [
+        (timedelta(days=7, minutes=15), "7 days"),
+        (timedelta(hours=30), "30 hours"),
+        (timedelta(minutes=10), "10 minutes"),
+        (timedelta(seconds=30), "30 seconds"),
+    ],
+    ids=str,
+)
+def test_without_an_answer_in_time_the_attempt_ends_uncalled_and_counts(
+    register: Register, waited: timedelta, says: str
+) -> None:
     register("never", lambda _: pytest.fail("called"))
     request = make_request("Inprogress", ["never"])
-    make_waiting(request, "never", within=-1, created_at=database_now() - timedelta(days=7))
+    make_waiting(request, "never", within=-1, created_at=database_now() - waited - timedelta(seconds=1))
     assert pass_jobs() == {"claimed": 1, "retry": 1}
     first, second = Job.objects.order_by("attempt")
-    assert (first.status, first.error) == ("retry", "no answer within 7 days from its first call: the vendor's answer")
+    said = f"no answer within {says} from when this attempt was made: the vendor's answer"
+    assert (first.status, first.error) == ("retry", said)
     assert (second.status, second.answer_by, second.checks) == ("new", None, 0)
 
 
@@ -167,15 +233,23 @@ def test_an_answer_to_an_older_attempt_does_not_count_then(register: Register) -
 
 # Answers -------------------------------------------------------------------------------------------------------------
 def test_an_answer_completes_its_job_and_moves_its_request_on() -> None:
-    request = waiting_request()
+    called_at = database_now() - timedelta(days=5)
+    request = waiting_request(started_at=called_at, created_at=called_at)
     insert_answer(request, extras={"erased": 3}, reason="done on Friday")
     assert pass_inprogress() == {"completed": 1, "answers_taken": 1, "advanced": 1}
     job = Job.objects.get(name="noop")
-    assert (job.status, job.extras, job.attempt) == ("completed", {"erased": 3}, 1)
+    assert (job.status, job.extras, job.attempt, job.started_at) == ("completed", {"erased": 3}, 1, called_at)
     request.refresh_from_db()
     assert (request.step, request.extras) == (1, {"erased": 3})
     answer = Answer.objects.get()
     assert (answer.effect, answer.taken_at is not None) == ("taken", True)
+
+
+def test_one_that_was_handed_back_before_a_check_has_begun_when_it_is_answered() -> None:
+    request = waiting_request(started_at=None)
+    insert_answer(request, outcome="retry")
+    assert pass_inprogress()["retry"] == 1
+    assert list(findings(ReadCount())) == []
 
 
 def test_a_failure_fails_its_request_and_its_reason_is_kept_apart() -> None:
@@ -210,6 +284,63 @@ def test_extras_that_cannot_be_kept_fail_the_job_and_hold_up_no_other(extras: st
     assert Job.objects.get(request=good, name="noop").status == "completed"
     failed = Job.objects.get(request=bad, name="noop")
     assert (failed.status, "answer with a JSON object of" in failed.error) == ("failure", True)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("outcome", "status"), [("failure ", "failure"), ("retry  ", "retry"), ("completed", "completed")]
+)
+def test_spaces_at_the_end_of_an_outcome_which_the_servers_ignore_change_nothing(outcome: str, status: str) -> None:
+    request = waiting_request()
+    insert_answer(request, outcome=outcome)
+    assert pass_inprogress()["answers_taken"] == 1
+    assert Job.objects.get(name="noop", attempt=1).status == status
+
+
+@pytest.mark.parametrize("place", [{"token": "spaced "}, {"job": "noop "}])
+def test_a_token_or_a_job_with_a_space_more_is_another_one(place: dict[str, str]) -> None:
+    """The servers ignore it, and both are compared byte for byte."""
+    request = make_request("Inprogress", ["noop"], token="spaced")
+    make_waiting(request)
+    insert_answer(place.get("token", "spaced"), place.get("job", "noop"))
+    assert "noop" in explain(request)
+    assert pass_inprogress() == {"answers_late": 1}
+
+
+@pytest.mark.parametrize("column", ["outcome", "extras"])
+def test_one_that_was_written_without_the_checks_holds_up_no_other(column: str) -> None:
+    """Any session may switch them off, on MariaDB and SQLite; then MariaDB refuses each UPDATE of the row."""
+    if dialect("default") is MYSQL:
+        return  # which has no such switch
+    bad, good = waiting_request(), waiting_request()
+    with checks_off():
+        insert_answer(bad, **{column: "no such"})
+    insert_answer(good)
+    pass_inprogress()
+    assert "" not in effects()
+    assert Job.objects.get(request=good, name="noop").status == "completed"
+    assert Job.objects.get(request=bad, name="noop").status != "completed"
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("reason", ["X'41FF'", "CAST(X'41FF' AS TEXT)"])
+def test_a_reason_that_is_no_text_holds_up_no_other(reason: str) -> None:
+    bad, good = waiting_request(), waiting_request()
+    insert_answer(bad, outcome="failure")
+    insert_answer(good)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE answers SET reason = {reason} WHERE token = %s", [bad.token])
+    assert pass_inprogress()["answers_taken"] == 2
+    assert Job.objects.get(request=bad, name="noop").answer == "A\ufffd"
+
+
+def test_of_megabytes_no_more_is_read_than_may_be_kept() -> None:
+    request, other = waiting_request(), waiting_request()
+    ids = [insert_answer(request, extras={"x": "x" * 3_000_000}), insert_answer(other, reason="x" * 3_000_000)]
+    assert max(len(f"{answer.extras}{answer.reason}") for answer in Answer.objects.rows(ids)) < 300_000
+    pass_inprogress()
+    assert "more than 262144 characters; answer with" in Job.objects.get(request=request, name="noop").error
+    assert Job.objects.get(request=other, name="noop").status == "completed"
 
 
 def test_an_early_answer_waits_until_its_job_waits(register: Register) -> None:

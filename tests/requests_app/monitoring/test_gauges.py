@@ -24,6 +24,7 @@ from requests_app.monitoring.backlog import read_backlog
 from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.monitoring.pass_health import read_health
+from requests_app.operations.verify import ReadCount, findings
 from requests_app.recipes import recipes
 from tests import factories
 from tests.deploy.prometheus import of_prometheus
@@ -190,6 +191,16 @@ def test_an_answer_is_late_after_three_periods_in_which_it_could_be_taken(regist
     assert value("tasker_answers_untaken_late") == 1
     settings.WRK_REQUEST_INPROGRESS_CRON = "0 * * * *"
     assert value("tasker_answers_untaken_late") == 0
+
+
+def test_an_answer_from_the_end_of_the_calendar_is_counted_and_not_late(registry):
+    """Its caller may have written any `created_at`."""
+    request = factories.make_request("Inprogress")
+    factories.make_job(request, answer_in=60)
+    factories.insert_answer(request, created_at="9999-12-31 23:59:59.999999")
+    value = registry.get_sample_value
+    assert (value("tasker_answers_untaken"), value("tasker_answers_untaken_late")) == (1, 0)
+    assert list(findings(ReadCount())) == []
 
 
 @pytest.mark.integration
