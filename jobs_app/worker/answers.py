@@ -18,7 +18,7 @@ from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
 from jobs_app.telemetry import events, tallies
 from jobs_app.worker.claimer import BATCH
-from jobs_app.worker.completer import OnRecorded, counted
+from jobs_app.worker.completer import OnRecorded, Progressed, counted, not_storable
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 
@@ -59,23 +59,30 @@ def take_answers(
 def _take(
     candidates: Sequence[tuple[int, int | None]],
     run: RunRecord,
-    on_recorded: OnRecorded,
+    on_recorded: OnRecorded | None,
     claim: ClaimOnInsert | None,
     seconds: float,
+    fault: str = "",
 ) -> int:
-    """One batch. What the database refuses is tried one by one, so that one answer holds up no other."""
+    """One batch. What the database refuses is tried again as by `record_results`: without moving requests on, then one
+    by one, then as a failure (`fault`: why), so that no answer is lost and none holds up another.
+    """
     if not candidates:
         return 0
-    taking = _Taking(dict(candidates), on_recorded, claim)
+    taking = _Taking(dict(candidates), on_recorded, claim, fault)
     try:
         won = run_transaction(taking.transaction, seconds=seconds)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise
+        if on_recorded:
+            return _take(candidates, run, None, None, seconds)
         if len(candidates) > 1:
-            return sum(_take([one], run, on_recorded, None, seconds) for one in candidates)
+            return sum(_take([one], run, None, None, seconds) for one in candidates)
         [(id_, _)] = candidates
         log.error("answer_not_storable", answer=id_, fault=fault_line(error))
+        if not fault:
+            return _take(candidates, run, None, None, seconds, not_storable(error))
         return run_transaction(Answer.objects.filter(id=id_).refuse, seconds=seconds)
     events.log_ended(won)
     run.add(Counter(map(counted, won)) + taking.counts)
@@ -94,14 +101,19 @@ class _Latest:
 
 @dataclass
 class _Taking:
-    """The transaction of a batch. Run again after a COMMIT without an answer, it finds these answers taken."""
+    """The transaction of a batch, and what it has to remember to run again after an unanswered COMMIT."""
 
     candidates: Mapping[int, int | None]  # answer -> request
-    on_recorded: OnRecorded
+    on_recorded: OnRecorded | None
     claim: ClaimOnInsert | None
+    fault: str = ""
     counts: Counter[str] = field(default_factory=Counter)
+    _marked: set[int] = field(default_factory=set)
+    _results: list[Result] = field(default_factory=list)
 
     def transaction(self) -> list[Result]:
+        if self._marked and not Answer.objects.rows(self._marked):
+            return self._results  # a COMMIT that brought no answer has done it all
         with transaction.atomic():
             ids = {request_id for request_id in self.candidates.values() if request_id is not None}
             requests = lock_requests(ids, with_extras=True)
@@ -111,12 +123,17 @@ class _Taking:
                 answers_taken=Answer.objects.mark(list(won), Effect.TAKEN),
                 answers_late=Answer.objects.mark(late, Effect.LATE),
             )
-            results = list(won.values())
-            going = sorted({result.job.request_id for result in results})
-            moved = self.on_recorded([requests[id_] for id_ in going], results, self.claim)
-            tally.add(tallies.count_ended(results, lease_expired=False) + Counter(moved.tallies))
+            self._marked, self._results = late | set(won), list(won.values())
+            moved = self._move_on(requests)
+            tally.add(tallies.count_ended(self._results, lease_expired=False) + Counter(moved.tallies))
             self.counts.update(moved.counts)
-            return results
+            return self._results
+
+    def _move_on(self, requests: Mapping[int, LockedRequest]) -> Progressed:
+        if not self.on_recorded:
+            return Progressed({}, {})
+        going = sorted({result.job.request_id for result in self._results})
+        return self.on_recorded([requests[id_] for id_ in going], self._results, self.claim)
 
     def _decide(self, requests: Mapping[int, LockedRequest]) -> tuple[dict[int, PendingAnswer], set[int]]:
         """By job id the answer that ends it, the first of each; and the ids of those that come too late."""
@@ -151,7 +168,7 @@ class _Taking:
         ids = [id_ for id_ in claimed if taken[id_].id in free]
         rows = Job.objects.with_requests(claim, ids) if ids else []
         jobs = [job._replace(waited_microseconds=None) for job, _ in rows]  # it was not due
-        results = [result_of(job, _outcome(taken[job.id])) for job in jobs]
+        results = [result_of(job, Failed(self.fault) if self.fault else _outcome(taken[job.id])) for job in jobs]
         won = Job.objects.record(results, requests) if results else []
         if len(won) < len(claimed):
             Job.objects.wait_on(claim)

@@ -154,7 +154,12 @@ def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
     if result.status == JobStatus.FAILURE:
         raise error
     events.log_not_storable(result, error)
-    return Result(result.job, JobStatus.FAILURE, f"the end of this attempt cannot be stored: {fault_line(error)}")
+    return Result(result.job, JobStatus.FAILURE, not_storable(error))
+
+
+def not_storable(error: DatabaseError | ValueError) -> str:
+    """What an attempt ends with whose end the database refused."""
+    return f"the end of this attempt cannot be stored: {fault_line(error)}"
 
 
 def end_lost_leases(

@@ -1,110 +1,63 @@
-"""The life of requests as a small pure model: what the tables must say after each pass, kill, verb and hour.
+"""The life of requests as a small pure model: what the tables must say after each pass, kill, answer, verb and hour.
 
-No database, no clock, no threads. A job's callback behaves by its name and attempt alone.
+No database, no clock, no threads. A job's callback behaves by its name, its attempt and how often it has waited.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-MAX_ATTEMPTS = 3
-COMPLETES, FAILS, RETRIES, RAISES, SLOW = "returns_extras", "fails", "retries", "raises", "slow_to_the_end"
-JOBS = (COMPLETES, FAILS, RETRIES, RAISES, SLOW)
-BY_HAND = 0  # what a job that was completed by hand found out
-SUCCEEDS_AT = 2  # RETRIES does, in its second attempt
-STOP, FINISH, CONTINUE = "stop", "finish", "continue"  # how far a failure reaches
+from tests.lifecycle.model_request import (
+    BY_HAND,
+    COMPLETES,
+    FAILS,
+    FINISH,
+    RETRIES,
+    STOP,
+    SUCCEEDS_AT,
+    WAITS,
+    WAITS_BRIEFLY,
+    WAITS_ONCE,
+    Attempt,
+    ModelRequest,
+    Place,
+)
 
-Steps = list[dict[str, str]]  # of each step: job -> how far its failure reaches
+UNREADABLE = -1  # in place of what an answer says was found out: it is no object
 
 
-@dataclass
-class Attempt:
-    status: str = "new"
-    due: bool = True
-    lost: bool = False  # its lease is over
-    last: int = MAX_ATTEMPTS
+@dataclass(eq=False)
+class ModelAnswer:
+    token: str
+    step: int
+    job: str
+    attempt: int | None  # None: whichever waits
+    outcome: str
+    found: int | None = None
+    effect: str = ""
 
     @property
-    def open(self) -> bool:
-        return self.status in {"new", "inprogress"}
+    def place(self) -> Place:
+        return self.step, self.job
 
 
-@dataclass
-class ModelRequest:
-    token: str
-    steps: Steps  # empty: of no shape, to be refused
-    status: str = "Queuing"
-    step: int = 0
-    shortfall: int = 0
-    jobs: dict[tuple[int, str], list[Attempt]] = field(default_factory=dict)
-    extras: dict[str, int] = field(default_factory=dict)
+class End(NamedTuple):
+    """How an attempt ends: `completed`, `failure`, `retry`, `waits`, or `answered`: it waits on for what is there."""
 
-    def current(self) -> dict[str, list[Attempt]]:
-        return {name: attempts for (step, name), attempts in self.jobs.items() if step == self.step}
-
-    def failed(self) -> set[str]:
-        """The reaches of what failed in the current step."""
-        latest = {name: attempts[-1].status for name, attempts in self.current().items()}
-        return {self.steps[self.step][name] for name, status in latest.items() if status == "failure"}
-
-    def doomed(self) -> bool:
-        return STOP in self.failed() or self.status != "Inprogress"
-
-    def begin_step(self, step: int) -> None:
-        self.step = step
-        self.jobs |= {(step, name): [Attempt()] for name in self.steps[step]}
-
-    # How attempts end ------------------------------------------------------------------------------------------------
-    def complete(self, place: tuple[int, str], attempt: int) -> None:
-        self.jobs[place][attempt - 1].status = "completed"
-        if place[1] in {COMPLETES, RETRIES}:
-            self.extras[place[1]] = attempt
-
-    def fail(self, place: tuple[int, str], attempt: int) -> None:
-        step, name = place
-        self.jobs[place][attempt - 1].status = "failure"
-        if self.steps[step][name] == STOP:
-            self.cancel_new()
-
-    def retry(self, place: tuple[int, str], attempt: int) -> None:
-        ended = self.jobs[place][attempt - 1]
-        ended.status = "retry"
-        if not self.doomed():
-            self.jobs[place].append(Attempt(due=False, last=ended.last))
-
-    def cancel_new(self) -> None:
-        for attempts in self.jobs.values():
-            if attempts[-1].status == "new":
-                attempts[-1].status = "cancelled"
-
-    def try_again(self, *, has_failed: bool = True) -> None:
-        """Whatever of the current step needs an attempt gets one, with a fresh budget.
-
-        In a request that goes on, a failure that stops nothing stays what it is.
-        """
-        for name, attempts in self.current().items():
-            kept = not has_failed and attempts[-1].status == "failure" and self.steps[self.step][name] != STOP
-            if attempts[-1].status in {"failure", "retry", "cancelled"} and not kept:
-                attempts.append(Attempt(last=len(attempts) + MAX_ATTEMPTS))
-
-    # What is compared ------------------------------------------------------------------------------------------------
-    def seen(self) -> tuple[object, ...]:
-        stopped = STOP in self.failed()
-        statuses = {place: [attempt.status for attempt in attempts] for place, attempts in self.jobs.items()}
-        jobs = {place: canonical(rows, stopped=stopped) for place, rows in statuses.items()}
-        return self.status, self.step, self.shortfall, jobs, self.extras
-
-
-def canonical(statuses: list[str], *, stopped: bool) -> list[str]:
-    """A retry recorded before its sibling's failure has a successor, which that cancels; one after it has none."""
-    return statuses[:-1] if stopped and statuses[-2:] == ["retry", "cancelled"] else statuses
+    request: ModelRequest
+    place: Place
+    attempt: int
+    how: str
+    found: int | None = None
 
 
 @dataclass
 class Model:
     requests: dict[str, ModelRequest] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    answers: list[ModelAnswer] = field(default_factory=list)
 
-    def attempts(self, status: str) -> Iterator[tuple[ModelRequest, tuple[int, str], int, Attempt]]:
+    def attempts(self, status: str) -> Iterator[tuple[ModelRequest, Place, int, Attempt]]:
         """All latest attempts of this status: (request, (step, name), attempt, its state)."""
         for request in self.requests.values():
             for place, attempts in request.jobs.items():
@@ -120,41 +73,126 @@ class Model:
                     request.begin_step(0)
 
     def run_jobs(self) -> None:
-        self._end_lost_leases()
+        lost = [found for found in self.attempts("inprogress") if found[3].lost]
+        self.record([self._again(*found) for found in lost])
         begun = [found for found in self.attempts("new") if found[3].due and found[1][1] not in self.paused]
         for _, _, _, state in begun:
             state.status = "inprogress"
-        ends = [
-            (request, place, attempt, _outcome(place[1], attempt, state)) for request, place, attempt, state in begun
-        ]
-        self._record(ends)
+        self.call(begun)
 
-    def _end_lost_leases(self) -> None:
-        lost = [found for found in self.attempts("inprogress") if found[3].lost]
-        self._record([(request, place, n, "failure" if n >= a.last else "retry") for request, place, n, a in lost])
+    def call(self, begun: Sequence[tuple[ModelRequest, Place, int, Attempt]]) -> None:
+        """The callbacks of these attempts, but for those whose time for an answer is over."""
+        over = [found for found in begun if found[3].over]
+        called = [_called(*found) for found in begun if not found[3].over]
+        self.record([*called, *(self.unanswered(*found) for found in over)])
 
-    def _record(self, ends: list[tuple[ModelRequest, tuple[int, str], int, str]]) -> None:
-        """Failures before retries, as in one batch."""
-        for kind in ("completed", "failure", "retry"):
-            for request, place, attempt, how in ends:
-                if how == kind:
-                    {"completed": request.complete, "failure": request.fail, "retry": request.retry}[how](
-                        place, attempt
-                    )
+    def unanswered(self, request: ModelRequest, place: Place, attempt: int, state: Attempt) -> End:
+        """An answer that is there, and that nobody has taken yet, counts though the time is over."""
+        mine = [answer for answer in self._pending(request) if answer.place == place]
+        if any(answer.outcome == "completed" or answer.attempt in {None, attempt} for answer in mine):
+            return End(request, place, attempt, "answered")
+        return self._again(request, place, attempt, state)
+
+    def record(self, ends: Sequence[End]) -> None:
+        """Failures before retries and waits, as in one batch."""
+        for kind in ("completed", "failure", "retry", "waits", "answered"):
+            for request, place, attempt, how, found in ends:
+                match how:
+                    case _ if how != kind:
+                        continue
+                    case "completed":
+                        request.complete(place, attempt, found)
+                    case "failure":
+                        request.fail(place, attempt)
+                    case "retry":
+                        request.retry(place, attempt)
+                    case "waits":
+                        request.wait(place, attempt, over=place[1] == WAITS_BRIEFLY)
+                    case "answered":
+                        request.reopen(place, attempt, due=False)
 
     def run_inprogress_requests(self) -> None:
+        self.take_answers()
         for request in self.requests.values():
-            latest = [attempts[-1] for attempts in request.current().values()]
-            if request.status != "Inprogress" or any(attempt.open for attempt in latest):
-                continue
-            if {STOP, FINISH} & request.failed():
-                request.status = "Failed"
-            elif all(attempt.status in {"completed", "failure"} for attempt in latest):
-                request.shortfall += sum(attempt.status == "failure" for attempt in latest)
-                if request.step + 1 < len(request.steps):
-                    request.begin_step(request.step + 1)
-                else:
-                    request.status = "Completed"
+            self._progress(request)
+
+    def _progress(self, request: ModelRequest) -> None:
+        latest = [attempts[-1] for attempts in request.current().values()]
+        if request.status != "Inprogress" or any(attempt.open for attempt in latest):
+            return
+        if {STOP, FINISH} & request.failed():
+            request.status = "Failed"
+        elif all(attempt.status in {"completed", "failure"} for attempt in latest):
+            request.shortfall += sum(attempt.status == "failure" for attempt in latest)
+            if request.step + 1 < len(request.steps):
+                request.begin_step(request.step + 1)
+            else:
+                request.status = "Completed"
+
+    # Answers ---------------------------------------------------------------------------------------------------------
+    def take_answers(self, most: int | None = None) -> list[ModelRequest]:
+        """The oldest `most` that have an effect; answers the requests whose next step has begun by it.
+
+        Those that are there together are one batch; of two for one job the second one is decided after the first.
+        """
+        done, begun = 0, []
+        while batch := [answer for answer in self.answers if self._effect(answer)][
+            : None if most is None else most - done
+        ]:
+            late = [answer for answer in batch if self._effect(answer) == "late"]
+            taken: dict[tuple[str, Place], ModelAnswer] = {}
+            for answer in batch:
+                if answer not in late:
+                    taken.setdefault((answer.token, answer.place), answer)
+            ends = [self._end(answer) for answer in taken.values()]
+            self.record(ends)
+            for answer in late:
+                answer.effect = "late"
+            for answer in taken.values():
+                answer.effect = "taken"
+            for request in {end.request.token: end.request for end in ends}.values():
+                step = request.step
+                self._progress(request)
+                begun += [request] if request.step > step else []
+            done += len(late) + len(taken)
+        return begun
+
+    def _effect(self, answer: ModelAnswer) -> str:
+        """Empty: it was taken or marked before; it came early; or its job runs."""
+        request = self.requests.get(answer.token)
+        if answer.effect:
+            return ""
+        if request is None or request.status in {"Completed", "Failed", "Cancelled"}:
+            return "late"
+        if request.status == "Queuing" or answer.step > request.step:
+            return ""
+        latest = request.jobs.get(answer.place, [Attempt("none")])
+        names_older = answer.outcome != "completed" and answer.attempt is not None and answer.attempt < len(latest)
+        if answer.step < request.step or not latest[-1].open or names_older:
+            return "late"
+        names_later = answer.outcome != "completed" and answer.attempt is not None and answer.attempt > len(latest)
+        return "taken" if latest[-1].waits and not names_later else ""
+
+    def _end(self, answer: ModelAnswer) -> End:
+        """Nobody sees the row in progress; but no sibling's failure of the same batch cancels it any more."""
+        request = self.requests[answer.token]
+        attempts = request.jobs[answer.place]
+        attempts[-1].status = "inprogress"
+        if answer.outcome == "retry":
+            return self._again(request, answer.place, len(attempts), attempts[-1])
+        how = "failure" if answer.found == UNREADABLE and answer.outcome == "completed" else answer.outcome
+        return End(request, answer.place, len(attempts), how, answer.found)
+
+    def _again(self, request: ModelRequest, place: Place, attempt: int, state: Attempt) -> End:
+        return End(request, place, attempt, "failure" if attempt >= state.last else "retry")
+
+    def _pending(self, request: ModelRequest) -> list[ModelAnswer]:
+        return [answer for answer in self.answers if answer.token == request.token and not answer.effect]
+
+    def _forget_answers(self, request: ModelRequest) -> None:
+        """What was said before a `Failed` request goes on is not meant for what follows."""
+        for answer in self._pending(request):
+            answer.effect = "late"
 
     # Verbs -----------------------------------------------------------------------------------------------------------
     def cancel(self, request: ModelRequest) -> bool:
@@ -167,6 +205,7 @@ class Model:
     def retry_failed(self, request: ModelRequest) -> bool:
         if request.status != "Failed":
             return False
+        self._forget_answers(request)
         request.status = "Inprogress" if request.current() else "Queuing"
         request.try_again()
         return True
@@ -188,6 +227,8 @@ class Model:
             return False
         if attempts[-1].status == "new":
             attempts[-1].status = "cancelled"
+        if request.status == "Failed":
+            self._forget_answers(request)
         attempts.append(Attempt("completed"))
         request.try_again(has_failed=request.status == "Failed")
         request.status = "Inprogress"
@@ -214,12 +255,14 @@ class Model:
         return was_paused
 
 
-def _outcome(name: str, attempt: int, state: Attempt) -> str:
-    match name:
-        case "returns_extras":
-            return "completed"
-        case "fails":
-            return "failure"
-        case "retries" if attempt == SUCCEEDS_AT:
-            return "completed"
-    return "failure" if attempt >= state.last else "retry"
+def _called(request: ModelRequest, place: Place, attempt: int, state: Attempt) -> End:
+    match place[1]:
+        case name if name == COMPLETES or (name == RETRIES and attempt == SUCCEEDS_AT):
+            return End(request, place, attempt, "completed", attempt)
+        case name if name == WAITS_ONCE and state.checks:
+            return End(request, place, attempt, "completed", attempt)
+        case name if name in {WAITS_ONCE, WAITS, WAITS_BRIEFLY}:
+            return End(request, place, attempt, "waits")
+        case name if name == FAILS:
+            return End(request, place, attempt, "failure")
+    return End(request, place, attempt, "failure" if attempt >= state.last else "retry")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,6 @@ from django.db import connection
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -20,21 +20,23 @@ from hypothesis.stateful import (
 )
 
 from jobs_app.db.dialect import dialect
-from jobs_app.models import Job, PausedJob
+from jobs_app.models import Answer, Job, PausedJob, completions
 from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.pass_run import PassRun, RunRecord
-from jobs_app.models.pause import PARKED_FROM
-from jobs_app.outcomes import JobContext
+from jobs_app.outcomes import JobContext, Json, Retried, Wait
 from jobs_app.passes import run_jobs
 from jobs_app.pausing import pause_job, resume_job
 from jobs_app.registry import job, unregister
 from jobs_app.worker.completer import record_results
+from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import run_inprogress_requests, run_new_requests
 from tests.depth import LONG
-from tests.lifecycle.model import (
+from tests.lifecycle.answer_rules import LONG_SECONDS, MOST_REQUESTS, NOT_PARKED, AnswerRules
+from tests.lifecycle.model import End, Model
+from tests.lifecycle.model_request import (
     BY_HAND,
     CONTINUE,
     FINISH,
@@ -43,29 +45,29 @@ from tests.lifecycle.model import (
     SLOW,
     STOP,
     SUCCEEDS_AT,
-    Model,
+    WAITING,
+    WAITS,
+    WAITS_BRIEFLY,
+    WAITS_ONCE,
     ModelRequest,
+    Place,
     Steps,
     canonical,
+    shown,
 )
 
-MOST_REQUESTS = 5
 EXAMPLES, STEPS = (600, 25) if LONG else (30, 25)
 
 _jobs = st.dictionaries(st.sampled_from(JOBS), st.sampled_from([STOP, FINISH, CONTINUE]), min_size=1, max_size=3)
 _steps = st.lists(_jobs, min_size=1, max_size=3)
 
 
-class Life(RuleBasedStateMachine):
+class Life(AnswerRules):
     """`model` says what must be; the rules do it to both."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = Model()
-        self.dead: list[ClaimedJob] = []  # held by processes that were killed, and may yet speak
 
     @initialize(first=st.lists(_steps, min_size=1, max_size=3))
     def empty_tables_but_for_the_first_requests(self, first: list[Steps]) -> None:
+        Answer.objects.all().delete()
         Job.objects.all().delete()
         Request.objects.all().delete()
         PassRun.objects.all().delete()
@@ -105,6 +107,7 @@ class Life(RuleBasedStateMachine):
     def work(self) -> None:
         run_jobs(Stop(), RunRecord("run_jobs"), concurrency=MOST_REQUESTS * 3)
         self.model.run_jobs()
+        time.sleep(0.002)  # SQLite's clock has milliseconds: what waits briefly is due after that
 
     @rule()
     def progress_requests(self) -> None:
@@ -133,25 +136,29 @@ class Life(RuleBasedStateMachine):
             self.dead.append(held)
 
     @precondition(lambda self: self.dead)
-    @rule(data=st.data(), status=st.sampled_from([JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.NEW]))
-    def speak_after_death(self, data: st.DataObject, status: JobStatus) -> None:
+    @rule(data=st.data(), word=st.sampled_from(["completed", "failure", "handed back", "waits", "no answer"]))
+    def speak_after_death(self, data: st.DataObject, word: str) -> None:
         """As a process that was frozen: its word counts while nobody has taken its job over, never after that."""
         held = self.dead.pop(data.draw(st.integers(0, len(self.dead) - 1)))
         request = self._request(held)
         place = held.step, held.name
+        state = request.jobs[place][held.attempt - 1]
+        if word == "no answer" and not state.over:
+            word = "handed back"
         still_its_own = (
             len(request.jobs[place]) == held.attempt and Job.objects.get(pk=held.id).claimed_by == held.claim
         )
-        won = record_results([Result(held, status, "late")], RunRecord("run_jobs"))
+        won = record_results([_said(held, word)], RunRecord("run_jobs")).won
 
         assert bool(won) == still_its_own
-        if still_its_own and status == JobStatus.COMPLETED:
-            request.jobs[place][-1].status = "completed"  # and brings no extras
-        elif still_its_own and status == JobStatus.FAILURE:
-            request.fail(place, held.attempt)
-        elif still_its_own:
-            request.jobs[place][-1].status = "cancelled" if request.doomed() else "new"
-            request.jobs[place][-1].lost = False
+        if still_its_own and word == "handed back":
+            request.reopen(place, held.attempt)
+        elif still_its_own and word == "waits":
+            request.wait(place, held.attempt, over=False)
+        elif still_its_own and word == "no answer":
+            self.model.record([self.model.unanswered(request, place, held.attempt, state)])
+        elif still_its_own:  # and brings no extras
+            self.model.record([End(request, place, held.attempt, word)])
 
     def _request(self, held: ClaimedJob) -> ModelRequest:
         return self.model.requests[Request.objects.get(pk=held.request_id).token]
@@ -159,19 +166,15 @@ class Life(RuleBasedStateMachine):
     # Time ------------------------------------------------------------------------------------------------------------
     @rule()
     def backoffs_pass(self) -> None:
-        self._shift(f"due_at = created_at WHERE status = 'new' AND due_at < '{PARKED_FROM:%Y-%m-%d}'")
+        self._shift(f"due_at = created_at WHERE {NOT_PARKED} AND answer_by IS NULL")
         for _, _, _, state in self.model.attempts("new"):
-            state.due = True
+            state.due |= not state.waits
 
     @rule()
     def leases_run_out(self) -> None:
         self._shift(f"lease_until = {dialect('default').now_plus} WHERE status = 'inprogress'", -1)
         for _, _, _, state in self.model.attempts("inprogress"):
             state.lost = True
-
-    def _shift(self, assignment: str, *values: float) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"UPDATE jobs SET {assignment}", list(values))
 
     # Verbs -----------------------------------------------------------------------------------------------------------
     @precondition(lambda self: self.model.requests)
@@ -220,14 +223,16 @@ class Life(RuleBasedStateMachine):
         move = PausedJob.objects.resume if is_killed else resume_job
         assert move(name, by="x", reason="") == self.model.resume(name)
 
-    def _any(self, data: st.DataObject) -> ModelRequest:
-        return self.model.requests[data.draw(st.sampled_from(sorted(self.model.requests)))]
-
     # What holds after each of them -----------------------------------------------------------------------------------
     @invariant()
     def the_tables_say_what_the_model_says(self) -> None:
         if self.model.requests:
             assert _seen(self.model) == {token: request.seen() for token, request in self.model.requests.items()}
+
+    @invariant()
+    def the_answers_say_what_the_model_says(self) -> None:
+        effects = list(Answer.objects.order_by("id").values_list("effect", flat=True))
+        assert effects == [answer.effect for answer in self.model.answers]
 
     @invariant()
     def verify_finds_nothing(self) -> None:
@@ -238,9 +243,10 @@ def _seen(model: Model) -> dict[str, tuple[object, ...]]:
     """The tables, as ModelRequest.seen() says them."""
     found: dict[str, tuple[object, ...]] = {}
     for request in Request.objects.all():
-        jobs: dict[tuple[int, str], list[str]] = {}
+        jobs: dict[Place, list[str]] = {}
         for row in request.jobs.order_by("attempt"):
-            jobs.setdefault((row.step, row.name), []).append(row.status)
+            assert (row.answer_by is not None) == (row.checks > 0)
+            jobs.setdefault((row.step, row.name), []).append(shown(row.status, row.checks))
         latest = {row.name: row for row in request.jobs.filter(step=request.step).order_by("attempt")}
         stopped = any((row.status, row.if_fails) == ("failure", STOP) for row in latest.values())
         compared = {place: canonical(rows, stopped=stopped) for place, rows in jobs.items()}
@@ -248,26 +254,50 @@ def _seen(model: Model) -> dict[str, tuple[object, ...]]:
     return found
 
 
+def _said(held: ClaimedJob, word: str) -> Result:
+    match word:
+        case "handed back":
+            return Result(held, JobStatus.NEW)
+        case "waits":
+            return Result(held, JobStatus.NEW, "another vendor", wait=(LONG_SECONDS, LONG_SECONDS))
+        case "no answer":
+            return result_of(held, Retried("no answer", is_unanswered=True))
+    return Result(held, JobStatus(word), "late")
+
+
 def _written(jobs: dict[str, str]) -> list[str | dict[str, str]]:
     return [name if reach == STOP else {"job": name, "if_fails": reach} for name, reach in jobs.items()]
 
 
 @pytest.fixture
-def slow_job(settings: Any) -> Iterator[None]:
-    """A callback that never ends in time; backoffs that no test outlasts."""
+def jobs_of_lives(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A callback that never ends in time, three that wait; backoffs that no test outlasts."""
+    monkeypatch.setattr(completions, "_TAKEN_WITHIN_SECONDS", LONG_SECONDS)
     settings.WRK_JOB_MAX_ATTEMPTS = MAX_ATTEMPTS
     settings.WRK_JOB_BACKOFF_BASE_SECONDS = settings.WRK_JOB_BACKOFF_CAP_SECONDS = 1e7
 
     async def slow(context: JobContext) -> None:
         await asyncio.sleep(60)
 
+    async def waits(context: JobContext) -> Json:
+        if context.name == WAITS_ONCE and context.checks:
+            return {context.name: context.attempt}
+        raise Wait(
+            "the vendor",
+            within=0.001 if context.name == WAITS_BRIEFLY else LONG_SECONDS,
+            check_after=3600 if context.name == WAITS else None,
+        )
+
     job(SLOW, timeout=0.1)(slow)
+    for name in WAITING:
+        job(name)(waits)
     yield
-    unregister(SLOW)
+    for name in (SLOW, *WAITING):
+        unregister(name)
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("transactional_db", "slow_job")
+@pytest.mark.usefixtures("transactional_db", "jobs_of_lives")
 def test_any_life_of_requests_is_as_the_model_says():
     run_state_machine_as_test(
         Life,

@@ -429,3 +429,24 @@ def test_many_answers_are_taken_in_batches() -> None:
 def test_the_pass_asks_once_when_there_is_no_answer(django_assert_num_queries: Any) -> None:
     with transaction.atomic(), django_assert_num_queries(1):
         assert Answer.objects.to_decide(10) == []
+
+
+def test_an_answer_counts_though_its_request_cannot_be_moved_on_by_it() -> None:
+    """Rows of the next step are there already: the pass that moves it on looks again, as beside any other end."""
+    odd, good = waiting_request(), waiting_request()
+    make_job(odd, "noop_1", step=1)
+    for request in (odd, good):
+        insert_answer(request)
+    assert pass_inprogress() == {"completed": 2, "answers_taken": 2, "advanced": 2}
+    assert statuses(odd) == statuses(good) == {("noop", 1): "completed", ("noop_1", 1): "new"}
+    assert effects() == ["taken", "taken"]
+
+
+def test_an_answer_that_cannot_be_merged_into_its_requests_extras_fails_its_job() -> None:
+    odd, good = waiting_request(), waiting_request()
+    Request.objects.filter(pk=odd.pk).update(extras=[1])
+    for request in (odd, good):
+        insert_answer(request, extras={"found": 1})
+    assert pass_inprogress() == {"completed": 1, "failure": 1, "answers_taken": 2, "advanced": 1, "requests_failed": 1}
+    assert Job.objects.get(request=odd).error.startswith("the end of this attempt cannot be stored")
+    assert effects() == ["taken", "taken"]
