@@ -14,16 +14,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
-
-import MySQLdb
 
 from demo.services import Services
 from tests.chaos import judge
+from tests.chaos.foreign import ANSWER_KEY, Answerer, Inserter, read, serving
 from tests.chaos.processes import ROOT, Processes
 from tests.database_server import DB_NAMES, MariaDBServer
 
@@ -44,13 +42,13 @@ SETTINGS = {
     "WRK_JOB_MAX_ATTEMPTS": "1000",
     "WRK_JOB_CONCURRENCY": "8",
     "WRK_LOG_LEVEL": "WARNING",
+    "WRK_ANSWER_KEYS": ANSWER_KEY,
+    "WRK_PUBLIC_URL": "http://tasker.example",
 }
-JOBS = ("calls_1", "calls_2", "calls_3", "calls_4")
 AT_ONCE = 4
 DRAIN_SECONDS = 60.0
 _TURN_SECONDS = 0.01
 _HEAD_START = 0.2  # of the requests are there before the first kill
-Connection = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,76 +73,6 @@ class Report:
     def __str__(self) -> str:
         figures = " ".join(f"{name}={value:g}" for name, value in self.figures.items())
         return "\n".join([f"storm {figures} wrong={len(self.wrong)}", *self.wrong[:50]])
-
-
-def connect(environment: Mapping[str, str]) -> Connection:
-    host = environment["DB_HOST"]
-    where = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": int(environment["DB_PORT"])}
-    return MySQLdb.connect(
-        user=environment["DB_USER"],
-        password=environment["DB_PASS"],
-        database=environment["DB_NAME"],
-        charset="utf8mb4",
-        autocommit=True,
-        connect_timeout=5,
-        **where,
-    )
-
-
-def read(environment: Mapping[str, str], sql: str) -> list[Any]:
-    with closing(connect(environment)) as connection, closing(connection.cursor()) as cursor:
-        cursor.execute(sql)
-        return list(cursor.fetchall())
-
-
-class Inserter:
-    """Places requests as a foreign program does, and keeps the tokens whose INSERT was acknowledged."""
-
-    def __init__(self, plan: Plan, environment: Mapping[str, str]) -> None:
-        self._plan, self._environment = plan, environment
-        self.acknowledged: list[str] = []
-        self._wanted = 0
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def want(self, share: float) -> None:
-        """That this share of the plan's requests be there."""
-        with self._changed:
-            self._wanted = max(self._wanted, round(min(1.0, share) * self._plan.requests))
-            self._changed.notify()
-
-    def finish(self, seconds: float) -> None:
-        self.want(1.0)
-        self._thread.join(seconds)
-
-    def _work(self) -> None:
-        connection = None
-        while len(self.acknowledged) < self._plan.requests:
-            with self._changed:
-                self._changed.wait_for(lambda: len(self.acknowledged) < self._wanted, timeout=1)
-                wanted = self._wanted
-            while len(self.acknowledged) < wanted:
-                connection = self._insert(str(uuid4()), connection)
-
-    def _insert(self, token: str, connection: Connection | None) -> Connection:
-        """Until it is acknowledged. After a lost answer the same token again: refused as double, it was there."""
-        steps = json.dumps([{"name": f"step {n}", "jobs": JOBS} for n in range(self._plan.steps)])
-        while True:
-            try:
-                connection = connection or connect(self._environment)
-                with closing(connection.cursor()) as cursor:
-                    cursor.execute(
-                        "INSERT INTO requests (token, action, steps) VALUES (%s, 'storm', %s)", [token, steps]
-                    )
-            except MySQLdb.IntegrityError:
-                pass
-            except MySQLdb.Error:
-                connection = None
-                time.sleep(0.05)
-                continue
-            self.acknowledged.append(token)
-            return connection
 
 
 class DatabaseKiller:
@@ -175,16 +103,20 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
     with ExitStack() as stack:
         services = stack.enter_context(Services(faults=()))
         everything = {**os.environ, **environment, **SETTINGS, **services.environment()}
-        inserter = Inserter(plan, everything)
+        address = stack.enter_context(serving(everything))
+        inserter = Inserter(plan.requests, plan.steps, everything)
+        answerer = Answerer(services, inserter, plan.steps, everything, address, random.Random(plan.seed))
         inserter.want(_HEAD_START)
         with Processes(everything, folder) as processes:
             began = time.monotonic()
             _rage(plan, processes, inserter, DatabaseKiller(server, plan.database_kills, draw), draw)
             raged, left = time.monotonic(), plan.requests - _count_ended(everything)
             inserter.finish(DRAIN_SECONDS)
-            _drain(processes, everything, draw)
+            _drain(processes, everything, answerer, draw)
             drained = time.monotonic()
-        calls = services.calls(1)
+        answerer.finish()
+        calls, attempts, answers = services.calls(1), _attempts(environment), _answers(environment, answerer)
+        requests = _requests(environment)
     report.figures = {
         "kills": processes.count_killed(),
         "database_kills": plan.database_kills,
@@ -192,7 +124,10 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         "exits_with_1": sum(child.ended == 1 for child in processes.children),
         "requests": len(inserter.acknowledged),
         "calls": len(calls),
-        "repeated": judge.repeated(calls),
+        "repeated": judge.repeated(calls, attempts),
+        "waits": sum(attempt.checks for attempt in attempts),
+        "answers": len(answers),
+        "taken": sum(answer.effect == "taken" for answer in answers),
         # Of processes that lived: nobody may take a job from them while they renew its lease.
         "refused": sum(child.said.count("job_result_too_late") for child in processes.children),
         "rage_seconds": round(raged - began, 1),
@@ -201,8 +136,10 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         "deadlocks": count_deadlocks(environment) - (0 if plan.database_kills else deadlocks),
     }
     report.wrong = [
-        *judge.lost_requests(inserter.acknowledged, _requests(environment)),
-        *judge.wrong_calls(calls, _attempts(environment)),
+        *judge.lost_requests(inserter.acknowledged, requests),
+        *judge.wrong_calls(calls, attempts),
+        *judge.wrong_ends(requests, attempts),
+        *judge.wrong_answers(answerer.acknowledged, answers, attempts),
         *(fault for child in processes.children for fault in child.faults()),
         *_verify(everything),
     ]
@@ -228,10 +165,12 @@ def _rage(plan: Plan, processes: Processes, inserter: Inserter, database: Databa
     database.finish()
 
 
-def _drain(processes: Processes, environment: Mapping[str, str], draw: random.Random) -> None:
-    """Runs commands as before, none of them killed, until all requests are final and all commands have ended."""
+def _drain(processes: Processes, environment: Mapping[str, str], answerer: Answerer, draw: random.Random) -> None:
+    """Runs commands as before, none of them killed, until all requests are final, all answers are given and taken or
+    late, and all commands have ended.
+    """
     gives_up = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < gives_up and _count_open(environment):
+    while time.monotonic() < gives_up and (not answerer.is_idle() or _count_open(environment)):
         for _ in range(AT_ONCE - len(processes.alive())):
             processes.start(*draw.choice(COMMANDS), lives=0)
         time.sleep(20 * _TURN_SECONDS)
@@ -240,7 +179,11 @@ def _drain(processes: Processes, environment: Mapping[str, str], draw: random.Ra
 
 
 def _count_open(environment: Mapping[str, str]) -> int:
-    sql = "SELECT COUNT(*) FROM requests WHERE status IN ('Queuing', 'Inprogress')"
+    """Requests that are not final, and answers without an effect."""
+    sql = (
+        "SELECT (SELECT COUNT(*) FROM requests WHERE status IN ('Queuing', 'Inprogress')) "
+        "+ (SELECT COUNT(*) FROM answers WHERE effect = '')"
+    )
     return int(read(environment, sql)[0][0])
 
 
@@ -250,15 +193,29 @@ def _count_ended(environment: Mapping[str, str]) -> int:
 
 
 def _requests(environment: Mapping[str, str]) -> list[judge.RequestEnd]:
-    return [judge.RequestEnd(*row) for row in read(environment, "SELECT token, status, error FROM requests")]
+    rows = read(environment, "SELECT token, status, error, action, shortfall, extras FROM requests")
+    ends = [[*columns, json.loads(extras)] for *columns, extras in rows]
+    return [judge.RequestEnd(*end) for end in ends]
 
 
 def _attempts(environment: Mapping[str, str]) -> list[judge.AttemptEnd]:
     sql = (
-        "SELECT CONCAT(r.token, ':', j.step, ':', j.name), j.attempt, j.status, j.error "
-        "FROM jobs j JOIN requests r ON r.id = j.request_id"
+        "SELECT CONCAT(r.token, ':', j.step, ':', j.name), j.attempt, j.status, j.error, j.checks, j.if_fails, "
+        "j.answer, j.extras FROM jobs j JOIN requests r ON r.id = j.request_id"
     )
-    return [judge.AttemptEnd(*row) for row in read(environment, sql)]
+    ends = [[*columns, answer or _only(extras)] for *columns, answer, extras in read(environment, sql)]
+    return [judge.AttemptEnd(*end) for end in ends]
+
+
+def _only(extras: str | None) -> Any:
+    return next(iter(json.loads(extras or "{}").values()), None)
+
+
+def _answers(environment: Mapping[str, str], answerer: Answerer) -> list[judge.AnswerEnd]:
+    late = {mark for mark, answer in answerer.acknowledged.items() if answer.reply.late}
+    rows = read(environment, "SELECT reason, outcome, effect FROM answers")
+    ends = [[mark, outcome, effect, mark in late] for mark, outcome, effect in rows]
+    return [judge.AnswerEnd(*end) for end in ends]
 
 
 def count_deadlocks(environment: Mapping[str, str]) -> int:

@@ -119,7 +119,7 @@ class Failover:
             "acknowledged": len(inserter.acknowledged),
             "attempts": len(attempts),
             "calls": len(calls),
-            "repeated": judge.repeated(calls),
+            "repeated": judge.repeated(calls, attempts),
             "processes": len(processes.children),
             "exits_with_1": sum(child.ended == 1 for child in processes.children),
             "insert_pauses": _pauses(sorted(inserter.acknowledged.values()), self._kills),

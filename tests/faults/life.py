@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from demo.services import Services
-from jobs_app.outcomes import Failure, JobContext, Json, Retry
+from jobs_app.outcomes import Failure, JobContext, Json, Retry, Wait
 from jobs_app.registry import job
 from jobs_app.telemetry.tallies import JOBS_ENDED
 from jobs_app.worker.completer import LEASE_LOST
@@ -24,7 +24,7 @@ from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.tallies import REQUESTS_ENDED, REQUESTS_STARTED
 
 Row = dict[str, Any]
-TABLES = ("requests", "jobs", "passes", "tallies")
+TABLES = ("requests", "jobs", "interventions", "answers", "passes", "tallies")
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 _MOST_ROUNDS = 15
 
@@ -64,26 +64,55 @@ def answers_a_list(context: JobContext) -> Any:
     return ["no", "mapping"]
 
 
+def waits(context: JobContext) -> Json:
+    """For what `Life.answer` answers."""
+    raise Wait("an answer", within=3600)
+
+
+def waits_in_vain(context: JobContext) -> Json:
+    if context.attempt < 2:
+        raise Wait("nobody", within=3600)
+    return {context.name: "found"}
+
+
+def looks_again(context: JobContext) -> Json:
+    if not context.checks:
+        raise Wait("an answer", within=3600, check_after=60)
+    return {context.name: "found"}
+
+
 def register_jobs() -> list[str]:
     """Registers them all, and answers their names."""
-    plain = (done, refuses, second_time, answers_a_list, finds_async)
+    plain = (done, refuses, second_time, answers_a_list, finds_async, looks_again, waits_in_vain)
     for callback in plain:
         job(callback.__name__)(callback)
     for name in ("finds_1", "finds_2", "finds_3"):
         job(name)(finds)
+    for name in ("waits", "asks_first", "waits_until_now"):
+        job(name)(waits)
     for callback in (never, breaks):
         job(callback.__name__, max_attempts=2)(callback)
-    return [*(callback.__name__ for callback in plain), "finds_1", "finds_2", "finds_3", "never", "breaks"]
+    others = ("finds_1", "finds_2", "finds_3", "waits", "asks_first", "waits_until_now", "never", "breaks")
+    return [*(callback.__name__ for callback in plain), *others]
 
 
 # The requests --------------------------------------------------------------------------------------------------------
-def steps(*jobs_of_steps: Sequence[str]) -> str:
+def reaching(job: str, if_fails: str) -> dict[str, str]:
+    return {"job": job, "if_fails": if_fails}
+
+
+def steps(*jobs_of_steps: Sequence[str | dict[str, str]]) -> str:
     return json.dumps([{"name": f"step {number}", "jobs": list(jobs)} for number, jobs in enumerate(jobs_of_steps)])
 
 
 # token -> action, params, steps
 REQUESTS: dict[str, tuple[str, str, str | None]] = {
     "good": ("made up", "{}", steps(["finds_1", "finds_2"], ["done", "finds_3"])),
+    # All `waits` jobs wait since before, see `Life.waiting_since_before`; `asks_first` do so first in these passes.
+    "answered": ("made up", "{}", steps(["waits", "finds_1"], ["asks_first"])),
+    "answered at the last moment": ("made up", "{}", steps(["waits_until_now"])),
+    "not answered": ("made up", "{}", steps(["waits_in_vain"], ["finds_1"])),
+    "refused by its answer": ("made up", "{}", steps(["waits", "asks_first"], ["done"])),
     "async": ("made up", "{}", steps(["finds_async"])),
     "by recipe": ("delete_user", '{"id": 7}', None),
     "fails": ("made up", "{}", steps(["refuses"], ["done"])),
@@ -94,11 +123,28 @@ REQUESTS: dict[str, tuple[str, str, str | None]] = {
     "unknown job": ("made up", "{}", steps(["done"], ["nobody_registered_this"])),
     "unknown action": ("nobody wrote this", "{}", None),
     "params are a list": ("made up", "[1]", steps(["done"])),
+    "fails at last": ("made up", "{}", steps([reaching("refuses", "finish"), "second_time", "waits"], ["done"])),
+    "goes on without": ("made up", "{}", steps([reaching("refuses", "continue"), "done"], ["finds_1"])),
+    "is answered without": ("made up", "{}", steps([reaching("waits", "continue"), "done"], ["finds_2"])),
+    "looks again": ("made up", "{}", steps(["looks_again"])),
     # Made so by `Life.claimed_by_the_dead`, once they are picked up.
     "worker died": ("made up", "{}", steps(["done"])),
     "worker died at the last attempt": ("made up", "{}", steps(["finds_2"])),
     "cancelled": ("made up", "{}", steps(["finds_3"])),
 }
+# token, step, job, outcome, extras: placed together with the requests, so that some come early.
+ANSWERS: tuple[tuple[str, int, str, str, str | None], ...] = (
+    ("answered", 0, "waits", "completed", '{"waits": "answered"}'),
+    ("answered", 0, "waits", "failure", None),  # late
+    ("answered", 1, "asks_first", "completed", '{"asks_first": "answered"}'),
+    ("answered at the last moment", 0, "waits_until_now", "completed", None),
+    ("refused by its answer", 0, "waits", "failure", None),
+    ("fails at last", 0, "waits", "completed", '{"waits": "answered"}'),
+    ("is answered without", 0, "waits", "failure", None),
+    ("unknown job", 0, "done", "completed", None),  # late
+    ("nobody has this token", 0, "done", "completed", None),  # late
+)
+_TIME_IS_OVER = ("waits_in_vain", "waits_until_now")  # once they wait
 _DEAD = ("worker died", "worker died at the last attempt", "cancelled")
 
 
@@ -123,6 +169,18 @@ class Life:
                     "INSERT INTO requests (token, action, params, steps) VALUES (%s, %s, %s, %s)",
                     [token, action, params, given],
                 )
+            for answer in ANSWERS:
+                cursor.execute(
+                    "INSERT INTO answers (token, step, job, outcome, extras) VALUES (%s, %s, %s, %s, %s)", answer
+                )
+
+    def waiting_since_before(self) -> None:
+        """As if the callbacks of these had been called, and had asked to wait."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE jobs SET answer_by = '2200-01-01 00:00:00.000000', waits_for = 'an answer', checks = 1, "
+                "started_at = created_at WHERE status = 'new' AND name LIKE 'waits%'"
+            )
 
     def claimed_by_the_dead(self) -> None:
         """As if a worker had died over these, once its lease and its last attempt; one is cancelled besides."""
@@ -138,7 +196,9 @@ class Life:
                 [_DEAD[1]],
             )
             cursor.execute(
-                "UPDATE requests SET status = 'Cancelled', completed_at = created_at WHERE token = %s", [_DEAD[2]]
+                "UPDATE requests SET status = 'Cancelled', completed_at = COALESCE(started_at, created_at) "
+                "WHERE token = %s",
+                [_DEAD[2]],
             )
 
     def begin_with(self, name: str) -> dict[str, list[Row]]:
@@ -146,8 +206,9 @@ class Life:
         self.place()
         if name != "run_new_requests":
             # run_worker is to pick up the rest itself.
-            assert self.run("run_new_requests", limit=7 if name == "run_worker" else None) == Ran()
+            assert self.run("run_new_requests", limit=11 if name == "run_worker" else None) == Ran()
             self.claimed_by_the_dead()
+            self.waiting_since_before()
         if name == "run_inprogress_requests":
             for _ in range(3):
                 self.make_all_due()
@@ -177,13 +238,13 @@ class Life:
                     )
 
     # Over them -------------------------------------------------------------------------------------------------------
-    def run(self, name: str, **options: Any) -> Ran:
+    def run(self, name: str, *arguments: str, **options: Any) -> Ran:
         """A command in this process. Anything but its own one line comes through as it is, and fails the test."""
         out = io.StringIO()
         if name in {"run_jobs", "run_worker"}:
             options.setdefault("concurrency", 2)
         try:
-            call_command(name, stdout=out, stderr=out, **options)
+            call_command(name, *arguments, stdout=out, stderr=out, **options)
         except CommandError as error:
             return _one_line(name, str(error))
         finally:
@@ -191,11 +252,16 @@ class Life:
         return Ran()
 
     def make_all_due(self) -> None:
-        """As if time had gone by: backoff is over, and the leases of what nobody runs any more."""
+        """As if time had gone by: backoff is over, and the leases of what nobody runs any more; and some waits."""
         with connection.cursor() as cursor:
             cursor.execute("UPDATE requests SET due_at = created_at WHERE status = 'Queuing'")
             cursor.execute("UPDATE jobs SET due_at = created_at WHERE status = 'new'")
             cursor.execute("UPDATE jobs SET lease_until = created_at WHERE status = 'inprogress'")
+            cursor.execute(
+                "UPDATE jobs SET answer_by = created_at WHERE status = 'new' AND answer_by IS NOT NULL "
+                "AND name IN (%s, %s)",
+                _TIME_IS_OVER,
+            )
 
     def finish(self) -> None:
         """Clean passes, until nothing is open. Every one of them has to go well."""
@@ -216,7 +282,8 @@ class Life:
 
     def open_rows(self) -> list[str]:
         requests = [r["token"] for r in self.rows("requests") if r["status"] in {"Queuing", "Inprogress"}]
-        return requests + [r["name"] for r in self.rows("jobs") if r["status"] in {"new", "inprogress"}]
+        pending = [f"answer to {r['token']}" for r in self.rows("answers") if not r["effect"]]
+        return requests + pending + [r["name"] for r in self.rows("jobs") if r["status"] in {"new", "inprogress"}]
 
     def ends(self) -> "Ends":
         tokens = {row["id"]: row["token"] for row in self.rows("requests")}
@@ -225,7 +292,8 @@ class Life:
             of_job = attempts.setdefault((tokens[row["request_id"]], row["step"], row["name"]), [])
             of_job.append((row["status"], row["error"].partition("\n")[0], _sorted(row["extras"])))
         requests = {row["token"]: _what_counts(row) for row in self.rows("requests")}
-        return Ends(requests, attempts)
+        answers = [(row["token"], row["job"], row["outcome"], row["effect"]) for row in self.rows("answers")]
+        return Ends(requests, attempts, answers)
 
     def said(self) -> Counter[str]:
         """What the passes tallied, summed up."""
@@ -254,10 +322,12 @@ class Ends:
 
     requests: dict[str, Row]
     attempts: dict[tuple[str, int, str], list[tuple[str, str, str]]]
+    answers: list[tuple[str, str, str, str]]
 
     def assert_same_as(self, other: "Ends", *, leases_lost: bool = False) -> None:
         """Equal; with `leases_lost`, but for attempts that these ended: they count, so giving up comes earlier."""
         assert self.requests == other.requests
+        assert self.answers == other.answers
         assert self.attempts.keys() == other.attempts.keys()
         for of_job, attempts in self.attempts.items():
             theirs = other.attempts[of_job]
@@ -269,12 +339,12 @@ class Ends:
 
 def _one_line(command: str, error: str) -> Ran:
     assert len(error.splitlines()) == 1, f"not one line: {error}"
-    assert error.startswith(f"{command}: ")
+    assert error.startswith(f"{command}: ") or command not in (*PASSES, "run_worker")
     return Ran(error)
 
 
 def _what_counts(row: Row) -> Row:
-    counts = {name: row[name] for name in ("action", "params", "steps", "step", "status")}
+    counts = {name: row[name] for name in ("action", "params", "steps", "step", "status", "shortfall")}
     # What the last attempt ended with is in the text, and that may have been a lost lease.
     error = re.sub(r"(gave up after \d+ attempts?): .*", r"\1", row["error"])
     return counts | {"error": error, "extras": _sorted(row["extras"])}

@@ -27,11 +27,17 @@ KINDS = {
     "record a completion": ("run_jobs", b"SET status = 'completed'"),
     "record a retry": ("run_jobs", b"SET status = 'retry'"),
     "record a failure": ("run_jobs", b"SET status = 'failure'"),
+    "record a wait": ("run_jobs", b"checks = checks + 1"),
+    "record that no answer came": ("run_jobs", b"no answer within"),
+    "hand back for an answer": ("run_jobs", b"`due_at` = (UTC_TIMESTAMP(6) + INTERVAL 5000000 MICROSECOND)"),
     "merge extras": ("run_jobs", b"UPDATE requests SET extras"),
+    "take answers": ("run_inprogress_requests", b"SET `effect` = 'taken'"),
+    "mark answers late": ("run_inprogress_requests", b"SET `effect` = 'late'"),
     "advance": ("run_inprogress_requests", b"SET step = step + 1"),
     "complete": ("run_inprogress_requests", b"SET status = 'Completed'"),
     "fail": ("run_inprogress_requests", b"SET status = 'Failed', error"),
     "pick up and claim at once": ("run_worker", b"status = 'Inprogress', step = 0"),
+    "take answers and move on": ("run_worker", b"SET `effect` = 'taken'"),
     "record and move on": ("run_worker", b"SET step = step + 1"),
     "record and complete": ("run_worker", b"SET status = 'Completed'"),
 }
@@ -41,6 +47,7 @@ STATEMENTS = {
     "the run's end": ("run_jobs", b"`ended_at` = UTC_TIMESTAMP(6)"),
     "a look at what is due": ("run_jobs", b"SELECT UTC_TIMESTAMP(6), EXISTS"),
     "read what was claimed": ("run_jobs", b"r.token, r.action, j.if_fails"),
+    "a look at the answers": ("run_inprogress_requests", b"SELECT a.id, r.id FROM answers a"),
     "read what is settled": ("run_inprogress_requests", b"SELECT due_at, id, NOT EXISTS"),
 }
 ARRIVES = pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "not even sent"])

@@ -11,6 +11,7 @@ import pytest
 
 from jobs_app.db import transactions as faults
 from requests_app import worker
+from requests_app.operations.verify import ReadCount, findings
 from tests.depth import LONG
 from tests.faults.clock import HastyClock
 from tests.faults.injector import CLOSED, TEXTS, Injector, When, every_connection_counts, injected
@@ -53,6 +54,27 @@ def test_whichever_statement_fails_the_tables_end_as_without_the_fault(name: str
     assert not wrong, "\n".join([f"{len(wrong)} of {runs} runs", *wrong])
 
 
+FAIL_JOB = ("fail_job", "answered at the last moment", "waits_until_now", "--reason", "it takes too long")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("error", TEXTS)
+def test_whichever_statement_of_fail_job_fails_the_job_is_failed_once(error: int, life: Life) -> None:
+    begun = life.begin_with("run_jobs")
+    with injected(Injector(MANY)) as counting:
+        assert life.run(*FAIL_JOB) == Ran()
+    life.finish()
+    expected = life.ends()
+    for number, when in _sample(counting.seen, error):
+        life.restore(begun)
+        with injected(Injector(number, error, when)):
+            life.run(*FAIL_JOB)
+        done = life.run(*FAIL_JOB)  # refused when it was done already
+        assert len(life.rows("interventions")) == 1, (number, when, done)
+        life.finish()
+        life.ends().assert_same_as(expected)
+
+
 @dataclass(frozen=True, slots=True)
 class Without:
     """A command without faults: the tables it found, how many statements it took, and what the life came to."""
@@ -93,6 +115,7 @@ def _difference(life: Life, expected: Ends, *, leases_lost: bool) -> str:
         life.ends().assert_same_as(expected, leases_lost=leases_lost)
         said, done = life.said(), life.done()
         assert {word: said[word] for word in done} == done, "the tallies say otherwise than the tables"
+        assert [str(finding) for finding in findings(ReadCount())] == []
     except AssertionError as difference:
         return str(difference)
     return ""
