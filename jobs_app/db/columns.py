@@ -71,7 +71,7 @@ class SqliteTypes(models.CheckConstraint):
     """Makes SQLite refuse what MariaDB and MySQL refuse by a column's type: it stores any text in any column.
 
     `moments`: columns that hold `YYYY-MM-DD HH:MM:SS`, with or without a fraction, or NULL. SQLite compares moments
-    as texts, so another spelling would be compared wrongly. `integers`: columns that hold whole numbers.
+    as texts, so another spelling would be compared wrongly. `integers`: columns that hold whole numbers, or NULL.
     """
 
     def __init__(self, *, name: str, moments: Iterable[str], integers: Iterable[str]) -> None:
@@ -128,5 +128,5 @@ class _IsMoment(models.Func):
 
 
 class _IsInteger(models.Func):
-    template = "(typeof(%(expressions)s) = 'integer')"
+    template = "(typeof(%(expressions)s) = 'integer' OR %(expressions)s IS NULL)"
     output_field = models.BooleanField()

@@ -77,6 +77,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='answer',
-            constraint=jobs_app.db.columns.SqliteTypes(integers=('step',), moments=('created_at', 'taken_at'), name='answers_types'),
+            constraint=jobs_app.db.columns.SqliteTypes(integers=('step', 'attempt'), moments=('created_at', 'taken_at'), name='answers_types'),
         ),
     ]

@@ -165,7 +165,7 @@ class Answer(models.Model):
                 | (one_of("effect", [Effect.TAKEN.value, Effect.LATE.value]) & Q(taken_at__isnull=False)),
                 name="answers_effect_known",
             ),
-            SqliteTypes(name="answers_types", moments=("created_at", "taken_at"), integers=("step",)),
+            SqliteTypes(name="answers_types", moments=("created_at", "taken_at"), integers=("step", "attempt")),
         ]
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 
 from jobs_app.db.dialect import MYSQL, database_now, dialect
@@ -332,6 +332,14 @@ def test_a_reason_that_is_no_text_holds_up_no_other(reason: str) -> None:
         cursor.execute(f"UPDATE answers SET reason = {reason} WHERE token = %s", [bad.token])
     assert pass_inprogress()["answers_taken"] == 2
     assert Job.objects.get(request=bad, name="noop").answer == "A\ufffd"
+
+
+@pytest.mark.parametrize("column", ["step", "attempt"])
+@pytest.mark.parametrize("value", ["abc", b"\xff"])
+def test_a_number_that_is_none_is_refused_as_it_is_placed(column: str, value: Any) -> None:
+    with pytest.raises(DatabaseError):
+        insert_answer("tok", **{column: value})
+    assert effects() == []
 
 
 def test_of_megabytes_no_more_is_read_than_may_be_kept() -> None:
