@@ -52,7 +52,7 @@ def answers_of(request: Request) -> list[Answer]:
         "extras_text": json_text("extras", _MOST_EXTRAS + 1),
     }
     answers = Answer.objects.filter(token=request.token).defer("reason", "extras").annotate(**columns)
-    return list(answers.order_by("step", "job", "id")[:_MOST_ANSWERS])
+    return list(answers.order_by("step", "job", "id")[: _MOST_ANSWERS + 1])
 
 
 def texts_of(request: Request) -> JsonTexts:
@@ -140,7 +140,8 @@ class RequestPage:
         self.steps_json = "" if texts.steps is None else _shown(texts.steps, pretty)
         self.is_cut = len(jobs) > _MOST_ATTEMPTS
         self.attempts = [self._line(job) for job in jobs[:_MOST_ATTEMPTS]]
-        self.answers = [self._answer(answer) for answer in answers]
+        self.answers = [self._answer(answer) for answer in answers[:_MOST_ANSWERS]]
+        self.has_more_answers = len(answers) > _MOST_ANSWERS
         self.timeline = timeline(request, jobs[:_MOST_ATTEMPTS], [step.name for step in self.steps], now)
 
     def _line(self, job: Job) -> AttemptLine:

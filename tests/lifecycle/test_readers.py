@@ -7,8 +7,9 @@ that it refuses today are written as into a table of an older release.
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -20,12 +21,21 @@ from prometheus_client import CollectorRegistry, generate_latest
 from jobs_app.db.dialect import EARLIEST
 from jobs_app.models import Job
 from requests_app import passes
+from requests_app.admin import request_page
 from requests_app.management.commands import show_request
 from requests_app.models import Request
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.operations import retention
 from tests.conftest import called_here
-from tests.factories import insert_raw, make_job, make_request, pass_inprogress, update_raw
+from tests.factories import (
+    insert_answer,
+    insert_raw,
+    make_job,
+    make_request,
+    make_waiting,
+    pass_inprogress,
+    update_raw,
+)
 from tests.lifecycle.malformed import GOOD_STEPS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,6 +178,37 @@ def test_no_reader_minds_what_json_stands_there(operator: Client, kind: str, col
 def test_no_reader_minds_what_moment_stands_there(operator: Client, moment: str, columns: list[str]) -> None:
     with table_of_an_older_release():
         read_all(operator, dict.fromkeys(columns, moment))
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    **{f"extras of {kind}": {"extras": text} for kind, text in JSONS.items()},
+    **{f"created at {moment}": {"created_at": moment} for moment in MOMENTS},
+    "a job and a space": {"job": "noop "},
+    "a token and a space": {"token": "waits "},
+    "an outcome and a space": {"outcome": "failure "},
+    "no outcome of ours": {"outcome": "DONE"},
+    "taken, says its caller": {"effect": "taken", "taken_at": "2026-01-01 00:00:00"},
+    "a step below 0": {"step": -1},
+    "the largest step and attempt": {"step": 2**31 - 1, "attempt": 2**31 - 1, "outcome": "retry"},
+    "attempt 0": {"attempt": 0, "outcome": "retry"},
+    "a reason of megabytes": {"outcome": "failure", "reason": "x" * 2**21},
+    "a reason that steers terminals": {"outcome": "failure", "reason": "\x1b[2J\0"},
+    "bytes in place of a text": {"outcome": "failure", "reason": b"\xff\xfe"},
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_no_reader_and_no_pass_minds_what_answer_stands_there(operator: Client, kind: str) -> None:
+    request = make_request("Inprogress", ["noop"], ["noop_1"], token="waits")
+    make_waiting(request)
+    with suppress(DatabaseError), session_without_checks():  # refused even so: nobody will ever see it
+        insert_answer(request, **ANSWERS[kind])
+    look_at_all(operator, [request])
+    look_at(operator, request)
+    run_all()
+    look_at_all(operator, [request])
+    look_at(operator, request)
+    act("waits")
 
 
 @pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "9999-12-31 23:59:59.999999"])
@@ -353,6 +394,20 @@ def test_show_request_says_that_there_are_more_attempts_than_it_shows(monkeypatc
         make_job(request, status="retry", attempt=attempt)
     shown = called_here("show_request", "many").stdout
     assert (shown.count("  retry "), "there are more attempts than these 3" in shown) == (3, True)
+
+
+def test_who_looks_is_told_that_there_are_more_answers(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service may answer as often as it likes, and is late each time."""
+    for reader in (show_request, request_page):
+        monkeypatch.setattr(reader, "_MOST_ANSWERS", 3)
+    request = make_request("Inprogress", token="many")
+    for _ in range(3):
+        insert_answer(request)
+    assert "more answers" not in called_here("show_request", "many").stdout
+    insert_answer(request)
+    assert "there are more answers than these 3" in called_here("show_request", "many").stdout
+    page = operator.get(f"{LIST}{request.pk}/change/").content.decode()
+    assert "There are more answers than the 3 shown." in page
 
 
 def test_a_job_completed_by_hand_leaves_extras_alone_that_cannot_be_read() -> None:

@@ -70,8 +70,10 @@ def _as_text(request: Request, explanation: str) -> str:
         lines += ["", "of no step", *_attempts(strays)]
     if len(jobs) > _MOST_ATTEMPTS:
         lines += ["", f"there are more attempts than these {_MOST_ATTEMPTS}"]
-    if answers := _answers(request).defer("extras", "reason")[:_MOST_ANSWERS]:
-        lines += ["", "answers", *map(_answer, answers)]
+    if answers := list(_answers(request).defer("extras", "reason")[: _MOST_ANSWERS + 1]):
+        lines += ["", "answers", *map(_answer, answers[:_MOST_ANSWERS])]
+    if len(answers) > _MOST_ANSWERS:
+        lines.append(f"  there are more answers than these {_MOST_ANSWERS}")
     if interventions := request.interventions.order_by("id"):
         lines += ["", "by hand"]
         lines += [
@@ -163,6 +165,8 @@ def _columns(
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, bytes):  # which SQLite stores where a text belongs
+        return value.decode(errors="replace")
     return iso(value) if isinstance(value, datetime) else value
 
 
