@@ -86,7 +86,7 @@ def make_job(
     }
     if answer_in is not None:
         values |= {"answer_by": now + timedelta(seconds=answer_in), "waits_for": "the vendor's answer"}
-        values |= {"checks": 1, "started_at": now}
+        values |= {"checks": 1, "started_at": now, "answer_within": round(abs(answer_in))}
     return Job.objects.get(pk=Job.objects.create(**values | columns).pk)
 
 

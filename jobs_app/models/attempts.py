@@ -57,8 +57,8 @@ class ClaimedJob(NamedTuple):
 class CallbackInput(NamedTuple):
     """What a job's callback is given of its request; `params` and `extras` are JSON texts.
 
-    `checks`: as JobContext has them. `unanswered_microseconds`: how long the attempt has waited for `waits_for`, once
-    the time for an answer is over. `size`: of both texts; when it is above LARGE they are None, and read one by one.
+    `checks`: as JobContext has them. `unanswered_seconds`: in what time `waits_for` should have come, if it is over.
+    `size`: of both texts; when it is above LARGE they are None, and read one by one.
     """
 
     token: str
@@ -68,7 +68,7 @@ class CallbackInput(NamedTuple):
     size: int = 0
     checks: int = 0
     waits_for: str | None = None
-    unanswered_microseconds: int | None = None
+    unanswered_seconds: int | None = None
 
 
 class LockedRequest(NamedTuple):

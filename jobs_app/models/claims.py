@@ -76,13 +76,12 @@ class Claims(models.QuerySet[Row]):
         size = "LENGTH(r.params) + LENGTH(r.extras)"
         params, extras = (f"CASE WHEN {size} <= {LARGE} THEN r.{name} END" for name in ("params", "extras"))
         waited = sql.microseconds.format("j.due_at", "j.started_at")
-        unanswered = sql.microseconds.format("j.created_at", "j.answer_by")
         index = sql.by_id if by == "id" else sql.force("jobs_attempt")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
                 f"r.token, r.action, j.if_fails, {params}, {extras}, {size}, j.checks, j.waits_for, "
-                f"CASE WHEN j.answer_by <= {sql.now} THEN {unanswered} END FROM jobs j {index} "
+                f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END FROM jobs j {index} "
                 f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
                 [claim],

@@ -4,6 +4,7 @@ Part of JobQuerySet (job.py), each guard in sight. Which moves there are and the
 """
 
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -199,9 +200,10 @@ class Completions(models.QuerySet[Row]):
                 cursor.execute(
                     # due_at first: MySQL and MariaDB show what stands before as assigned already.
                     f"UPDATE jobs {sql.by_id} SET status = 'new', due_at = {due_at}, "
-                    f"answer_by = {answer_by}, waits_for = {case(texts)}, checks = checks + 1, claimed_by = NULL, "
-                    f"lease_until = NULL WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
-                    [check, within, within, *texts.values()],
+                    f"answer_by = {answer_by}, answer_within = COALESCE(answer_within, %s), "
+                    f"waits_for = {case(texts)}, checks = checks + 1, claimed_by = NULL, lease_until = NULL "
+                    f"WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
+                    [check, within, within, math.ceil(within), *texts.values()],
                 )
 
     def _cancel_doomed(self, results: Sequence[Result], doomed: set[int]) -> list[Result]:

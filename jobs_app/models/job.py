@@ -63,6 +63,7 @@ class Job(models.Model):
     if_fails = ByteCharField(max_length=8, choices=IfFails, db_default=IfFails.STOP.value)
     # A `new` job with `answer_by` waits: its callback said until when an answer may come, and `waits_for` what.
     answer_by = models.DateTimeField(null=True, blank=True)
+    answer_within = models.IntegerField(null=True, blank=True)  # seconds, as its first Wait said
     waits_for = models.TextField(null=True, blank=True)  # noqa: DJ001 - as of `answer`
     checks = models.IntegerField(db_default=0)  # how often the callback of this attempt has said so
     claimed_by = ByteCharField(max_length=36, null=True, blank=True)

@@ -140,8 +140,9 @@ class Claimer:
         Keys that stand twice are refused before the first callback; a later one is not to fail for them any more.
         """
         for job, row in rows:
-            if row.unanswered_microseconds is not None:
-                self._executor.end_unowned(job, _unanswered(row.unanswered_microseconds / 1_000_000, row.waits_for))
+            if row.unanswered_seconds is not None:
+                error = f"no answer within {_span(row.unanswered_seconds)} from its first call: {row.waits_for}"
+                self._executor.end_unowned(job, Retried(error, is_unanswered=True))
                 continue
             if (texts := self._texts(job, row)) is None:
                 continue
@@ -165,13 +166,7 @@ class Claimer:
         return run_transaction(partial(Job.objects.texts_of_request, job.request_id), seconds=self._seconds)
 
 
-def _unanswered(seconds: float, waits_for: str | None) -> Retried:
-    """Its first call is not known any more, of which `within` counts: a poll sets `started_at` anew."""
-    error = f"no answer within {_span(max(0.0, seconds))} from when this attempt was made: {waits_for}"
-    return Retried(error, is_unanswered=True)
-
-
-def _span(seconds: float) -> str:
+def _span(seconds: int) -> str:
     units = {"days": 86_400, "hours": 3600, "minutes": 60}
     unit, size = next(((unit, size) for unit, size in units.items() if seconds >= 2 * size), ("seconds", 1))
     return f"{seconds / size:.0f} {unit}"

@@ -63,7 +63,7 @@ def test_a_job_that_waits_is_new_again_and_uses_up_no_attempt(register: Register
     assert (job.status, job.attempt, job.checks, job.waits_for) == ("new", 1, 1, "the vendor erases in batches")
     assert (job.claimed_by, job.lease_until, job.error) == (None, None, "")
     assert seconds_from_now(job.due_at) == pytest.approx(3600, abs=5)
-    assert seconds_from_now(job.answer_by) == pytest.approx(7 * DAY, abs=5)
+    assert (seconds_from_now(job.answer_by), job.answer_within) == (pytest.approx(7 * DAY, abs=5), 7 * DAY)
     assert pass_inprogress() == {}
 
 
@@ -199,10 +199,10 @@ def test_without_an_answer_in_time_the_attempt_ends_uncalled_and_counts(
 ) -> None:
     register("never", lambda _: pytest.fail("called"))
     request = make_request("Inprogress", ["never"])
-    make_waiting(request, "never", within=-1, created_at=database_now() - waited - timedelta(seconds=1))
+    make_waiting(request, "never", within=-1, answer_within=waited.total_seconds())
     assert pass_jobs() == {"claimed": 1, "retry": 1}
     first, second = Job.objects.order_by("attempt")
-    said = f"no answer within {says} from when this attempt was made: the vendor's answer"
+    said = f"no answer within {says} from its first call: the vendor's answer"
     assert (first.status, first.error) == ("retry", said)
     assert (second.status, second.answer_by, second.checks) == ("new", None, 0)
 
