@@ -120,10 +120,14 @@ class AnswerRules(RuleBasedStateMachine):
             state.due |= state.waits
 
     @precondition(lambda self: any(state.checks for state in self._open()))
-    @rule(data=st.data())
-    def the_time_for_answers_is_over(self, data: st.DataObject) -> None:
-        """Of one request."""
+    @rule(data=st.data(), in_the_last_moment=st.none() | _outcomes)
+    def the_time_for_answers_is_over(self, data: st.DataObject, in_the_last_moment: str | None) -> None:
+        """Of one request. `in_the_last_moment`: one of its jobs was answered before."""
         request = self._any(data)
+        asked = sorted(place for place, attempts in request.jobs.items() if attempts[-1].open and attempts[-1].checks)
+        if asked and in_the_last_moment:
+            place = data.draw(st.sampled_from(asked))
+            self._answer(data, request.token, place, len(request.jobs[place]), in_the_last_moment)
         self._shift(
             f"answer_by = {dialect('default').now_plus}, "
             f"due_at = CASE WHEN {NOT_PARKED} THEN created_at ELSE due_at END "

@@ -184,9 +184,13 @@ class Life(AnswerRules):
         assert Request.objects.cancel(request.token) == self.model.cancel(request)
 
     @precondition(lambda self: any(request.status == "Failed" for request in self.model.requests.values()))
-    @rule(data=st.data())
-    def retry_by_hand(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_answered=st.booleans())
+    def retry_by_hand(self, data: st.DataObject, is_answered: bool) -> None:
+        """Also when somebody has answered since it failed."""
         request = self._any(data)
+        if is_answered and request.jobs:
+            place = data.draw(st.sampled_from(sorted(request.jobs)))
+            self._answer(data, request.token, place, len(request.jobs[place]), "completed")
         assert Request.objects.retry_failed(request.token) == self.model.retry_failed(request)
 
     @precondition(lambda self: self.model.requests)
