@@ -7,6 +7,7 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
 
+from jobs_app.models.answer import AnswerQuerySet
 from jobs_app.models.job import JobQuerySet
 from requests_app.models.request import RequestQuerySet
 from tests.docs.blocks import document
@@ -22,14 +23,15 @@ def test_moves_names_what_is_in_the_code(name: str):
     assert re.search(rf"\b{name}\b", CODE)
 
 
-@pytest.mark.parametrize("queryset", [JobQuerySet, RequestQuerySet])
+@pytest.mark.parametrize("queryset", [JobQuerySet, RequestQuerySet, AnswerQuerySet])
 def test_moves_names_every_move(queryset: type):
     """A move stands below the line that says so, in the queryset or in what it is made of."""
     ours = [part for part in queryset.__mro__ if part.__module__.startswith(("jobs_app.", "requests_app."))]
     moves = [move for part in ours for move in _moves_of(part)]
     assert len(moves) > 5
     only_read = {"existing", "attempts_at", "lock_requests_of", "with_requests", "already_recorded", "lease_expired"}
-    only_read |= {"brief", "with_extras_text", "may_be_completed", "latest_attempts"}
+    only_read |= {"brief", "with_extras_text", "may_be_completed", "latest_attempts", "texts_of_request"}
+    only_read |= {"pending", "rows", "lock_pending", "pending_for"}  # of answers
     assert {move for move in moves if move not in document("moves.md")} <= only_read
 
 
