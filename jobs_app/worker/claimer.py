@@ -49,6 +49,7 @@ class Claimer:
         self.more_is_due = due_by is not None  # more than was claimed; a run with `due_by` has seen that something is
         self._polled_at = -math.inf if due_by is None else time.monotonic()
         self._prefetched = 0  # jobs that may wait here for a thread
+        self._was_handed_back = False
         self._is_closed = False
 
     # Capacity --------------------------------------------------------------------------------------------------------
@@ -77,7 +78,11 @@ class Claimer:
 
     def is_done(self) -> bool:
         """Of a run with `due_by` or a limit: whether nothing is left to claim."""
-        return not self.more_is_due or self._left == 0
+        return not (self.more_is_due or self._was_handed_back) or self._left == 0
+
+    def look_again(self) -> None:
+        """To be called when jobs were handed back: they may be due for this very run."""
+        self._was_handed_back = True
 
     # Claims ----------------------------------------------------------------------------------------------------------
     def poll_is_due(self) -> bool:
@@ -99,8 +104,9 @@ class Claimer:
     def claim(self) -> int:
         """Claims due jobs if there is room for them; answers how many."""
         limit = min(self.free(), BATCH)
-        if not limit or not self.more_is_due:
+        if not limit or not (self.more_is_due or self._was_handed_back):
             return 0
+        self._was_handed_back = False
         claim, sent_at, tried = str(uuid4()), time.monotonic(), False
 
         def work() -> list[int]:

@@ -229,9 +229,11 @@ class Completer:
 
     def _record(self, results: list[Result]) -> None:
         claim = self._claimer.claim_on_insert(replacing=len(results)) if self._on_recorded else None
-        _, self.locked = record_results(
+        won, self.locked = record_results(
             results, self._run, seconds=self._seconds, on_recorded=self._on_recorded, claim=claim
         )
+        if any(result.status == JobStatus.NEW and not result.wait for result in won):
+            self._claimer.look_again()
         self._tell_locked()
         recorded = _without(results, self.locked)
         if recorded:

@@ -100,7 +100,8 @@ class Runner:
 
     def is_done(self) -> bool:
         """Whether nothing runs and nothing is left to claim, or can be claimed any more."""
-        return not self._executor.owned and (self.claimer.is_done() or self._executor.hangs())
+        is_recorded = self._executor.unrecorded <= self._executor.locked  # what is handed back may be claimed again
+        return not self._executor.owned and is_recorded and (self.claimer.is_done() or self._executor.hangs())
 
     def raise_if_it_hangs(self) -> None:
         """Raises CallbacksHang when no thread is left to run a callback."""
