@@ -14,7 +14,7 @@ from jobs_app.models import Answer
 from jobs_app.models.answer import Effect
 from requests_app.admin.masking import masked
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
-from requests_app.admin.read_only import ReadOnlyAdmin
+from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
 from requests_app.formatting import badge, clock, pretty, read_json
 
 _MOST_EXTRAS = 64 * 1024  # characters; a longer one is not read
@@ -35,12 +35,10 @@ class EffectFilter(admin.SimpleListFilter):
 
 
 @admin.register(Answer)
-class AnswerAdmin(PersonalDataAdmin, ReadOnlyAdmin):
+class AnswerAdmin(PersonalDataAdmin, SearchByTokenAdmin, ReadOnlyAdmin):
     list_display = ("token", "step", "job", "answered", "effect", "created", "taken")
     list_filter = (EffectFilter,)
     filter_parameters = ("effect",)
-    search_fields = ("token__exact",)
-    search_help_text = "A request's whole token."
     ordering = ("-id",)
     fields = ("token", "step", "job", "attempt", "answered", "effect", "created", "taken")
     readonly_fields = fields
@@ -49,13 +47,6 @@ class AnswerAdmin(PersonalDataAdmin, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Answer]:
         """Extras may be huge, or no JSON to Python."""
         return super().get_queryset(request).defer("extras", "reason")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """The token as one word: stock admin would look for each of its parts."""
-        token = search_term.strip()
-        return (queryset.filter(token=token) if token else queryset), False
 
     def render_change_form(
         self,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
@@ -55,3 +56,15 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in self.filter_parameters
+
+
+class SearchByTokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    search_fields = ("token__exact",)
+    search_help_text = "A request's whole token."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The token as one word: stock admin would look for each of its parts."""
+        token = search_term.strip()
+        return (queryset.filter(token=token) if token else queryset), False

@@ -14,7 +14,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
-from requests_app.admin.read_only import ReadOnlyAdmin
+from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
 from requests_app.admin.request_actions import VerbsAdmin, possible
 from requests_app.admin.request_page import (
     RequestPage,
@@ -106,7 +106,7 @@ class DeadlineFilter(admin.SimpleListFilter):
 
 
 @admin.register(Request)
-class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
+class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
     actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "step", "due", "deadline", "completed")
     list_filter = ("status", DeadlineFilter, WaitingFilter, ShortFilter)
@@ -116,21 +116,12 @@ class RequestAdmin(ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
         WaitingFilter.parameter_name,
         ShortFilter.parameter_name,
     )
-    search_fields = ("token__exact",)
-    search_help_text = "A request's whole token."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
         return super().get_queryset(request).defer(*JsonTexts._fields)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RequestList
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """The token as one word: stock admin would look for each of its parts."""
-        token = search_term.strip()
-        return (queryset.filter(token=token) if token else queryset), False
 
     def get_fieldsets(self, request: HttpRequest, obj: object = None) -> list[Any]:
         return []  # the template shows it all
