@@ -70,9 +70,10 @@ _NEEDS = {
     "cancel_request": "only a request that is Queuing or Inprogress can be cancelled",
     "retry_request": "only a Failed request can be retried",
     "retry_now": "only a request that is Inprogress and waits for a later attempt can be hurried",
-    "complete_job": "only a job of the current step can be, that neither runs nor is done, of a request not ended well",
-    "fail_job": "only a job of the current step that has not ended and does not run can be, of a request that is "
-    "Inprogress; what a Failed one lacks has failed already",
+    "complete_job": "only a job of the current step that neither runs nor is completed can be completed, "
+    "of a request that is Failed or Inprogress",
+    "fail_job": "only a job of the current step that has yet to run, or waits for an answer, can be failed, "
+    "of a request that is Inprogress; in a Failed one it has failed already",
 }
 
 

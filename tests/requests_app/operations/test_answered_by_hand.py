@@ -101,7 +101,7 @@ def test_a_job_that_runs_or_has_ended_cannot_be_failed(status: str) -> None:
     make_job(request, "noop", status)
 
     def refused() -> None:
-        with pytest.raises(Refused, match="fail_job: only a job of the current step that has not ended"):
+        with pytest.raises(Refused, match="fail_job: only a job of the current step that has yet to run"):
             fail_job(request.token, "noop", **BY)
 
     assert changes_by(refused) == {}
@@ -111,7 +111,7 @@ def test_a_job_that_runs_or_has_ended_cannot_be_failed(status: str) -> None:
 def test_what_has_failed_need_not_be_failed_and_the_refusal_says_so() -> None:
     request = make_request("Failed", ["approve"])
     make_job(request, "approve", "failure")
-    with pytest.raises(Refused, match=r"what a Failed one lacks has failed already; this one is Failed\. It failed:"):
+    with pytest.raises(Refused, match=r"in a Failed one it has failed already; this one is Failed\. It failed:"):
         fail_job(request.token, "approve", **BY)
 
 
