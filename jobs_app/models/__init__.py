@@ -2,6 +2,7 @@
 
 from jobs_app.models.answer import Answer as Answer
 from jobs_app.models.job import Job as Job
+from jobs_app.models.limit import Limit as Limit
 from jobs_app.models.pass_run import PassRun as PassRun
 from jobs_app.models.pause import JobIntervention as JobIntervention
 from jobs_app.models.pause import PausedJob as PausedJob

@@ -216,6 +216,9 @@ class Request(models.Model):
     step = models.IntegerField(db_default=0)
     status = ByteCharField(max_length=10, choices=RequestStatus, db_default=RequestStatus.QUEUING.value)
     error = models.TextField(blank=True, db_default="")
+    error_kind = ByteCharField(max_length=8, blank=True, db_default="")  # of a Failed one: its error's fingerprint
+    subject = ByteCharField(max_length=100, blank=True, db_default="")  # whom it is about
+    notify = ByteCharField(max_length=50, blank=True, db_default="")  # which receiver of WRK_NOTIFY is told of its end
     due_at = models.DateTimeField(db_default=UtcNow())
     deadline_at = models.DateTimeField(null=True, blank=True)  # ends nothing; who is late is told of
     shortfall = models.IntegerField(db_default=0)  # jobs that failed and that it went on without
@@ -235,6 +238,8 @@ class Request(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["status", "due_at", "id"], name="requests_status_due"),
             models.Index(fields=["status", "deadline_at", "id"], name="requests_deadline"),
+            models.Index(fields=["subject", "id"], name="requests_subject"),
+            models.Index(fields=["error_kind", "id"], name="requests_error_kind"),
             # Retention's: what has ended and is not scrubbed yet. What is, is never looked at again.
             models.Index(fields=["scrubbed_at", "completed_at", "id"], name="requests_unscrubbed"),
         ]
