@@ -13,6 +13,7 @@ from jobs_app.outcomes import (
     Outcome,
     Retried,
     Retry,
+    Unavailable,
     Wait,
     Waiting,
     completed,
@@ -48,7 +49,8 @@ def _outcome(error: BaseException) -> Outcome:
             return Failed(str(error) or "the callback raised Failure without a message", _text(error.answer))
         case Retry():
             says = str(error) or "the callback raised Retry without a message"
-            return Retried(says, _seconds(error.after), _seconds(error.at_least), _text(error.answer))
+            after, at_least, answer = _seconds(error.after), _seconds(error.at_least), _text(error.answer)
+            return Retried(says, after, at_least, answer, is_unavailable=isinstance(error, Unavailable))
         case Wait(within=float(within)) if 0 < within <= MAX_WAIT_SECONDS:
             says = str(error) or "the callback raised Wait without a message"
             return Waiting(says, within, _check_seconds(error, within))

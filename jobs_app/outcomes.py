@@ -58,6 +58,10 @@ class Retry(Exception):
         self.at_least = None if at_least is None else float(at_least)
 
 
+class Unavailable(Retry):
+    """As Retry: the service gave no answer, or a 5xx. So many in a row open the breaker of the job's limit."""
+
+
 class Wait(Exception):
     """Raised by a callback: somebody else will answer later. The attempt goes on, and holds nothing of this process.
 
@@ -129,6 +133,7 @@ class Retried:
     """Try again, unless it was the last attempt allowed. `after`, `at_least`: as of Retry; `answer`: as of Failed.
 
     `is_unanswered`: the time for an answer is over. When one is there that nobody has taken yet, it counts instead.
+    `is_unavailable`: its service gave no answer, or a 5xx.
     """
 
     error: str
@@ -136,6 +141,7 @@ class Retried:
     at_least: float | None = None
     answer: str = ""
     is_unanswered: bool = False
+    is_unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

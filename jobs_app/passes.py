@@ -4,6 +4,7 @@ from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import apply_pauses
+from jobs_app.registry import limits_of, names
 from jobs_app.worker.completer import end_lost_leases
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
@@ -20,7 +21,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     if poll.has_expired:
         end_lost_leases(stop, run)
     apply_pauses(poll, seconds=RECONNECT_SECONDS)
-    if not poll.has_due and not poll.resumed:
+    if not (poll.has_due or poll.resumed or poll.has_strays or limits_of(names())):
         return
     with Runner(stop, run, due_by=poll.now, paused=poll.paused, limit=limit, concurrency=concurrency) as runner:
         while not stop and not runner.is_done():

@@ -46,6 +46,8 @@ def apply_pauses(poll: Poll, *, seconds: float = 0) -> None:
         run_transaction(partial(Job.objects.park, poll.paused), seconds=seconds)
     if poll.resumed:
         run_transaction(partial(Job.objects.bring_back, poll.resumed), seconds=seconds)
+    if poll.has_strays:
+        run_transaction(Job.objects.empty_lanes, seconds=seconds)
 
 
 def _demand_known(name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from jobs_app.limit_rules import LimitRule
 from jobs_app.outcomes import JobContext
 
 Callback = Callable[[JobContext], Any]
@@ -30,6 +31,12 @@ class JobDefinition:
     own_max_attempts: int | None
     backoff_seconds: float | None
     own_timeout_seconds: float | None
+    own_limit: str | None = None
+
+    @property
+    def limit(self) -> LimitRule | None:
+        """What WRK_LIMITS says of its limit; None where it says nothing."""
+        return settings.WRK_LIMITS.get(self.own_limit) if self.own_limit else None
 
     @property
     def max_attempts(self) -> int:
@@ -44,12 +51,18 @@ _definitions: dict[str, JobDefinition] = {}
 
 
 def job(
-    name: str, *, max_attempts: int | None = None, backoff: float | None = None, timeout: float | None = None
+    name: str,
+    *,
+    max_attempts: int | None = None,
+    backoff: float | None = None,
+    timeout: float | None = None,
+    limit: str | None = None,
 ) -> Callable[[Callback], Callback]:
     """Registers a callback under a job name.
 
     `max_attempts`: attempts in all, from 1. `backoff`: seconds, base of the doubling wait. `timeout`: seconds that one
-    attempt may take. Each defaults to its WRK_JOB_ setting. Raises ImproperlyConfigured for a name that is taken.
+    attempt may take. Each defaults to its WRK_JOB_ setting. `limit`: the name in WRK_LIMITS of what its service bears;
+    all jobs of that service have the same one. Raises ImproperlyConfigured for a name that is taken.
     """
     if not name or len(name) > MAX_NAME_CHARACTERS or name != name.strip():  # the unique key ignores trailing spaces
         raise ImproperlyConfigured(
@@ -65,7 +78,7 @@ def job(
             places = " and ".join(sorted(c.__module__ for c in (taken.callback, callback)))
             raise ImproperlyConfigured(f"two callbacks are registered as job {name!r}: in {places}")
         is_async = inspect.iscoroutinefunction(callback)
-        _definitions[name] = JobDefinition(name, callback, is_async, max_attempts, backoff, timeout)
+        _definitions[name] = JobDefinition(name, callback, is_async, max_attempts, backoff, timeout, limit)
         return callback
 
     return register
@@ -79,6 +92,18 @@ def max_attempts(name: str) -> int:
     """As its decorator or the settings say; also of a name that this release does not know."""
     known = definition(name)
     return known.max_attempts if known else settings.WRK_JOB_MAX_ATTEMPTS
+
+
+def limit_of(name: str) -> LimitRule | None:
+    known = definition(name)
+    return known.limit if known else None
+
+
+def limits_of(names: Iterable[str]) -> dict[str, LimitRule]:
+    """Of those of these jobs that have one."""
+    if not settings.WRK_LIMITS:
+        return {}
+    return {name: rule for name in set(names) if (rule := limit_of(name))}
 
 
 def names() -> list[str]:

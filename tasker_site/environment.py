@@ -7,6 +7,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from jobs_app.limit_rules import LimitRule, parse_limits
 from requests_app.cron import cron_fault
 from tasker_site.base_urls import base_url_fault
 from tasker_site.dotenv_file import read_dotenv
@@ -109,6 +110,13 @@ class Environment:
     def listed(self, name: str, default: str = "") -> list[str]:
         """Comma separated."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def limits(self, name: str) -> dict[str, LimitRule]:
+        try:
+            return parse_limits(self.text(name))
+        except ValueError as fault:
+            self.faults.append(f"{name}: {fault}")
+            return {}
 
     def file(self, name: str) -> str:
         """The path of a file that can be read, or an empty text."""

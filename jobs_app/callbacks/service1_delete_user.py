@@ -6,6 +6,6 @@ from jobs_app.outcomes import JobContext
 from jobs_app.registry import job
 
 
-@job("service1_delete_user")
+@job("service1_delete_user", limit="service1")
 def service1_delete_user(context: JobContext) -> None:
     service1.delete_user(context, integer(context.params, "id", "params."))

@@ -6,6 +6,6 @@ from jobs_app.outcomes import JobContext, Json
 from jobs_app.registry import job
 
 
-@job("service1_get_user")
+@job("service1_get_user", limit="service1")
 def service1_get_user(context: JobContext) -> Json:
     return {"email": service1.get_email(context, integer(context.params, "id", "params."))}

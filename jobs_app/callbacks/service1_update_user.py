@@ -6,7 +6,7 @@ from jobs_app.outcomes import JobContext
 from jobs_app.registry import job
 
 
-@job("service1_update_user")
+@job("service1_update_user", limit="service1")
 def service1_update_user(context: JobContext) -> None:
     user_id = integer(context.params, "id", "params.")
     service1.update_email(context, user_id, text(context.params, "email", "params."))

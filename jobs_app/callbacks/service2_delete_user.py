@@ -6,6 +6,6 @@ from jobs_app.outcomes import JobContext
 from jobs_app.registry import job
 
 
-@job("service2_delete_user")
+@job("service2_delete_user", limit="service2")
 def service2_delete_user(context: JobContext) -> None:
     service2.delete_user(context, integer(context.params, "id", "params."))

@@ -6,7 +6,7 @@ from jobs_app.outcomes import JobContext
 from jobs_app.registry import job
 
 
-@job("service3_delete_user")
+@job("service3_delete_user", limit="service3")
 def service3_delete_user(context: JobContext) -> None:
     email = text(context.extras, "email", "extras.", "run service1_get_user in a step before this one")
     service3.delete_user(context, email)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import urllib3.exceptions
 
-from jobs_app.outcomes import Failure, Json, Retry, json_object
+from jobs_app.outcomes import Failure, Json, Retry, Unavailable, json_object
 
 MAX_QUOTED_BYTES = 4 * 1024  # of an answer that is kept
 
@@ -77,7 +77,8 @@ class Answer:
             return self
         says = f"{self.call}: answered {self.status}"
         if self.status in {408, 425, 429} or 500 <= self.status < 600:
-            raise Retry(says, at_least=retry_after(self.headers), answer=self._quoted())
+            kind = Retry if self.status < 500 else Unavailable
+            raise kind(says, at_least=retry_after(self.headers), answer=self._quoted())
         raise Failure(says, answer=self._quoted())
 
     def _quoted(self) -> str:
@@ -88,11 +89,11 @@ def unanswered(call: str, error: Exception) -> Failure | Retry:
     """What to raise when there is no whole answer."""
     cause = _cause(error)
     if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
-        return Retry(f"{call}: no whole answer in time")
+        return Unavailable(f"{call}: no whole answer in time")
     says, answer = _fault(cause), str(cause)[:MAX_QUOTED_BYTES] if isinstance(cause, _QUOTING) else ""
     if _is_lasting(cause):
         return Failure(f"{call}: no usable answer: {says}", answer=answer)
-    return Retry(f"{call}: no answer: {says}", answer=answer)
+    return Unavailable(f"{call}: no answer: {says}", answer=answer)
 
 
 def _fault(cause: BaseException) -> str:

@@ -101,6 +101,11 @@ def from_driver(moment: str | datetime) -> datetime:
         return EARLIEST
 
 
+def literal(moment: datetime) -> str:
+    """A whole second as SQL, and as the tables of every engine hold it."""
+    return f"'{moment:%Y-%m-%d %H:%M:%S}'"
+
+
 def marks(values: Collection[object]) -> str:
     """The placeholders of an IN list: `%s, %s, %s`."""
     return ", ".join(["%s"] * len(values))

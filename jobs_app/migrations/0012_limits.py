@@ -26,7 +26,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'limits',
-                'constraints': [jobs_app.db.columns.SqliteTypes(integers=('failures', 'openings'), moments=('lane', 'next_at', 'opened_at', 'open_until'), name='limits_types')],
             },
+        ),
+        migrations.AddConstraint(
+            model_name='limit',
+            constraint=jobs_app.db.columns.SqliteTypes(integers=('failures', 'openings'), moments=('lane', 'next_at', 'opened_at', 'open_until'), name='limits_types'),
         ),
     ]

@@ -71,6 +71,13 @@ class CallbackInput(NamedTuple):
     unanswered_seconds: int | None = None
 
 
+class Claimed(NamedTuple):
+    """What a claim won, the oldest due first. `seen`: rows that it had locked, those included that it only put off."""
+
+    ids: list[int]
+    seen: int
+
+
 class LockedRequest(NamedTuple):
     """A request as read under its lock. `steps`: JSON text; None when it is NULL, or too long to read.
 
@@ -92,6 +99,7 @@ class Result(NamedTuple):
 
     NEW with `wait` (seconds until an answer must have come, and until the next look): it was, and waits for an answer;
     `error` says for which. `is_unanswered`: none came in time; not recorded so when one is there and not taken yet.
+    `is_unavailable`: its service gave no answer, or a 5xx.
 
     Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
     `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
@@ -108,6 +116,7 @@ class Result(NamedTuple):
     answer: str | None = None
     wait: tuple[float, float] | None = None
     is_unanswered: bool = False
+    is_unavailable: bool = False
 
     @property
     def stops(self) -> bool:
@@ -159,6 +168,7 @@ class Poll:
     """What a poll of the tables found. `now` is the database's clock as its driver gives it, for use in a query.
 
     `paused`: job names of which nothing may be claimed. `resumed`: those whose parked jobs are to be brought back.
+    `has_strays`: jobs wait for the permits of a limit that WRK_LIMITS does not name any more.
     """
 
     now: Any
@@ -166,3 +176,4 @@ class Poll:
     has_expired: bool
     paused: tuple[str, ...] = ()
     resumed: tuple[str, ...] = ()
+    has_strays: bool = False

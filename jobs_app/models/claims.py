@@ -3,13 +3,16 @@
 Part of JobQuerySet (job.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+from django.conf import settings
 from django.db import connections, models, transaction
+from django.db.backends.utils import CursorWrapper
 
-from jobs_app.db.dialect import dialect, marks, numbers
-from jobs_app.models.attempts import LARGE, CallbackInput, ClaimedJob, JobStatus, Poll
+from jobs_app.db.dialect import dialect, literal, marks, numbers
+from jobs_app.models.attempts import LARGE, CallbackInput, Claimed, ClaimedJob, JobStatus, Poll
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -17,48 +20,75 @@ Row = TypeVar("Row", bound=models.Model)
 class Claims(models.QuerySet[Row]):
     def poll(self) -> Poll:
         """Whether anything is due or has lost its lease, and what is paused, in one statement that locks nothing."""
-        sql = dialect(self.db)
+        sql, limits = dialect(self.db), [*settings.WRK_LIMITS]
+        others = f"l.name NOT IN ({marks(limits)}) AND" if limits else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
                 f"WHERE status = 'new' AND due_at <= {sql.now}), "
                 f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
-                f"WHERE status = 'inprogress' AND lease_until < {sql.now}), p.name, p.resumed_at IS NULL "
+                f"WHERE status = 'inprogress' AND lease_until < {sql.now}), "
+                f"EXISTS(SELECT 1 FROM limits l WHERE {others} EXISTS(SELECT 1 FROM jobs j "
+                f"{sql.force('jobs_status_due')} WHERE j.status = 'new' AND j.due_at = l.lane)), p.name, p.resumed_at IS NULL "
                 "FROM (SELECT 1 AS one) AS one_row LEFT JOIN paused_jobs p ON 1 = 1",
-                [],
+                limits,
             )
             rows = cursor.fetchall()
-        now, has_due, has_expired, *_ = rows[0]
+        now, has_due, has_expired, has_strays, *_ = rows[0]
         paused, resumed = (
             tuple(name for *_, name, is_paused in rows if name is not None and bool(is_paused) is wanted)
             for wanted in (True, False)
         )
-        return Poll(now, bool(has_due), bool(has_expired), paused, resumed)
+        return Poll(now, bool(has_due), bool(has_expired), paused, resumed, bool(has_strays))
 
     def claim(
-        self, claim: str, limit: int, lease_seconds: float, due_by: Any = None, paused: Collection[str] = ()
-    ) -> list[int]:
+        self,
+        claim: str,
+        limit: int,
+        lease_seconds: float,
+        due_by: Any = None,
+        paused: Collection[str] = (),
+        lanes: Mapping[str, datetime] | None = None,
+    ) -> Claimed:
         """`new` -> `inprogress`, oldest due first; rows that another claim has locked are skipped, never waited for.
 
         `claim`: a new UUID for this transaction. `due_by`: a moment of `poll`; None: the database's now. `paused`:
-        the names to leave alone. A list of constants: claims stay one range of the index, in its order.
+        the names to leave alone. A list of constants: claims stay one range of the index, in its order. `lanes`: of the
+        names that need a permit, where they wait for it; of these only what waits no longer for an answer is claimed.
         """
         sql = dialect(self.db)
         others = f"AND name NOT IN ({marks(paused)}) " if paused else ""
+        columns = f"id, name, COALESCE(answer_by <= {sql.now}, 0)" if lanes else "id"
         with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
             cursor.execute(
-                f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' AND due_at <= "
+                f"SELECT {columns} FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' AND due_at <= "
                 f"{sql.now if due_by is None else '%s'} {others}ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
                 [*([] if due_by is None else [due_by]), *paused, limit],
             )
-            ids = [row[0] for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+            ids = self._into_lanes(cursor, rows, lanes) if lanes else [row[0] for row in rows]
             if ids:
                 cursor.execute(
                     f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
                     f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
                     [claim, lease_seconds],
                 )
-        return ids
+        return Claimed(ids, len(rows))
+
+    def _into_lanes(
+        self, cursor: CursorWrapper, rows: Sequence[tuple[int, str, bool]], lanes: Mapping[str, datetime]
+    ) -> list[int]:
+        """Out of the claims' way goes what needs a permit; answers the others. The rows are locked."""
+        put_off: dict[datetime, list[int]] = {}
+        for id_, name, is_unanswered in rows:
+            if name in lanes and not is_unanswered:
+                put_off.setdefault(lanes[name], []).append(id_)
+        for lane, ids in put_off.items():
+            cursor.execute(
+                f"UPDATE jobs {dialect(self.db).by_id} SET due_at = {literal(lane)} WHERE id IN ({numbers(ids)})", []
+            )
+        others = {id_ for id_, *_ in rows}.difference(*put_off.values())
+        return [id_ for id_, *_ in rows if id_ in others]
 
     def won_by(self, claim: str) -> list[int]:
         """What carries this claim: so a claim whose COMMIT was lost learns what it won."""

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.dialect import case, dialect, numbers
+from jobs_app.db.dialect import case, dialect, literal, numbers
+from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.answer import Answer
 from jobs_app.models.attempts import Attempt, IfFails, JobStatus, LockedRequest, NewJob, Result
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object, storable_text
+from jobs_app.registry import limits_of
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -261,6 +263,8 @@ class Completions(models.QuerySet[Row]):
         }
         changed = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
         sql = dialect(self.db)
+        if limits_of(result.job.name for result in results):  # what ran by a permit was due in its lane until now
+            changed += f", due_at = CASE WHEN due_at < {literal(LANES_FROM)} THEN due_at ELSE started_at END"
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "

@@ -5,14 +5,23 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from jobs_app.db.dialect import dialect
+from jobs_app.db.dialect import dialect, literal
 from jobs_app.models.attempts import ClaimOnInsert, IfFails, NewJob
+from jobs_app.registry import limits_of
 
 _ROWS_PER_INSERT = 2000
 
 
 def insert_jobs(jobs: Sequence[NewJob], claim: ClaimOnInsert | None = None, using: str = DEFAULT_DB_ALIAS) -> None:
-    """With `claim`, as many as it allows are claimed as they are inserted: nobody else ever sees them as `new`."""
+    """With `claim`, as many as it allows are claimed as they are inserted: nobody else ever sees them as `new`.
+
+    What is due now and needs a permit waits for it from the beginning.
+    """
+    if rules := limits_of(job.name for job in jobs):
+        for rule in {*rules.values()}:
+            in_lane = [job for job in jobs if rules.get(job.name) == rule and not job.delay_seconds]
+            _insert_rows(in_lane, "status", "'new'", {}, using, due_at=literal(rule.lane))
+        jobs = [job for job in jobs if job.name not in rules or job.delay_seconds]
     left = jobs
     if claim and jobs:
         allowed = [job for job in jobs if job.name not in claim.paused]
@@ -31,7 +40,9 @@ def insert_jobs(jobs: Sequence[NewJob], claim: ClaimOnInsert | None = None, usin
     _insert_rows(left, "status", "'new'", {}, using)
 
 
-def _insert_rows(jobs: Sequence[NewJob], columns: str, values: str, bound: Mapping[str, Any], using: str) -> None:
+def _insert_rows(
+    jobs: Sequence[NewJob], columns: str, values: str, bound: Mapping[str, Any], using: str, due_at: str = ""
+) -> None:
     """What rows have in common is given once; each name is bound once, however many rows have it."""
     sql = dialect(using)
     with connections[using].cursor() as cursor:
@@ -46,11 +57,11 @@ def _insert_rows(jobs: Sequence[NewJob], columns: str, values: str, bound: Mappi
                 for job in part
             ]
             given = "request_id, step, name, attempt, last_attempt"
-            more, due_at = (", if_fails", sql.later.format("delay")) if has_more else ("", sql.now)
+            more, due = (", if_fails", sql.later.format("delay")) if has_more else ("", sql.now)
             cursor.execute(
                 f"INSERT INTO jobs ({given}{more}, due_at, {columns}) "
                 f"WITH new ({given}{more}{', delay' if has_more else ''}) "
-                f"AS (VALUES {', '.join(rows)}) SELECT {given}{more}, {due_at}, {values} FROM new",
+                f"AS (VALUES {', '.join(rows)}) SELECT {given}{more}, {due_at or due}, {values} FROM new",
                 {**{mark: name for name, mark in marks.items()}, **bound},
             )
 

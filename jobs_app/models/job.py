@@ -12,16 +12,23 @@ from django.db.models import Q
 from django.db.models.functions import Left
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
+from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
+from jobs_app.models.limit import LimitMoves
 from jobs_app.models.operator_moves import OperatorMoves
 from jobs_app.models.pause import PARKED_FROM, PauseMoves
 from jobs_app.telemetry.printable import first_line
 
 
 class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an as_manager() of its own type
-    Claims["Job"], Completions["Job"], OperatorMoves["Job"], PauseMoves["Job"], models.QuerySet["Job"]
+    Claims["Job"],
+    Completions["Job"],
+    OperatorMoves["Job"],
+    PauseMoves["Job"],
+    LimitMoves["Job"],
+    models.QuerySet["Job"],
 ):
     """All that is done to jobs. Each mixin stands in a file of its own and calls none of the others."""
 
@@ -124,4 +131,9 @@ class Job(models.Model):
     @property
     def is_parked(self) -> bool:
         """Whether it was due when its name was paused, and has not been brought back since."""
-        return self.due_at >= PARKED_FROM
+        return PARKED_FROM <= self.due_at < LANES_FROM
+
+    @property
+    def is_in_lane(self) -> bool:
+        """Whether it is due, and waits for a permit of its limit or runs by one."""
+        return self.due_at >= LANES_FROM

@@ -11,7 +11,8 @@ from typing import ClassVar, Self, TypeVar
 from django.db import connections, models, transaction
 
 from jobs_app.db.columns import ByteCharField, UtcNow
-from jobs_app.db.dialect import dialect, marks, numbers
+from jobs_app.db.dialect import dialect, literal, marks, numbers
+from jobs_app.limit_rules import LANES_FROM
 
 Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
 
@@ -20,7 +21,8 @@ Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
 # centuries would overflow the sums in `tallies`). What it parked itself is due at PARKED_FROM or later as well.
 PARKED_AT = datetime(9226, 1, 1, tzinfo=UTC)
 PARKED_FROM = datetime(7201, 1, 1, tzinfo=UTC)
-_IS_PARKED = f"due_at >= '{PARKED_FROM:%Y-%m-%d}'"
+_IS_PARKED = f"due_at >= {literal(PARKED_FROM)} AND due_at < {literal(LANES_FROM)}"
+_IS_IN_LANE = f"due_at >= {literal(LANES_FROM)}"
 _ROWS_PER_TRANSACTION = 500
 _ROWS_PER_PARKING = 5000  # so many of the oldest due rows are looked through at once
 
@@ -37,13 +39,17 @@ class PauseMoves(models.QuerySet[Row]):
         size = _ROWS_PER_TRANSACTION
         return sum(self._park(names, ids[start : start + size]) for start in range(0, len(ids), size))
 
-    def _park(self, names: Collection[str], ids: Sequence[int]) -> int:
+    def park_from_lane(self, names: Collection[str], ids: Collection[int]) -> int:
+        """Of paused names what waits for a permit: out of the way of the others that do."""
+        return self._park(names, sorted(ids), _IS_IN_LANE)
+
+    def _park(self, names: Collection[str], ids: Sequence[int], where: str = "") -> int:
         """Under the names' locks: what is resumed meanwhile is not parked, since nobody would bring it back."""
         with transaction.atomic(using=self.db, savepoint=False):
             if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
                 return 0
-            guard = f"due_at <= {dialect(self.db).now} AND name IN ({marks(paused)})"
-            return self._set_due_at(f"'{PARKED_AT:%Y-%m-%d %H:%M:%S}'", ids, guard, paused)
+            where = where or f"due_at <= {dialect(self.db).now}"
+            return self._set_due_at(literal(PARKED_AT), ids, f"{where} AND name IN ({marks(paused)})", paused)
 
     def bring_back(self, names: Collection[str]) -> int:
         """Parked jobs of resumed names are due since the resume, the oldest first; answers how many, at most 500.

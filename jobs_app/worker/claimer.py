@@ -8,11 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 from jobs_app.db.transactions import run_transaction
+from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
-from jobs_app.models.attempts import CallbackInput, ClaimedJob, ClaimOnInsert, Poll
+from jobs_app.models.attempts import CallbackInput, Claimed, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Failed, JobContext, NotStarted, Retried, json_object
 from jobs_app.pausing import apply_pauses
+from jobs_app.registry import limits_of, names
 from jobs_app.worker.executor import Executor
 from jobs_app.worker.shutdown import Stop
 
@@ -45,7 +47,8 @@ class Claimer:
     ) -> None:
         self._stop, self._executor, self._run = stop, executor, run
         self._lease, self._seconds = lease_seconds, reconnect_seconds
-        self._due_by, self._paused, self._left = due_by, paused, limit
+        self._due_by, self.paused, self._left = due_by, paused, limit
+        self._lanes = {name: rule.lane for name, rule in limits_of(names()).items()}
         self.more_is_due = due_by is not None  # more than was claimed; a run with `due_by` has seen that something is
         self._polled_at = -math.inf if due_by is None else time.monotonic()
         self._prefetched = 0  # jobs that may wait here for a thread
@@ -58,12 +61,15 @@ class Claimer:
 
         `replacing`: how many are about to be recorded, whose places become free.
         """
-        if self._is_closed or self._stop or self._executor.hangs():
-            return 0
         # What others have locked takes no room, but for memory's sake no more than a batch of it.
         held = len(self._executor.unrecorded) + self._executor.reserved - min(len(self._executor.locked), BATCH)
-        free = self._executor.concurrency + self._prefetched - held + replacing
-        return max(0, free if self._left is None else min(free, self._left))
+        return self.allowed(self._executor.concurrency + self._prefetched - held + replacing)
+
+    def allowed(self, room: int) -> int:
+        """How many of so many jobs may be claimed."""
+        if self._is_closed or self._stop or self._executor.hangs():
+            return 0
+        return max(0, room if self._left is None else min(room, self._left))
 
     def adapt(self, recorded: int) -> None:
         """To be called when a batch of so many results was recorded: fast jobs are claimed ahead, slow ones are not.
@@ -93,7 +99,7 @@ class Claimer:
     def poll(self) -> Poll:
         """Learns whether jobs are due, and what is paused; of that nothing more is claimed or begun here."""
         poll = run_transaction(Job.objects.poll, seconds=self._seconds)
-        self._paused, self._polled_at = poll.paused, time.monotonic()
+        self.paused, self._polled_at = poll.paused, time.monotonic()
         if poll.paused:
             self._executor.hand_back_waiting(poll.paused)
         apply_pauses(poll, seconds=self._seconds)
@@ -109,26 +115,33 @@ class Claimer:
         self._was_handed_back = False
         claim, sent_at, tried = str(uuid4()), time.monotonic(), False
 
-        def work() -> list[int]:
+        def work() -> Claimed:
             nonlocal tried
             won = Job.objects.won_by(claim) if tried else []  # by a COMMIT whose answer was lost
             tried = True
-            return won or Job.objects.claim(claim, limit, self._lease, self._due_by, self._paused)
+            if won:
+                return Claimed(won, limit)
+            return Job.objects.claim(claim, limit, self._lease, self._due_by, self.paused, self._lanes)
 
-        ids = run_transaction(work, seconds=self._seconds)
+        claimed = run_transaction(work, seconds=self._seconds)
         # A run with `due_by` has had what was due then once a claim got less than it asked for.
-        self.more_is_due = len(ids) == limit
+        self.more_is_due = claimed.seen == limit
+        self.run_claimed(claim, claimed.ids, sent_at)
+        return len(claimed.ids)
+
+    def run_claimed(self, claim: str, ids: Collection[int], sent_at: float, rule: LimitRule | None = None) -> None:
+        """What this process has claimed, by permits of `rule` if it is given."""
         if self._left is not None:
             self._left -= len(ids)
         if ids:
-            self._submit(run_transaction(lambda: Job.objects.with_requests(claim, ids), seconds=self._seconds), sent_at)
-        return len(ids)
+            read = partial(Job.objects.with_requests, claim, ids)
+            self._submit(run_transaction(read, seconds=self._seconds), sent_at, rule)
 
     def claim_on_insert(self, replacing: int = 0) -> ClaimOnInsert:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
         # Once more the room: what is not claimed now needs a transaction of its own.
         limit = self.free(replacing + self._prefetched)
-        return ClaimOnInsert(str(uuid4()), limit, self._lease, time.monotonic(), self._paused)
+        return ClaimOnInsert(str(uuid4()), limit, self._lease, time.monotonic(), self.paused)
 
     def adopt(self, claim: ClaimOnInsert) -> None:
         """Runs what a transaction claimed as it inserted it."""
@@ -136,9 +149,11 @@ class Claimer:
             read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
 
-    def _submit(self, rows: Sequence[tuple[ClaimedJob, CallbackInput]], sent_at: float) -> None:
+    def _submit(
+        self, rows: Sequence[tuple[ClaimedJob, CallbackInput]], sent_at: float, rule: LimitRule | None = None
+    ) -> None:
         self._run.add({"claimed": len(rows)})
-        self._executor.submit(self._readable(rows), sent_at, self._lease)
+        self._executor.submit(self._readable(rows), sent_at, self._lease, rule)
 
     def _readable(self, rows: Sequence[tuple[ClaimedJob, CallbackInput]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
         """With the JSON read. A job whose request cannot be read fails; its neighbours go on.

@@ -12,7 +12,7 @@ from django.db import DatabaseError, transaction
 
 from jobs_app.db.connections import close_connections
 from jobs_app.db.transactions import RECONNECT_SECONDS, Fault, fault_line, run_transaction, sort_fault
-from jobs_app.models import Job, tally
+from jobs_app.models import Job, Limit, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.tally import Key
@@ -127,6 +127,8 @@ class _Recording:
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered = already + won
                 self.progressed, counted = self._progress(requests or {}, won)
+                if not self._lease_expired:
+                    Limit.objects.count_ends(won)
                 tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
         return already + won
 

@@ -5,9 +5,10 @@ it out of `owned` first says how it ended; everybody else's word for it is dropp
 """
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -15,6 +16,7 @@ from asgiref.sync import sync_to_async
 
 from jobs_app.db.connections import close_connections, has_opened
 from jobs_app.execution import run_async_callback, run_callback
+from jobs_app.limit_rules import LimitRule
 from jobs_app.models.attempts import ClaimedJob, Result
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import JobDefinition, definition
@@ -30,7 +32,10 @@ _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has 
 class Execution:
     """One claimed job in this process. Times are on the process's own monotonic clock, in seconds."""
 
-    __slots__ = ("claimed_at", "context", "definition", "job", "lease_ends", "lock", "task", "timeout", "times_out")
+    __slots__ = (
+        *("begin_by", "claimed_at", "context", "definition", "job", "lease_ends", "lock", "task", "timeout"),
+        "times_out",
+    )
 
     def __init__(
         self,
@@ -47,13 +52,17 @@ class Execution:
         self.lock = Lock()
         self.claimed_at = claimed_at
         self.lease_ends = claimed_at + lease
+        self.begin_by = math.inf
         self.timeout = timeout
         self.times_out: float | None = None  # set when the callback begins
         self.task: asyncio.Task[None] | None = None
 
     def may_begin(self, now: float) -> bool:
-        """A lease with less left than the timeout may be over before the callback is: then somebody else may run it."""
-        return self.lease_ends - now >= self.timeout
+        """A lease with less left than the timeout may be over before the callback is: then somebody else may run it.
+
+        A permit that is used too late would meet those that were given after it.
+        """
+        return self.lease_ends - now >= self.timeout and now <= self.begin_by
 
     def ran_microseconds(self) -> int | None:
         if self.times_out is None:
@@ -78,13 +87,20 @@ class Executor:
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._ready: deque[Execution] = deque()  # not let through to the threads or the loop yet
         self._begun: set[int] = set()  # ids of those that are, until they are recorded
-        self._waiting: SimpleQueue[Execution | None] = SimpleQueue()
+        self._first: deque[Execution] = deque()  # to run before what waits
+        self._waiting: SimpleQueue[Execution | _Wake | None] = SimpleQueue()
         self._threads = 0
         self._loop: _Loop | None = None
         self._lock = Lock()
 
-    def submit(self, claimed: Iterable[tuple[ClaimedJob, JobContext]], claimed_at: float, lease_seconds: float) -> None:
-        """`claimed_at`: the monotonic moment before the claim was sent."""
+    def submit(
+        self,
+        claimed: Iterable[tuple[ClaimedJob, JobContext]],
+        claimed_at: float,
+        lease_seconds: float,
+        rule: LimitRule | None = None,
+    ) -> None:
+        """`claimed_at`: the monotonic moment before the claim was sent. `rule`: by whose permits; such go first."""
         executions: list[Execution] = []
         timeouts: dict[str, float] = {}  # Django takes a microsecond to tell a setting
         for job, context in claimed:
@@ -99,9 +115,22 @@ class Executor:
         # not owned, but unrecorded, has ended.
         self.owned.update(executions)
         self.unrecorded.update(one.job.id for one in executions)
-        self._ready.extend(executions)
+        if rule and rule.is_paced:
+            self._let_through_first(executions, claimed_at + rule.late)
+        else:
+            self._ready.extend(executions)
         self._start_threads()
         self._let_through()
+
+    def _let_through_first(self, executions: Sequence[Execution], begin_by: float) -> None:
+        """They are few, and their permits are lost soon."""
+        for one in executions:
+            one.begin_by = begin_by
+        self._hand_over([one for one in executions if one.definition.is_async], first=True)
+        for one in executions:
+            if not one.definition.is_async:
+                self._first.append(one)
+                self._waiting.put(_Wake())
 
     def _let_through(self) -> None:
         """To the threads and the loop, as far as results are recorded as fast as they come."""
@@ -112,13 +141,17 @@ class Executor:
                 if one in self.owned:  # else it was handed back meanwhile
                     self._begun.add(one.job.id)
                     executions.append(one)
-            if coroutines := [one for one in executions if one.definition.is_async]:
-                self._loop = self._loop or _Loop(self)
         for one in executions:
             if not one.definition.is_async:
                 self._waiting.put(one)
-        if coroutines and self._loop:
-            self._loop.submit(coroutines)
+        self._hand_over([one for one in executions if one.definition.is_async])
+
+    def _hand_over(self, coroutines: Sequence[Execution], *, first: bool = False) -> None:
+        """To the event loop, which begins with the first of them."""
+        if coroutines:
+            with self._lock:
+                loop = self._loop = self._loop or _Loop(self)
+            loop.submit(coroutines, first=first)
 
     def hangs(self) -> bool:
         """Whether every thread that may run is lost to a callback that ignores its timeout."""
@@ -234,7 +267,7 @@ class Executor:
             Thread(target=self._work, name="callbacks", daemon=True).start()
 
     def _work(self) -> None:
-        while execution := self._waiting.get():
+        while execution := self._next():
             if not self.begin(execution):
                 continue
             outcome = run_callback(execution.definition, execution.context)
@@ -244,6 +277,24 @@ class Executor:
                 with self._lock:
                     self.lost_threads -= 1
                 return  # cut short: another thread has taken this one's place
+
+    def _next(self) -> Execution | None:
+        """What goes first, else what has waited longest; None: all is over."""
+        while True:
+            waited = self._waiting.get()
+            try:
+                first = self._first.popleft()
+            except IndexError:
+                if not isinstance(waited, _Wake):
+                    return waited
+            else:
+                if not isinstance(waited, _Wake):
+                    self._waiting.put(waited)  # there is a wake-up too many now, in its place
+                return first
+
+
+class _Wake:
+    """Has a thread look for what goes first."""
 
 
 class _Loop:
@@ -257,8 +308,11 @@ class _Loop:
         self._thread = Thread(target=self._run_until_stopped, name="async-callbacks", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: Iterable[Execution]) -> None:
-        self._waiting.extend(batch)
+    def submit(self, batch: Sequence[Execution], *, first: bool) -> None:
+        if first:
+            self._waiting.extendleft(reversed(batch))
+        else:
+            self._waiting.extend(batch)
         self._loop.call_soon_threadsafe(self._begin)
 
     def cancel(self, task: asyncio.Task[None]) -> None:

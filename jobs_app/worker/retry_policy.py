@@ -40,7 +40,8 @@ def result_of(job: ClaimedJob, outcome: Outcome, ran: int | None = None) -> Resu
         case Waiting(waits_for, within, check):
             return Result(job, JobStatus.NEW, storable_error(waits_for), ran_microseconds=ran, wait=(within, check))
         case Retried():
-            return _retried(job, outcome, ran)._replace(is_unanswered=outcome.is_unanswered)
+            result = _retried(job, outcome, ran)
+            return result._replace(is_unanswered=outcome.is_unanswered, is_unavailable=outcome.is_unavailable)
         case _:
             assert_never(outcome)
 

@@ -15,6 +15,7 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.claimer import Claimer
 from jobs_app.worker.completer import Completer, OnRecorded, end_lost_leases
 from jobs_app.worker.executor import Executor
+from jobs_app.worker.lanes import Lanes
 from jobs_app.worker.shutdown import Stop
 
 COMPLETERS = 2  # one alone leaves a processor idle while it waits for a COMMIT: a fifth less on two processors
@@ -61,6 +62,13 @@ class Runner:
             paused=paused,
             limit=limit,
         )
+        self._lanes = Lanes(
+            self.claimer,
+            self._executor,
+            lease_seconds=self._lease,
+            reconnect_seconds=self._seconds,
+            once=due_by is not None,
+        )
         self._changed = Event()
         self._completers = [
             Completer(
@@ -96,12 +104,13 @@ class Runner:
         self._watch()
         if self.claimer.poll_is_due() and self.claimer.poll().has_expired:
             end_lost_leases(self._stop, self._run, self._executor.unrecorded, self._on_recorded)
-        return self.claimer.claim()
+        return self._lanes.turn() + self.claimer.claim()
 
     def is_done(self) -> bool:
         """Whether nothing runs and nothing is left to claim, or can be claimed any more."""
         is_recorded = self._executor.unrecorded <= self._executor.locked  # what is handed back may be claimed again
-        return not self._executor.owned and is_recorded and (self.claimer.is_done() or self._executor.hangs())
+        is_done = self.claimer.is_done() and self._lanes.is_done()
+        return not self._executor.owned and is_recorded and (is_done or self._executor.hangs())
 
     def raise_if_it_hangs(self) -> None:
         """Raises CallbacksHang when no thread is left to run a callback."""

@@ -33,3 +33,8 @@ def calls(context: JobContext) -> Json:
 
 for name in kinds.NAMES:
     job(name)(calls)
+
+
+@job("limited", limit="service1")
+def limited(context: JobContext) -> None:
+    _service.call(context, "GET", "/")

@@ -66,7 +66,7 @@ def no_answer(job: ClaimedJob) -> Result:
 
 def claimed(claim: str = "a worker's", *, lease: float = 300) -> ClaimedJob:
     """The oldest due job, as the worker that claims it holds it."""
-    [(job, _)] = Job.objects.with_requests(claim, Job.objects.claim(claim, 1, lease))
+    [(job, _)] = Job.objects.with_requests(claim, Job.objects.claim(claim, 1, lease).ids)
     return job
 
 
@@ -101,7 +101,7 @@ def test_a_check_is_not_claimed_while_an_answer_ends_it():
     insert_answer(request)
     with Actor(take, stop_before=MARKS) as taker:
         assert taker.stands
-        assert Job.objects.claim("a worker's", 1, 300) == []
+        assert Job.objects.claim("a worker's", 1, 300).ids == []
         assert taker.go_on() == 1
 
     assert statuses(request.id) == {"noop": ["completed"], "noop_1@1": ["new"]}

@@ -71,7 +71,7 @@ def test_a_claim_that_its_process_forgot_is_renewed_by_nobody(run: RunRecord):
     forgotten, known = (add_request(["noop"]) for _ in range(2))
     for request in (forgotten, known):
         add_job(request, "noop")
-    ids = Job.objects.claim("the claim", 10, lease_seconds=10)
+    ids = Job.objects.claim("the claim", 10, lease_seconds=10).ids
     held = [job for job, _ in Job.objects.with_requests("the claim", ids) if job.request_id == known]
 
     with Actor(lambda: Job.objects.renew(held, 1000)) as renewal:
@@ -132,7 +132,7 @@ def test_a_job_handed_back_and_claimed_anew_is_not_ended_under_its_new_owner(run
     with Actor(lambda: reap(run), stop_before=LOCK) as reaper:
         assert reaper.stands
         Job.objects.record([Result(held, JobStatus.NEW)])
-        assert Job.objects.claim("the new owner's", 10, lease_seconds=-0.001) == [held.id]
+        assert Job.objects.claim("the new owner's", 10, lease_seconds=-0.001).ids == [held.id]
         reaper.go_on()
 
     assert list(Job.objects.values_list("status", "claimed_by")) == [("inprogress", "the new owner's")]
@@ -254,11 +254,11 @@ def test_a_sibling_is_not_claimed_while_a_job_gives_up_and_is_cancelled_by_it(ru
 
     with Actor(give_up, stop_before=r"UPDATE jobs .*SET") as giving_up:
         assert giving_up.stands
-        with Actor(lambda: Job.objects.claim("other", 10, 300)) as claim:
+        with Actor(lambda: Job.objects.claim("other", 10, 300).ids) as claim:
             assert claim.go_on() == []
         giving_up.go_on()
 
-    assert Job.objects.claim("other", 10, 300) == []
+    assert Job.objects.claim("other", 10, 300).ids == []
     assert statuses(request) == {"records": ["failure"], "records_1": ["cancelled"]}
 
 
@@ -267,7 +267,7 @@ def test_only_a_failure_that_stops_waits_for_a_new_sibling_that_is_locked(run: R
     request = add_request([StepJob("records", reach), "records_1"])
     fails = add_job(request, StepJob("records", reach), "inprogress")
     add_job(request, "records_1")
-    claim = Actor(lambda: Job.objects.claim(str(uuid4()), 10, 300), stop_before=r"UPDATE jobs .*SET")
+    claim = Actor(lambda: Job.objects.claim(str(uuid4()), 10, 300).ids, stop_before=r"UPDATE jobs .*SET")
     with claim:
         assert claim.stands
         won, locked = record_results([result_of(fails, Failed("no"))], run)
@@ -492,7 +492,7 @@ def test_a_job_that_is_claimed_while_it_is_done_by_hand_is_left_to_its_claim(run
     token = token_of(request)
     with Actor(lambda: Request.objects.complete_job(token, "records", None), stop_before=LOCKS_NEW) as hand:
         assert hand.stands
-        assert len(Job.objects.claim("a worker's", 10, 300)) == 1
+        assert len(Job.objects.claim("a worker's", 10, 300).ids) == 1
         assert hand.go_on() is False
 
     assert statuses(request) == {"records": ["inprogress"]}
@@ -505,7 +505,7 @@ def test_a_job_that_is_claimed_while_it_is_failed_by_hand_is_left_to_its_claim_a
     token = token_of(request)
     with Actor(lambda: Request.objects.fail_job(token, "records"), stop_before=LOCKS_NEW) as hand:
         assert hand.stands
-        assert len(Job.objects.claim("a worker's", 1, 300)) == 1
+        assert len(Job.objects.claim("a worker's", 1, 300).ids) == 1
         assert hand.go_on() is False
 
     assert statuses(request) == {"records": ["inprogress"], "records_1": ["new"]}

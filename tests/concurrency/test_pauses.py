@@ -69,7 +69,7 @@ def test_a_name_is_not_forgotten_while_others_pause_park_and_resume_it(waiting: 
 
 def test_a_job_that_was_claimed_while_it_was_to_be_parked_runs_on_as_it_is(waiting: Request):
     due = Job.objects.get().due_at
-    with Actor(lambda: Job.objects.claim("the claim", 5, 300), stop_before="UPDATE jobs") as claim:
+    with Actor(lambda: Job.objects.claim("the claim", 5, 300).ids, stop_before="UPDATE jobs") as claim:
         assert claim.stands
         PausedJob.objects.pause("noop", **BY)
         with Actor(lambda: Job.objects.park(["noop"])) as parking:

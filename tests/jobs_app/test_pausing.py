@@ -127,18 +127,18 @@ def test_a_job_that_waits_for_an_answer_is_parked_when_its_check_is_due_and_look
     back = Job.objects.get()
     assert (back.answer_by, back.waits_for, back.attempt) == (job.answer_by, job.waits_for, 1)
     assert back.due_at <= database_now()
-    assert Job.objects.claim("a claim", 5, 30) == [job.id]
+    assert Job.objects.claim("a claim", 5, 30).ids == [job.id]
 
 
 def test_a_claim_does_not_read_past_parked_jobs_nor_take_what_is_not_parked_yet() -> None:
     first, other = waiting("noop", "noop_1", due_in=-100)
-    assert Job.objects.claim("a claim", 5, 30, paused=["noop"]) == [other.id]
+    assert Job.objects.claim("a claim", 5, 30, paused=["noop"]).ids == [other.id]
     assert not Job.objects.poll().paused
     PausedJob.objects.pause("noop", **BY)
     assert Job.objects.poll().paused == ("noop",)
     assert Job.objects.park(["noop"]) == 1
     assert not Job.objects.poll().has_due
-    assert Job.objects.claim("a claim", 5, 30) == []
+    assert Job.objects.claim("a claim", 5, 30).ids == []
     assert Job.objects.get(pk=first.id).status == "new"
 
 
@@ -161,7 +161,7 @@ def test_many_jobs_are_parked_and_brought_back_in_batches_in_their_order(monkeyp
     PausedJob.objects.resume("noop", **BY)
     assert [Job.objects.bring_back(["noop"]) for _ in range(4)] == [2, 2, 1, 0]
     assert list(Job.objects.order_by("due_at", "id").values_list("id", flat=True)) == before
-    assert Job.objects.claim("a claim", 5, 30) == before
+    assert Job.objects.claim("a claim", 5, 30).ids == before
 
 
 def test_a_process_inserts_jobs_of_a_paused_name_unclaimed() -> None:
@@ -176,7 +176,7 @@ def test_a_worker_notices_a_pause_in_the_midst_of_its_work_and_hands_back_what_h
     waiting("noop", due_in=-90)
     Request.objects.update(params={"seconds": 0.2})
     with Runner(Stop(), RunRecord("run_worker"), concurrency=1) as runner:
-        ids = Job.objects.claim("a claim", 2, 300)  # the second waits in the process for the only thread
+        ids = Job.objects.claim("a claim", 2, 300).ids  # the second waits in the process for the only thread
         runner.claimer._submit(Job.objects.with_requests("a claim", ids), time.monotonic())
         pause_job("noop", **BY)
         runner.claimer.poll()

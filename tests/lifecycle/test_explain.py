@@ -56,7 +56,7 @@ def bring_back() -> None:
 # What asks, and which index each table's rows are to be found by.
 POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "poll": (Job.objects.poll, {"jobs_status_due", "jobs_status_lease"}),
-    "claim": (lambda: Job.objects.claim("now", 500, 30), {"jobs_status_due"}),
+    "claim": (lambda: Job.objects.claim("now", 500, 30).ids, {"jobs_status_due"}),
     "claim due by": (claim_due_by, {"jobs_status_due", "jobs_status_lease"}),
     "claim beside paused names": (claim_beside_paused_names, {"jobs_status_due"}),
     "park": (lambda: Job.objects.park(["noop_1"]), {"jobs_status_due"}),
@@ -120,7 +120,7 @@ def moves() -> None:
     Request.objects.start(picked_up, {})
     Request.objects.advance(picked_up, {})
     Request.objects.complete(picked_up, {})
-    claims = [("one", Job.objects.claim("one", 5, 30)), ("two", Job.objects.claim("two", 5, 30))]
+    claims = [("one", Job.objects.claim("one", 5, 30).ids), ("two", Job.objects.claim("two", 5, 30).ids)]
     held = [job for claim, ids in claims for job, _ in Job.objects.with_requests(claim, ids)]
     Job.objects.renew(held, 30)
     Job.objects.record([Result(job, JobStatus.COMPLETED) for job in held])
@@ -258,13 +258,13 @@ def test_a_second_worker_gets_the_next_rows_while_a_first_one_holds_some(filling
     second: dict[str, list[int]] = {}
 
     def work() -> None:
-        second["jobs"] = Job.objects.claim("second", 4, 30)
+        second["jobs"] = Job.objects.claim("second", 4, 30).ids
         with transaction.atomic():
             second["requests"] = [row.id for row in Request.objects.lock_due(4)]
         connection.close()
 
     with transaction.atomic():
-        first_jobs = Job.objects.claim("first", 4, 30)
+        first_jobs = Job.objects.claim("first", 4, 30).ids
         first_requests = [row.id for row in Request.objects.lock_due(4)]
         worker = Thread(target=work)
         worker.start()

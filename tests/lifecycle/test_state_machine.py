@@ -128,7 +128,7 @@ class Life(AnswerRules):
     def die_with_claimed_jobs(self, limit: int) -> None:
         """As a pass that is killed after its claim, before, in or after the callbacks."""
         paused = Job.objects.poll().paused
-        ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300, paused=paused)
+        ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300, paused=paused).ids
         for held, row in Job.objects.with_requests(claim, ids) if ids else ():
             state = self.model.requests[row.token].jobs[held.step, held.name][held.attempt - 1]
             assert (state.status, state.due, held.name in self.model.paused) == ("new", True, False)

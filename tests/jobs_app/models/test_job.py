@@ -67,7 +67,7 @@ def ended(status: JobStatus, **more: Any) -> Row:
 NEXT = {"attempt": 2, "status": "new", "last_attempt": 10, "name": "noop", "step": 0, "error": "", **FREE}
 MOVES = {
     "claim": Move(
-        lambda _: Job.objects.claim(CLAIM, 10, 30),
+        lambda _: Job.objects.claim(CLAIM, 10, 30).ids,
         JobStatus.NEW,
         {"status": "inprogress", "claimed_by": CLAIM, "lease_until": ANY, "started_at": ANY},
     ),
@@ -204,9 +204,9 @@ def test_a_claim_takes_the_oldest_due_first_up_to_its_limit_and_nothing_before_i
     old = make_job(request, "noop_2", due_in=-50)
     oldest = make_job(request, "noop_3", due_in=-500)
     make_job(request, "noop_4", due_in=60)
-    assert Job.objects.claim("first", 2, 30) == [oldest.id, old.id]
-    assert Job.objects.claim("second", 10, 30) == [young.id]
-    assert Job.objects.claim("third", 10, 30) == []
+    assert Job.objects.claim("first", 2, 30).ids == [oldest.id, old.id]
+    assert Job.objects.claim("second", 10, 30).ids == [young.id]
+    assert Job.objects.claim("third", 10, 30).ids == []
     assert Job.objects.won_by("first") == [oldest.id, old.id]
     lease = Job.objects.get(pk=young.pk).lease_until
     assert seconds_from_now(lease) == pytest.approx(30, abs=10)
@@ -218,8 +218,8 @@ def test_a_claim_due_by_a_moment_leaves_what_became_due_later() -> None:
     now = Job.objects.poll().now
     later = make_job(request, "noop_2", due_in=0.01)
     time.sleep(0.02)
-    assert Job.objects.claim(CLAIM, 10, 30, now) == [before.id]
-    assert Job.objects.claim("another", 10, 30) == [later.id]
+    assert Job.objects.claim(CLAIM, 10, 30, now).ids == [before.id]
+    assert Job.objects.claim("another", 10, 30).ids == [later.id]
 
 
 def test_a_poll_sees_due_jobs_and_lost_leases_apart() -> None:

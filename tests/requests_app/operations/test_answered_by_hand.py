@@ -202,7 +202,7 @@ def test_a_hurried_job_that_waits_for_an_answer_looks_again_now_and_waits_no_lon
     after = Job.objects.get()
     assert seconds_from_now(after.due_at) <= 0
     assert (after.answer_by, after.waits_for, after.attempt, after.checks) == (before.answer_by, before.waits_for, 1, 1)
-    assert Job.objects.claim("a claim", 5, 30) == [after.id]
+    assert Job.objects.claim("a claim", 5, 30).ids == [after.id]
 
 
 def test_a_cancelled_request_waits_for_nobody() -> None:

@@ -1,0 +1,107 @@
+"""What `WRK_LIMITS` says: the rate, the concurrency and the breaker of each limit, and when it gives permits."""
+
+import math
+import re
+import zlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+MAX_LIMIT_CHARACTERS = 50
+LANES_FROM = datetime(9300, 1, 1, tzinfo=UTC)
+_PER_SECOND = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_RATE = re.compile(r"(\d{1,7})/([smh])")
+_COUNT = re.compile(r"[1-9]\d{0,5}")
+_EXAMPLE = "service2 rate=600/m concurrency=8 breaker=5"
+_MOST_LATE_SECONDS = 0.25
+_LATE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRule:
+    """`rate`: attempts a second. `concurrency`: attempts at once. `breaker`: ends in a row. None: no such limit."""
+
+    name: str
+    rate: float | None = None
+    concurrency: int | None = None
+    breaker: int | None = None
+
+    @property
+    def lane(self) -> datetime:
+        """The due time of its jobs that wait for a permit. By the name alone, so that all processes agree."""
+        return LANES_FROM + timedelta(seconds=zlib.crc32(self.name.encode()))
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether its jobs are few at a time, so that they may go before others."""
+        return self.rate is not None or self.concurrency is not None
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one permit to the next."""
+        return 1 / self.rate if self.rate else 0.0
+
+    @property
+    def late(self) -> float:
+        """Within so many seconds a permit is used, or lost: an attempt that began later would meet those behind it."""
+        if self.rate is None:
+            return math.inf
+        return _MOST_LATE_SECONDS if self._burst > 1 else min(_MOST_LATE_SECONDS, _LATE_SHARE * self.interval)
+
+    @property
+    def _burst(self) -> int:
+        """A second's worth of attempts, which may begin at once after a pause."""
+        return max(1, math.floor(self.rate or 1))
+
+    @property
+    def _ahead(self) -> float:
+        """So many seconds before its time a permit is given. GCRA's tolerance, less what attempts may begin late."""
+        return (self._burst - 1) * self.interval - self.late
+
+    def permits(self, until_next: float) -> int | None:
+        """How many to give now; None: any number. `until_next`: seconds from now until the next one's time.
+
+        Source: GCRA, ITU-T I.371, as a virtual schedule.
+        """
+        if self.rate is None:
+            return None
+        return max(0, math.floor((self._ahead - max(until_next, min(0.0, self._ahead))) / self.interval) + 1)
+
+    def wait_seconds(self, until_next: float) -> float:
+        """Until there is a permit."""
+        return max(0.0, until_next - self._ahead) if self.rate else 0.0
+
+    def __str__(self) -> str:
+        per_hour = (self.rate or 0) * 3600
+        unit, size = next((unit, size) for unit, size in (("s", 3600), ("m", 60), ("h", 1)) if per_hour % size == 0)
+        said = {"concurrency": self.concurrency, "breaker": self.breaker}
+        parts = [f"rate={per_hour / size:g}/{unit}"] if self.rate else []
+        return " ".join(parts + [f"{key}={value}" for key, value in said.items() if value])
+
+
+def parse_limits(text: str) -> dict[str, LimitRule]:
+    """Raises ValueError with what is wrong and an example."""
+    rules: dict[str, LimitRule] = {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        name, *given = part.split()
+        if name in rules or len(name) > MAX_LIMIT_CHARACTERS or "=" in name:
+            raise ValueError(f"{name!r} stands there twice, is too long or is no name; such as: {_EXAMPLE}")
+        rules[name] = _rule(name, given)
+    return rules
+
+
+def _rule(name: str, given: list[str]) -> LimitRule:
+    rule = LimitRule(name)
+    for word in given:
+        key, _, value = word.partition("=")
+        if getattr(rule, key, 0) is not None or (parsed := _value(key, value)) is None:
+            raise ValueError(f"{name}: {word!r} is not understood, or stands there twice; such as: {_EXAMPLE}")
+        rule = replace(rule, **{key: parsed})  # type: ignore[arg-type] # a rate is a float, the others are whole
+    if not given:
+        raise ValueError(f"{name}: has neither rate= nor concurrency= nor breaker=; such as: {_EXAMPLE}")
+    return rule
+
+
+def _value(key: str, value: str) -> float | int | None:
+    if key == "rate" and (match := _RATE.fullmatch(value)) and int(match[1]):
+        return int(match[1]) / _PER_SECOND[match[2]]
+    return int(value) if key in {"concurrency", "breaker"} and _COUNT.fullmatch(value) else None
