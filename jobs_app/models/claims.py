@@ -29,7 +29,8 @@ class Claims(models.QuerySet[Row]):
                 f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
                 f"WHERE status = 'inprogress' AND lease_until < {sql.now}), "
                 f"EXISTS(SELECT 1 FROM limits l WHERE {others} EXISTS(SELECT 1 FROM jobs j "
-                f"{sql.force('jobs_status_due')} WHERE j.status = 'new' AND j.due_at = l.lane)), p.name, p.resumed_at IS NULL "
+                f"{sql.force('jobs_status_due')} WHERE j.status = 'new' AND j.due_at = l.lane)), "
+                "p.name, p.resumed_at IS NULL "
                 "FROM (SELECT 1 AS one) AS one_row LEFT JOIN paused_jobs p ON 1 = 1",
                 limits,
             )

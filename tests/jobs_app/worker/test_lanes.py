@@ -102,5 +102,5 @@ def test_a_breaker_opens_tries_once_and_closes(register: Register, limits: Any, 
     Limit.objects.update(open_until=UtcNow() - timedelta(seconds=1))
     counts = pass_jobs()
     assert counts["completed"] == 10
-    limit.refresh_from_db()
-    assert (limit.failures, limit.openings, limit.open_until, limit.probe) == (0, 0, None, None)
+    closed = Limit.objects.get()
+    assert (closed.failures, closed.openings, closed.open_until, closed.probe) == (0, 0, None, None)
