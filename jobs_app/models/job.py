@@ -16,7 +16,7 @@ from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
-from jobs_app.models.limit import LimitMoves
+from jobs_app.models.lane_moves import LaneMoves
 from jobs_app.models.operator_moves import OperatorMoves
 from jobs_app.models.pause import PARKED_FROM, PauseMoves
 from jobs_app.telemetry.printable import first_line
@@ -27,7 +27,7 @@ class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an 
     Completions["Job"],
     OperatorMoves["Job"],
     PauseMoves["Job"],
-    LimitMoves["Job"],
+    LaneMoves["Job"],
     models.QuerySet["Job"],
 ):
     """All that is done to jobs. Each mixin stands in a file of its own and calls none of the others."""

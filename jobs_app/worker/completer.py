@@ -92,6 +92,8 @@ def record_results(
     if (rest := _without(results, won)) and not lease_expired:
         locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=seconds)
         _tell_too_late(_without(rest, locked), run, seconds)
+    if not lease_expired:
+        run_transaction(lambda: Limit.objects.count_ends(won), seconds=seconds)
     events.log_ended(won, lease_expired=lease_expired)
     run.add(Counter(map(counted, won)) + Counter(recording.progressed))
     return Recorded(won, locked)
@@ -127,8 +129,6 @@ class _Recording:
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered = already + won
                 self.progressed, counted = self._progress(requests or {}, won)
-                if not self._lease_expired:
-                    Limit.objects.count_ends(won)
                 tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
         return already + won
 

@@ -4,70 +4,26 @@ A job is owned from its claim until the first of: its callback ended, its time w
 it out of `owned` first says how it ended; everybody else's word for it is dropped.
 """
 
-import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from asgiref.sync import sync_to_async
-
 from jobs_app.db.connections import close_connections, has_opened
-from jobs_app.execution import run_async_callback, run_callback
+from jobs_app.execution import run_callback
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.attempts import ClaimedJob, Result
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
-from jobs_app.registry import JobDefinition, definition
+from jobs_app.registry import definition
+from jobs_app.worker.event_loop import EventLoop
+from jobs_app.worker.executions import Execution
 from jobs_app.worker.retry_policy import result_of
 
 # Callbacks that may run, or wait for a thread, or have ended and wait to be recorded; more would be recorded late.
 _MOST_BEGUN = 1000
 _MOST_LARGE_BYTES = 32 * 1024 * 1024  # of JSON, which takes several times as much once it is read
-_CLOSE_SECONDS = 1.0
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
-
-
-class Execution:
-    """One claimed job in this process. Times are on the process's own monotonic clock, in seconds."""
-
-    __slots__ = (
-        *("begin_by", "claimed_at", "context", "definition", "job", "lease_ends", "lock", "task", "timeout"),
-        "times_out",
-    )
-
-    def __init__(
-        self,
-        job: ClaimedJob,
-        context: JobContext,
-        known: JobDefinition,
-        timeout: float,
-        claimed_at: float,
-        lease: float,
-    ) -> None:
-        self.job, self.context, self.definition = job, context, known
-        # A callback that begins and a hand-back of the same job must not both succeed. One lock for all jobs would be
-        # what the threads of short callbacks queue for.
-        self.lock = Lock()
-        self.claimed_at = claimed_at
-        self.lease_ends = claimed_at + lease
-        self.begin_by = math.inf
-        self.timeout = timeout
-        self.times_out: float | None = None  # set when the callback begins
-        self.task: asyncio.Task[None] | None = None
-
-    def may_begin(self, now: float) -> bool:
-        """A lease with less left than the timeout may be over before the callback is: then somebody else may run it.
-
-        A permit that is used too late would meet those that were given after it.
-        """
-        return self.lease_ends - now >= self.timeout and now <= self.begin_by
-
-    def ran_microseconds(self) -> int | None:
-        if self.times_out is None:
-            return None
-        return int((time.monotonic() - self.times_out + self.timeout) * 1_000_000)
 
 
 class Executor:
@@ -90,7 +46,7 @@ class Executor:
         self._first: deque[Execution] = deque()  # to run before what waits
         self._waiting: SimpleQueue[Execution | _Wake | None] = SimpleQueue()
         self._threads = 0
-        self._loop: _Loop | None = None
+        self._loop: EventLoop | None = None
         self._lock = Lock()
 
     def submit(
@@ -150,7 +106,7 @@ class Executor:
         """To the event loop, which begins with the first of them."""
         if coroutines:
             with self._lock:
-                loop = self._loop = self._loop or _Loop(self)
+                loop = self._loop = self._loop or EventLoop(self.concurrency, self.begin, self.end)
             loop.submit(coroutines, first=first)
 
     def hangs(self) -> bool:
@@ -295,57 +251,3 @@ class Executor:
 
 class _Wake:
     """Has a thread look for what goes first."""
-
-
-class _Loop:
-    """The event loop's thread. Jobs come in batches: one wake-up of the loop a batch."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._waiting: deque[Execution] = deque()
-        self._running = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._run_until_stopped, name="async-callbacks", daemon=True)
-        self._thread.start()
-
-    def submit(self, batch: Sequence[Execution], *, first: bool) -> None:
-        if first:
-            self._waiting.extendleft(reversed(batch))
-        else:
-            self._waiting.extend(batch)
-        self._loop.call_soon_threadsafe(self._begin)
-
-    def cancel(self, task: asyncio.Task[None]) -> None:
-        self._loop.call_soon_threadsafe(task.cancel)
-
-    def close(self) -> None:
-        """Waits a moment only: a callback that blocks the loop holds up nobody."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
-        self._thread.join(_CLOSE_SECONDS)
-
-    def _run_until_stopped(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
-
-    def _begin(self) -> None:
-        while self._waiting and self._running < self._executor.concurrency:
-            execution = self._waiting.popleft()
-            if self._executor.begin(execution):
-                self._running += 1
-                execution.task = self._loop.create_task(self._run(execution))
-
-    async def _run(self, execution: Execution) -> None:
-        outcome = await run_async_callback(execution.definition, execution.context)
-        self._running -= 1
-        self._executor.end(execution, outcome)
-        self._begin()
-        if not self._running:
-            await self._close_connections()
-
-    async def _stop(self) -> None:
-        await self._close_connections()
-        self._loop.stop()
-
-    async def _close_connections(self) -> None:
-        """Django's async queries run in a thread of asgiref's, and so do their connections live there."""
-        await sync_to_async(close_connections)()

@@ -9,7 +9,7 @@ from uuid import uuid4
 from jobs_app.db.transactions import run_transaction
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job, Limit
-from jobs_app.models.limit import FromLane, Lane
+from jobs_app.models.lane_moves import FromLane, Lane
 from jobs_app.registry import limits_of, names
 from jobs_app.worker.claimer import Claimer
 from jobs_app.worker.executor import Executor

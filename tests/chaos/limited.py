@@ -91,7 +91,7 @@ def service(log: Log, seconds: float) -> Iterator[str]:
         disable_nagle_algorithm = True
         timeout = 60
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             came, status = time.monotonic(), 503 if log.is_down else 200
             time.sleep(0 if log.is_down else seconds)
             self.send_response(status)
