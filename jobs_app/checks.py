@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -127,6 +128,37 @@ def public_url_is_https(**_: object) -> list[CheckMessage]:
             id="tasker.W002",
         )
     ]
+
+
+@register(TASKER)
+def notifications_are_signed_and_have_receivers(**_: object) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.WRK_NOTIFY and not settings.WRK_NOTIFY_KEYS:
+        says = "WRK_NOTIFY is set and WRK_NOTIFY_KEYS is not: nothing is sent without a signature"
+        found.append(Error(says, hint="Set WRK_NOTIFY_KEYS (docs/notifications.md).", id="tasker.E013"))
+    if settings.WRK_NOTIFY_FAILED and settings.WRK_NOTIFY_FAILED not in settings.WRK_NOTIFY:
+        known = ", ".join(sorted(settings.WRK_NOTIFY)) or "none"
+        says = f"WRK_NOTIFY_FAILED: WRK_NOTIFY has no receiver {settings.WRK_NOTIFY_FAILED!r}; known: {known}"
+        found.append(Error(says, hint="Name one of them, or leave it out.", id="tasker.E014"))
+    return found
+
+
+@register(TASKER, deploy=True)
+def receivers_are_https(**_: object) -> list[CheckMessage]:
+    plain = [name for name, url in settings.WRK_NOTIFY.items() if _is_plain_to_others(url)]
+    return [
+        Warning(
+            f"WRK_NOTIFY: {name} is http://: whoever listens on the way reads what ends, and when",
+            hint="Let the receiver speak TLS, and give its https:// address.",
+            id="tasker.W003",
+        )
+        for name in plain
+    ]
+
+
+def _is_plain_to_others(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}
 
 
 @register(TASKER, deploy=True)

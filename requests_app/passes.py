@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, fault_line, run_transaction
@@ -23,7 +24,7 @@ from requests_app.models import Request, RequestStatus
 from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
 from requests_app.progress import Advance, Complete, Decision, Fail, Wait
-from requests_app.recipes import recipe_of, recipes
+from requests_app.recipes import known_actions, recipe_of
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, if_fails_of, quoted, read_steps, to_json
 
 log = structlog.stdlib.get_logger(__name__)
@@ -70,6 +71,8 @@ def start_due(
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
             good, bad = [row for row in rows if row.id in first_steps], [row for row in rows if row.id in errors]
+            told = [row if _knows_receiver(row) else row._replace(notify="") for row in bad]
+            Request.objects.place_notifications(failed=told)
             tally.add(
                 tallies.count_started(row.action for row in good)
                 + tallies.count_ended((row.action for row in bad), RequestStatus.FAILED)
@@ -108,6 +111,9 @@ def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str
 def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
     if not row.is_sound:
         raise StepsError("written without the table's CHECKs: no JSON, or a moment before 1970; place it anew")
+    if not _knows_receiver(row):
+        receivers = ", ".join(sorted(settings.WRK_NOTIFY)) or "none"
+        raise StepsError(f"notify: unknown receiver {quoted(row.notify)}; known: {receivers}")
     if not row.params_are_object:
         raise StepsError('params: not a JSON object; write an object, for example {"id": 7}')
     if row.steps is not None:
@@ -115,11 +121,14 @@ def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
     if row.steps_bytes is not None:
         raise StepsError(f"steps: {row.steps_bytes} bytes; at most {MAX_STEPS_BYTES} are read")
     if (recipe := recipe_of(row.action)) is None:
-        actions = ", ".join(recipe.action for recipe in recipes()) or "none"
         raise StepsError(
-            f"action: unknown action {quoted(row.action)}; known: {actions}; or give the request its own steps"
+            f"action: unknown action {quoted(row.action)}; known: {known_actions()}; or give the request its own steps"
         )
     return read_steps(to_json(recipe.steps), known)
+
+
+def _knows_receiver(row: QueuedRow) -> bool:
+    return not row.notify or row.notify in settings.WRK_NOTIFY
 
 
 def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
@@ -251,6 +260,7 @@ def _apply(decisions: Mapping[LockedRequest, Decision], claim: ClaimOnInsert | N
         ),
     )
     _insert_step(advance, claim, may_exist=may_exist)
+    Request.objects.place_notifications(completed, failed=failed)
     events.log_ended(completed, RequestStatus.COMPLETED)
     events.log_ended(failed, RequestStatus.FAILED)
     return Progressed(

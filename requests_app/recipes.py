@@ -33,6 +33,7 @@ class Recipe:
 
 
 _recipes: dict[str, Recipe] = {}
+NOTIFY = "notify"  # the action that nobody places but Tasker Worker: models/notifications.py
 
 
 def register(recipe: Recipe) -> None:
@@ -64,3 +65,8 @@ def recipe_of(action: str) -> Recipe | None:
 
 def recipes() -> list[Recipe]:
     return [_recipes[action] for action in sorted(_recipes)]
+
+
+def known_actions() -> str:
+    """Those that a caller may place, for a sentence."""
+    return ", ".join(recipe.action for recipe in recipes() if recipe.action != NOTIFY) or "none"

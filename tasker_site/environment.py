@@ -1,6 +1,8 @@
 """Reads typed settings from the environment and collects every fault, so that one message names them all."""
 
 import os
+import re
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from tasker_site.dotenv_file import read_dotenv
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _LEAST_DIFFERENT_CHARACTERS = 5  # of a key; as Django's check security.W009
+_RECEIVER = re.compile(r"[a-zA-Z0-9_-]{1,50}")  # as requests.notify holds it
+_WEBHOOK_KEY = "whsec_"
+_WEBHOOK_KEY_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme"
 
 
 def _integer(text: str) -> int:
@@ -22,6 +27,15 @@ def _integer(text: str) -> int:
 
 def _is_easy(secret: str, at_least: int) -> bool:
     return len(secret) < at_least or len(set(secret)) < _LEAST_DIFFERENT_CHARACTERS
+
+
+def _is_webhook_key(key: str) -> bool:
+    try:
+        drawn = b64decode(key.removeprefix(_WEBHOOK_KEY), validate=True)
+    except ValueError:
+        return False
+    is_easy = len(set(drawn)) < _LEAST_DIFFERENT_CHARACTERS
+    return key.startswith(_WEBHOOK_KEY) and len(drawn) in _WEBHOOK_KEY_BYTES and not is_easy
 
 
 class Environment:
@@ -98,6 +112,14 @@ class Environment:
         self.secrets += keys
         if any(_is_easy(key, at_least) for key in keys):
             self.faults.append(f"{name}: a key is too easy to guess: {at_least} characters drawn at random are needed")
+        return keys
+
+    def webhook_keys(self, name: str) -> list[str]:
+        """Secrets as Standard Webhooks has them, comma separated."""
+        keys = self.listed(name)
+        self.secrets += [secret for key in keys for secret in (key, key.removeprefix(_WEBHOOK_KEY))]
+        if not all(map(_is_webhook_key, keys)):
+            self.faults.append(f"{name}: a key is not {_WEBHOOK_KEY} and the base64 of 24 to 64 bytes drawn at random")
         return keys
 
     def header(self, name: str) -> str:
@@ -191,6 +213,21 @@ class Environment:
         if value and (fault := base_url_fault(value)):
             self.faults.append(f"{name}: {fault}")
         return value
+
+    def receivers(self, name: str) -> dict[str, str]:
+        """URLs by name, semicolons between them: `shop=https://shop.example/hook;ops=https://...`."""
+        found: dict[str, str] = {}
+        parts = [part.strip() for part in self.text(name).split(";") if part.strip()]
+        for number, part in enumerate(parts, 1):
+            receiver, _, url = map(str.strip, part.partition("="))
+            if not _RECEIVER.fullmatch(receiver):  # not quoted: it may be a URL with a secret in it
+                self.faults.append(f"{name}: part {number} is not NAME=URL, with 1 to 50 of a-z, A-Z, 0-9, _ and -")
+            elif receiver in found:
+                self.faults.append(f"{name}: {receiver} is there twice")
+            elif fault := base_url_fault(url):
+                self.faults.append(f"{name}: {receiver}: {fault}")
+            found[receiver] = url
+        return found
 
     def cron(self, name: str, default: str) -> str:
         line = self.text(name, default)

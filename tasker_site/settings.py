@@ -76,6 +76,10 @@ AUTH_SERVICE3 = env.header("AUTH_SERVICE3")
 # Where they may answer: a base URL that leads to the web process, and the keys that sign what is below it.
 WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
 WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)
+# Who may be told of a request's end: URLs by the names that requests.notify may have, and the keys that sign it.
+WRK_NOTIFY = env.receivers("WRK_NOTIFY")
+WRK_NOTIFY_FAILED = env.text("WRK_NOTIFY_FAILED")
+WRK_NOTIFY_KEYS = env.webhook_keys("WRK_NOTIFY_KEYS")
 
 # The database --------------------------------------------------------------------------------------------------------
 DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")

@@ -79,6 +79,8 @@ class Answer:
         if self.status in {408, 425, 429} or 500 <= self.status < 600:
             kind = Retry if self.status < 500 else Unavailable
             raise kind(says, at_least=retry_after(self.headers), answer=self._quoted())
+        if 300 <= self.status < 400:
+            says += "; redirects are not followed"
         raise Failure(says, answer=self._quoted())
 
     def _quoted(self) -> str:

@@ -5,6 +5,7 @@ what the sockets must do transport.py. Nothing here logs: calls hold personal da
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping
 from functools import cache
 from string import ascii_letters, digits, punctuation
 from threading import Lock
@@ -45,38 +46,54 @@ class Service:
 
         Returns the answer of a call that is done. Raises Retry for what may go better next time, Failure for the rest.
         """
-        says = f"{self.name} {method} {path}"
         filled = path.format_map({name: integer(ids, name, "") for name in ids})
-        outer = budget.set(Budget(time.monotonic() + settings.WRK_HTTP_TIMEOUT_SECONDS, MAX_WIRE_BYTES))
-        try:
+
+        def request() -> requests.PreparedRequest:
             url = getattr(settings, self._url_setting).rstrip("/") + filled
             auth: str = getattr(settings, self._auth_setting, "")
-            answer = _send(says, _request(context, method, url, body, auth))
-        except FAULTS as error:
-            raise unanswered(says, error) from error
-        finally:
-            budget.reset(outer)
-        return answer.judged(may_be_gone=method == "DELETE")
+            content = None if body is None else json.dumps(body).encode()
+            return _request(context, method, url, content, {"Authorization": auth} if auth else {})
+
+        return _answer(f"{self.name} {method} {path}", request).judged(may_be_gone=method == "DELETE")
 
 
-def _request(context: JobContext, method: str, url: str, body: Json | None, auth: str) -> requests.PreparedRequest:
+def post(context: JobContext, says: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+    """POSTs JSON, byte by byte as it was signed, to a URL of the settings. Raises as `Service.call`.
+
+    `says`: the call in errors, without the URL.
+    """
+    return _answer(says, lambda: _request(context, "POST", url, content, headers)).judged(may_be_gone=False)
+
+
+def _answer(says: str, request: Callable[[], requests.PreparedRequest]) -> Answer:
+    """Of one call, within its time and size. Raises Retry or Failure when there is none."""
+    outer = budget.set(Budget(time.monotonic() + settings.WRK_HTTP_TIMEOUT_SECONDS, MAX_WIRE_BYTES))
+    try:
+        return _send(says, request())
+    except FAULTS as error:
+        raise unanswered(says, error) from error
+    finally:
+        budget.reset(outer)
+
+
+def _request(
+    context: JobContext, method: str, url: str, content: bytes | None, more: Mapping[str, str]
+) -> requests.PreparedRequest:
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": "gzip, deflate",
         "User-Agent": f"tasker-worker/{__version__}",
-        "Idempotency-Key": _header_safe(context.idempotency_key),
+        "Idempotency-Key": header_safe(context.idempotency_key),
         "Tasker-Attempt": str(context.attempt),
         "traceparent": context.traceparent,
+        **more,
     }
-    if auth:
-        headers["Authorization"] = auth
-    if body is None:
-        return requests.Request(method, url, headers).prepare()
-    headers["Content-Type"] = "application/json"
-    return requests.Request(method, url, headers, data=json.dumps(body).encode()).prepare()
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    return requests.Request(method, url, headers, data=content).prepare()
 
 
-def _header_safe(key: str) -> str:
+def header_safe(key: str) -> str:
     """A token may hold any character, a header's value may not: what is not visible ASCII is percent-encoded, as UTF-8.
 
     So is % in every key: otherwise the tokens `a b` and `a%20b` would be one and the same repeat to a service.

@@ -81,7 +81,8 @@ class Claimed(NamedTuple):
 class LockedRequest(NamedTuple):
     """A request as read under its lock. `steps`: JSON text; None when it is NULL, or too long to read.
 
-    `shortfall`: how many jobs failed that it went on without. `extras`: JSON text, if asked for.
+    `shortfall`: how many jobs failed that it went on without. `extras`: JSON text, if asked for. `notify`: the name of
+    a receiver that is to be told of its end, or empty.
     """
 
     id: int
@@ -92,6 +93,7 @@ class LockedRequest(NamedTuple):
     steps: str | None
     shortfall: int
     extras: str
+    notify: str
 
 
 class Result(NamedTuple):

@@ -21,7 +21,7 @@ def lock_requests(
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"SELECT id, token, action, status, step, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, "
-            f"shortfall, {'extras' if with_extras else 'NULL'} "
+            f"shortfall, {'extras' if with_extras else 'NULL'}, notify "
             f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
             f"ORDER BY id {sql.skip_locked}",
             [],

@@ -15,12 +15,13 @@ from jobs_app.models.attempts import JobStatus
 from jobs_app.models.operator_moves import FAILED_BY_HAND
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
+from requests_app.models.notifications import Notifications
 from requests_app.models.status import UNFINISHED, RequestStatus
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 
 
-class OperatorMoves(models.QuerySet[Row]):
+class OperatorMoves(Notifications[Row]):
     def cancel(self, token: str) -> bool:
         """`Queuing` or `Inprogress` -> `Cancelled`, and its `new` jobs; what runs ends and is recorded."""
         with transaction.atomic(using=self.db, savepoint=False):
@@ -30,6 +31,7 @@ class OperatorMoves(models.QuerySet[Row]):
                 status=RequestStatus.CANCELLED, completed_at=UtcNow()
             )
             Job.objects.cancel_new([request.id])
+            self.place_notifications([request])
         return True
 
     def retry_failed(self, token: str) -> bool:

@@ -14,6 +14,7 @@ from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
 from requests_app.models.operator_moves import OperatorMoves
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
+from requests_app.recipes import NOTIFY
 from requests_app.steps import MAX_STEPS_BYTES
 
 _YEAR_9000 = "'9000-01-01'"  # what was placed later has no deadline of a recipe: it could be after the year 9999
@@ -40,6 +41,7 @@ class QueuedRow(NamedTuple):
     steps: str | None
     steps_bytes: int | None
     is_sound: bool
+    notify: str
 
 
 class Position(NamedTuple):
@@ -92,8 +94,11 @@ class RequestQuerySet(OldRequestQuerySet["Request"], OperatorMoves["Request"]): 
             return not self.filter(pk=id_).select_for_update(skip_locked=True).values_list("pk").first()
 
     def count_due(self, most: int) -> int:
-        """How many wait for their pick-up, up to `most`. Right after a pick-up: what other sessions have locked."""
-        return self.filter(status=RequestStatus.QUEUING, due_at__lte=UtcNow())[:most].count()
+        """How many wait for their pick-up, up to `most`. Right after a pick-up: what other sessions have locked.
+
+        Not notifications: that pick-up may have placed them itself.
+        """
+        return self.filter(status=RequestStatus.QUEUING, due_at__lte=UtcNow()).exclude(action=NOTIFY)[:most].count()
 
     def scan_in_progress(self, limit: int, after: Position | None = None) -> Page:
         """So many requests in progress, oldest first. Read without locks: who moves them on guards again."""
@@ -124,7 +129,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"], OperatorMoves["Request"]): 
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
-                f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND} "
+                f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify "
                 f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
                 f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
                 [MAX_STEPS_BYTES, limit],

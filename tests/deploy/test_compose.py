@@ -51,7 +51,10 @@ SECRETS = {  # who has which: the passwords of these users, and these names of .
     "migrate": ({"owner"}, set()),
     "users": ({"root", "web", "keeper", "caller", "answerer"}, {"DB_PASS"}),
     "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS"}),
-    "worker": (set(), {"DB_PASS", "WRK_ANSWER_KEYS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"}),
+    "worker": (
+        set(),
+        {"DB_PASS", "WRK_ANSWER_KEYS", "WRK_NOTIFY_KEYS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"},
+    ),
     "keeper": ({"keeper"}, set()),
     "demo": (set(), set()),
 }
@@ -83,6 +86,7 @@ def test_every_setting_reaches_web_and_worker():
     example = (settings.BASE_DIR / ".env.example").read_text()
     known = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", example, re.MULTILINE))
     reached = SETTINGS | {"DB_USER", "DB_PASS", "DJANGO_SECRET_KEY", "WRK_PUBLIC_URL"} | SECRETS["worker"][1]
+    reached |= {"WRK_NOTIFY", "WRK_NOTIFY_FAILED"}  # the worker's alone: the others have no keys
     assert known - reached == {"WRK_SQLITE_FILE"}
     assert not reached - known
     assert not {name for name in SETTINGS if is_secret(name)}
@@ -92,6 +96,12 @@ def test_the_url_for_answers_goes_where_its_keys_go():
     """One without the other is an error of the checks, also of those that migrate runs."""
     having = [{name for name in SERVICES if key in SERVICES[name].get("environment", {})} for key in ANSWERS]
     assert having == [{"web", "worker"}] * len(ANSWERS)
+
+
+def test_the_receivers_of_notifications_go_where_their_keys_go():
+    names = ("WRK_NOTIFY", "WRK_NOTIFY_FAILED", "WRK_NOTIFY_KEYS", "WRK_NOTIFY_KEYS_FILE")
+    having = [{name for name in SERVICES if key in SERVICES[name].get("environment", {})} for key in names]
+    assert having == [{"worker"}] * len(names)
 
 
 def test_only_the_web_port_is_open_to_other_machines():

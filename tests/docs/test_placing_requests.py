@@ -361,6 +361,7 @@ IGNORED = '[{"name": "a", "jobs": ["service1_get_user", {"job": "service2_delete
 UNKNOWN = '[{"name": "a", "jobs": ["service1_get_user"]}, {"name": "b", "jobs": ["service9_delete_user"]}]'
 # By the beginning of the error in the document: the row that gets it.
 REFUSED = {
+    "notify:": {"action": "delete_user", "notify": "shpo"},
     "action:": {"action": "delet_user"},
     "params:": {"action": "delete_user", "params": "[7]"},
     "steps: an empty list": {"action": "mine", "steps": "[]"},
@@ -393,7 +394,7 @@ def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, tra
     request = Request.objects.get()
     documented = next(error for error in _documented_errors() if error.startswith(beginning))
     assert request.status == "Failed"
-    if documented.endswith("..."):  # the list of known jobs, which here has the tests' own
+    if documented.endswith("..."):  # the list of what is known, which here has the tests' own
         assert request.error.startswith(documented.partition("known:")[0])
     else:
         assert request.error == documented

@@ -12,6 +12,8 @@ from django.db import connections
 
 from jobs_app.db import transactions as faults
 from jobs_app.models import pass_run
+from requests_app.models import Request
+from requests_app.models.status import FINAL
 from tests.faults.clock import HastyClock
 from tests.faults.life import Ends, Life, Ran, steps
 from tests.proxy import Cut, Proxy
@@ -129,6 +131,24 @@ def test_a_worker_whose_heartbeat_is_cut_carries_on(
     life.begin_with("run_worker")
     cut = Cut(b"UPDATE `passes` SET `counts`", arrives=arrives)
     assert run_with(cut, "run_worker", life, through_proxy) == Ran()
+
+
+@ARRIVES
+@pytest.mark.parametrize("name", ["run_new_requests", "run_inprogress_requests", "run_worker"])
+def test_each_end_is_told_once_when_its_commit_is_cut(
+    name: str, arrives: bool, life: Life, through_proxy: Proxy, settings: Any
+) -> None:
+    settings.WRK_NOTIFY, settings.WRK_NOTIFY_KEYS = {"shop": "http://127.0.0.1:9"}, ["whsec_" + "MfKQ9r8G" * 4]
+    life.begin_with(name)
+    ends = Request.objects.filter(status__in=FINAL).exclude(action="notify").order_by("token")
+    before = {*ends.values_list("token", flat=True)}
+    Request.objects.update(notify="shop")
+    cut = Cut(b"COMMIT", within=b"INSERT INTO requests (action, subject, extras)", arrives=arrives)
+    assert run_with(cut, name, life, through_proxy) == Ran()
+    told = sorted(
+        extras["token"] for extras in Request.objects.filter(action="notify").values_list("extras", flat=True)
+    )
+    assert told == [token for token in ends.values_list("token", flat=True) if token not in before] != []
 
 
 class BusyClock(HastyClock):

@@ -56,7 +56,9 @@ def test_the_passes_and_the_worker_need_no_more(run: Run, caller: Any) -> None:
     for number in range(1, 5):
         insert = "INSERT INTO requests (action, params, token) VALUES (%s, %s, %s)"
         caller.execute(insert, ["delete_user", json.dumps({"id": number}), f"order-{number}"])
-    caller.execute("INSERT INTO requests (action, token, deadline_at) VALUES ('nothing', 'order-5', '2999-01-31')")
+    caller.execute(
+        "INSERT INTO requests (action, token, deadline_at, notify) VALUES ('x', 'order-5', '2999-01-31', 'shop')"
+    )
     for command in ("run_new_requests", "run_jobs", "run_inprogress_requests") * 2:
         ended = run(command)
         assert (ended.returncode, ended.stderr) == (0, "")

@@ -32,6 +32,15 @@ def test_answers_over_plain_http_are_warned_of(manage_without_database):
         assert ("tasker.W002" in checked.stderr) == bool(code)
 
 
+def test_notifications_over_plain_http_to_another_machine_are_warned_of(manage_without_database):
+    keys = {"WRK_NOTIFY_KEYS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+    for url, code in (("https://shop.example", 0), ("http://127.0.0.1:81", 0), ("http://shop.example", 1)):
+        given = PRODUCTION | keys | {"WRK_NOTIFY": f"shop={url}"}
+        checked = manage_without_database("check", "--deploy", "--fail-level", "WARNING", **given)
+        assert checked.returncode == code, checked.stderr
+        assert ("tasker.W003" in checked.stderr) == bool(code)
+
+
 @pytest.mark.parametrize("name", ["PORT", "DB_HOST", "URL_SERVICE2"])
 def test_a_required_name_that_is_missing_is_named(name, manage_without_database):
     checked = manage_without_database("check", "--deploy", **(PRODUCTION | {name: ""}))

@@ -31,6 +31,7 @@ SETTINGS = Path(__file__).resolve().parents[2] / "tasker_site" / "settings.py"
 DATABASE = {"DB_USER": "u", "DB_PASS": "p", "DB_HOST": "db", "DB_PORT": "3307", "DB_NAME": "n"}
 SERVICES = {f"URL_SERVICE{n}": f"https://service{n}.example/base" for n in (1, 2, 3)}
 REQUIRED = {"PORT": "8000"} | DATABASE | SERVICES
+KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Load = Callable[..., dict[str, Any]]
 
 
@@ -181,6 +182,22 @@ MALFORMED = {
     "AUTH_SERVICE1": ("Bearer a\nb", "Bearer \u20ac"),
     "DJANGO_SECRET_KEY": ("x", "x" * 50, "x1y2z3" * 5),
     "WRK_ANSWER_KEYS": ("x", "x" * 50, f"{'k1e2y3' * 6},x1y2z3"),
+    "WRK_NOTIFY": (
+        *(
+            "shop",
+            "shop=",
+            "=https://a",
+            "shop=ftp://a",
+            "shop=https://a?b",
+            "sh op=https://a",
+            f"{'s' * 51}=https://a",
+        ),
+        *("shop=https://a;shop=https://b", "shop=https://a:b@c", "shop=https://a;;ops"),
+    ),
+    "WRK_NOTIFY_KEYS": (
+        *("x", "k" * 40, "whsec_", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", f"whsec_{'A' * 32}", "whsec_MfKQ9r8G"),
+        *("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", f"{KEY},x", f"whsec_{'MfKQ9r8G' * 11}"),
+    ),
     "WRK_PUBLIC_URL": ("tasker.example", "ftp://tasker.example", "https://", "https://a:b@c", "https://a?b"),
     "DB_HOST": ("db1:3307", "[::1]", "db one", "a..b", "http://db", "user:secret@db", "256.1.1.1", "db1,a..b"),
     "DB_SSL_CA": ("/no/such/file", "/"),
@@ -204,6 +221,25 @@ def test_keys_are_a_list_and_each_is_a_secret(load: Load) -> None:
     loaded = load(WRK_ANSWER_KEYS=" , ".join(keys))
     assert loaded["WRK_ANSWER_KEYS"] == keys
     assert set(keys) <= set(loaded["SECRETS"])
+
+
+def test_receivers_are_urls_by_name_and_their_keys_are_secrets(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"{KEY} , {KEY[:-1]}x\n")
+    loaded = load(
+        WRK_NOTIFY=" shop = https://shop.example/hook/ ; ops=http://ops:81;",
+        WRK_NOTIFY_KEYS_FILE=str(tmp_path / "keys"),
+    )
+    assert loaded["WRK_NOTIFY"] == {"shop": "https://shop.example/hook/", "ops": "http://ops:81"}
+    assert loaded["WRK_NOTIFY_KEYS"] == [KEY, f"{KEY[:-1]}x"]
+    assert {KEY, KEY.removeprefix("whsec_")} <= set(loaded["SECRETS"])
+
+
+@pytest.mark.parametrize(
+    "given", ["https://hunter2@shop.example", "shop=https://a:hunter2@c", "shop=https://hunter2.b?c"]
+)
+def test_a_receivers_url_is_not_in_the_message(load: Load, given: str) -> None:
+    [fault] = faults(load, WRK_NOTIFY=given)
+    assert "hunter2" not in fault
 
 
 def test_no_secret_is_in_the_message(load: Load, tmp_path: Path) -> None:
@@ -522,6 +558,23 @@ def test_a_url_for_answers_without_its_keys_is_an_error_and_keys_without_it(
     assert (error.id, error.level) == ("tasker.E008", 40)
     assert f"{missing} is not" in error.msg
     assert f"Set {missing} too" in (error.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("failed", "keys", "id_", "says"),
+    [
+        ("", [], "tasker.E013", "WRK_NOTIFY is set and WRK_NOTIFY_KEYS is not"),
+        ("nobody", [KEY], "tasker.E014", "WRK_NOTIFY_FAILED: WRK_NOTIFY has no receiver 'nobody'; known: ops, shop"),
+    ],
+)
+def test_receivers_without_a_key_are_an_error_and_so_is_one_that_is_not_there(
+    settings: Any, failed: str, keys: list[str], id_: str, says: str
+) -> None:
+    settings.WRK_NOTIFY = {"shop": "https://shop.example", "ops": "https://ops.example"}
+    settings.WRK_NOTIFY_FAILED, settings.WRK_NOTIFY_KEYS = failed, keys
+    [error] = found()
+    assert (error.id, error.level) == (id_, 40)
+    assert error.msg.startswith(says)
 
 
 @pytest.mark.parametrize("name", ["WRK_JOB_CRON", "WRK_REQUEST_NEW_CRON", "WRK_REQUEST_INPROGRESS_CRON"])

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
@@ -19,7 +20,7 @@ from requests_app.durations import parse_duration
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
 from requests_app.operations.explain import explain
-from requests_app.recipes import recipe_of, recipes
+from requests_app.recipes import known_actions, recipe_of
 
 _POLL_SECONDS = 0.2
 NOT_COMPLETED = 3
@@ -36,10 +37,13 @@ class Command(TaskerCommand):
         parser.add_argument(
             "--deadline", metavar="D", help="by when it is to end: 30d from now, or 2026-01-31T08:30Z; it ends nothing"
         )
+        parser.add_argument("--notify", metavar="NAME", help="the receiver of WRK_NOTIFY that is told of its end")
         parser.add_argument("--wait", action="store_true", help="until it has ended, with progress on standard error")
 
     def handle(self, *args: object, **options: Any) -> None:
         columns: dict[str, Any] = {"action": _known_action(options["action"]), "params": _object(options["params"])}
+        if options["notify"] is not None:
+            columns["notify"] = _receiver(options["notify"])
         deadline = None if options["deadline"] is None else _deadline(options["deadline"])
         # Made here, not by the database: after an INSERT whose answer was lost, the row can be found by it.
         token = str(uuid4()) if options["token"] is None else _token(options["token"])
@@ -94,9 +98,18 @@ def _place(token: str, columns: dict[str, Any]) -> None:
 
 def _known_action(action: str) -> str:
     if recipe_of(action) is None:
-        known = ", ".join(recipe.action for recipe in recipes()) or "none"
-        raise CommandError(f'unknown action "{action}"; known: {known}', returncode=2)
+        raise CommandError(f'unknown action "{action}"; known: {known_actions()}', returncode=2)
     return action
+
+
+def _receiver(name: str) -> str:
+    """Whether there is one is for the pick-up to say where this process knows none: the web container does not."""
+    if settings.WRK_NOTIFY and name not in settings.WRK_NOTIFY:
+        known = ", ".join(sorted(settings.WRK_NOTIFY))
+        raise CommandError(f'--notify: WRK_NOTIFY has no receiver "{one_line(name)}"; known: {known}', returncode=2)
+    if not 0 < len(name) <= 50:
+        raise CommandError(f"--notify has {len(name)} characters; 1 to 50 are allowed", returncode=2)
+    return name
 
 
 def _refusal(token: str, error: IntegrityError) -> str:

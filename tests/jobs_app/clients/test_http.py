@@ -264,13 +264,13 @@ def test_a_token_of_any_characters_is_sent_safely(call, token, sent):
     ],
 )
 def test_two_tokens_are_never_one_key(one, other):
-    keys = {http_client._header_safe(new_context(token=token).idempotency_key) for token in (one, other)}
+    keys = {http_client.header_safe(new_context(token=token).idempotency_key) for token in (one, other)}
     assert len(keys) == 2
 
 
 @given(st.lists(st.text(st.sampled_from("a%25 :ö0"), max_size=8), min_size=2, max_size=2, unique=True))
 def test_no_two_texts_are_one_key(texts):
-    assert len(set(map(http_client._header_safe, texts))) == 2
+    assert len(set(map(http_client.header_safe, texts))) == 2
 
 
 def test_a_service_is_sent_its_authorization_and_no_other(call, settings):
