@@ -57,7 +57,7 @@ def _respond(request: HttpRequest) -> HttpResponse:
         return HttpResponseNotAllowed(["POST"])
     body = request.read(MAX_BODY_BYTES + 1)
     if len(body) > MAX_BODY_BYTES:
-        return _refused(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+        return _refused(400, f"the body is longer than {MAX_BODY_BYTES} bytes")
     try:
         answer = read_answer(body)
     except ValueError as error:

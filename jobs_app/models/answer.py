@@ -54,6 +54,13 @@ _READ: dict[str, Any] = {
     "reason": json_text("reason", 2 * MAX_ERROR_CHARACTERS),
 }
 
+# Of an answer to a later step: whether that step seems to name no such job, by a look at the text, which may say a name
+# in several ways. Who decides reads the steps. REPLACE also makes texts of what SQLite lets anybody write there.
+_IS_NOT_NAMED = (
+    "CASE WHEN JSON_VALID(r.steps) THEN COALESCE(INSTR("
+    """JSON_EXTRACT(r.steps, REPLACE('$[at].jobs', 'at', a.step)), REPLACE('"at"', 'at', a.job)), 0) = 0 END"""
+)
+
 
 class AnswerQuerySet(models.QuerySet["Answer"]):
     """Who takes answers holds the locks of their requests, then of their jobs, and then locks them, by id."""
@@ -68,8 +75,8 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
     def to_decide(self, limit: int, after: int = 0) -> list[tuple[int, int | None]]:
         """(id, id of its request) of answers that have an effect now, or never will, oldest first; None: no request.
 
-        What came early is left out: its request is not there yet, or its job runs, or has not waited yet. `after`: only
-        those with higher ids. Read without locks: who takes them decides again.
+        What came early is left out: its request is not picked up, its step has not come, its job runs or has not waited
+        yet. `after`: only those with higher ids. Read without locks: who takes them decides again.
         """
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
@@ -80,7 +87,8 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
                 "AND j.name = a.job AND j.status IN ('new', 'inprogress') "
                 "WHERE a.effect = '' AND a.id > %s AND (r.id IS NULL "
                 "OR r.status IN ('Completed', 'Failed', 'Cancelled') "
-                "OR (r.status = 'Inprogress' AND (a.step < r.step OR (a.step = r.step AND (j.id IS NULL "
+                f"OR (r.status = 'Inprogress' AND (a.step < r.step OR (a.step > r.step AND {_IS_NOT_NAMED}) "
+                "OR (a.step = r.step AND (j.id IS NULL "
                 "OR (a.attempt < j.attempt AND a.outcome <> 'completed') "
                 "OR (j.status = 'new' AND j.answer_by IS NOT NULL "
                 "AND (a.attempt IS NULL OR a.attempt <= j.attempt OR a.outcome = 'completed')))))))"

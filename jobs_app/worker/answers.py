@@ -1,5 +1,6 @@
 """Takes answers: each ends the attempt that waits for it, exactly as its callback would have, or is marked as late."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,12 +183,25 @@ def _effect(answer: PendingAnswer, request: LockedRequest, latest: _Latest | Non
     if request.status not in {"Queuing", "Inprogress"} or answer.step < request.step:
         return Effect.LATE
     if request.status == "Queuing" or answer.step > request.step:
-        return Effect.NONE
+        return Effect.NONE if _is_to_come(answer, request) else Effect.LATE
     if latest is None or latest.status not in OPEN:
         return Effect.LATE
     if answer.outcome != AnswerOutcome.COMPLETED and answer.attempt is not None and answer.attempt != latest.attempt:
         return Effect.LATE if answer.attempt < latest.attempt else Effect.NONE
     return Effect.TAKEN if latest.waits else Effect.NONE
+
+
+def _is_to_come(answer: PendingAnswer, request: LockedRequest) -> bool:
+    """Whether its request has such a job in a step that is to come, as far as it can be told."""
+    if request.status == "Queuing":
+        return True
+    try:
+        jobs = json.loads(request.steps or "null")[answer.step]["jobs"]
+        return answer.job in [job if isinstance(job, str) else job["job"] for job in jobs]
+    except IndexError:
+        return False  # there is no such step
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return True  # nobody can read its steps: it will be Failed
 
 
 def _outcome(answer: PendingAnswer) -> Outcome:

@@ -188,6 +188,13 @@ class Claimer:
 
 
 def _span(seconds: int) -> str:
-    units = {"days": 86_400, "hours": 3600, "minutes": 60}
-    unit, size = next(((unit, size) for unit, size in units.items() if seconds >= 2 * size), ("seconds", 1))
-    return f"{seconds / size:.0f} {unit}"
+    """In the largest unit that says it to one in a hundred: 7 days, 60 hours, 1 second."""
+    for unit, size in {"day": 86_400, "hour": 3600, "minute": 60}.items():
+        count = round(seconds / size)
+        if count and abs(count * size - seconds) * 100 <= seconds:
+            return _counted(count, unit)
+    return _counted(seconds, "second")
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"

@@ -103,7 +103,7 @@ def test_a_body_of_64_kib_is_kept_and_no_more(web: Client) -> None:
     assert post(web, body).status_code == 202
     body["reason"] = ""
     response = post(web, body)
-    assert (response.status_code, response.json()["reason"]) == (413, "the body is longer than 65536 bytes")
+    assert (response.status_code, response.json()["reason"]) == (400, "the body is longer than 65536 bytes")
     assert len(rows()) == 1
 
 

@@ -51,7 +51,8 @@ class AnswerRules(RuleBasedStateMachine):
         request = self._any(data)
         steps = [(step, name) for step, jobs in enumerate(request.steps) for name in jobs]
         token = data.draw(st.sampled_from([request.token, request.token, request.token, "nobody's"]))
-        place = data.draw(st.sampled_from([*steps, (0, JOBS[0])]))
+        others = [(step, JOBS[0]) for step in range(len(request.steps) + 1)]
+        place = data.draw(st.sampled_from([*steps, *others]))
         self._answer(data, token, place, len(request.jobs.get(place, [Attempt()])), outcome)
 
     def _answer(self, data: st.DataObject, token: str, place: Place, attempt: int, outcome: str) -> None:

@@ -164,8 +164,11 @@ class Model:
             return ""
         if request is None or request.status in {"Completed", "Failed", "Cancelled"}:
             return "late"
-        if request.status == "Queuing" or answer.step > request.step:
+        if request.status == "Queuing":
             return ""
+        if answer.step > request.step:
+            is_to_come = answer.step < len(request.steps) and answer.job in request.steps[answer.step]
+            return "" if is_to_come else "late"
         latest = request.jobs.get(answer.place, [Attempt("none")])
         names_older = answer.outcome != "completed" and answer.attempt is not None and answer.attempt < len(latest)
         if answer.step < request.step or not latest[-1].open or names_older:

@@ -12,6 +12,7 @@ from django.db.models import F
 from jobs_app.db.dialect import MYSQL, database_now, dialect
 from jobs_app.models import Answer, Job
 from jobs_app.outcomes import Failure, JobContext, Retry, Wait
+from requests_app import steps
 from requests_app.models import Request
 from requests_app.operations.explain import explain
 from requests_app.operations.verify import ReadCount, findings
@@ -26,6 +27,7 @@ from tests.factories import (
     pass_new,
     seconds_from_now,
     statuses,
+    update_raw,
     waiting_request,
 )
 
@@ -191,7 +193,11 @@ def test_a_wait_of_another_kind_ends_no_worker(register: Register, wait: Wait, c
         (timedelta(days=7, minutes=15), "7 days"),
         (timedelta(hours=30), "30 hours"),
         (timedelta(minutes=10), "10 minutes"),
+        (timedelta(days=2.5), "60 hours"),
+        (timedelta(days=1), "1 day"),
+        (timedelta(seconds=90), "90 seconds"),
         (timedelta(seconds=30), "30 seconds"),
+        (timedelta(seconds=1), "1 second"),
     ],
     ids=str,
 )
@@ -335,6 +341,17 @@ def test_a_reason_that_is_no_text_holds_up_no_other(reason: str) -> None:
     assert Job.objects.get(request=bad, name="noop").answer == "A\ufffd"
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("columns", [{"token": b"\xff"}, {"job": b"noop"}, {"job": b"noop_1\xff", "step": 1}], ids=str)
+def test_a_token_or_a_job_that_is_no_text_holds_up_no_other(columns: dict[str, Any]) -> None:
+    request = waiting_request()
+    insert_answer(str(columns.get("token", request.token)))
+    update_raw("answers", Answer.objects.get().id, **{"token": request.token} | columns)
+    insert_answer(request)
+    assert pass_inprogress()["answers_taken"] == 1
+    assert effects() == ["late", "taken"]
+
+
 @pytest.mark.parametrize("column", ["step", "attempt"])
 @pytest.mark.parametrize("value", ["abc", b"\xff"])
 def test_a_number_that_is_none_is_refused_as_it_is_placed(column: str, value: Any) -> None:
@@ -399,6 +416,54 @@ def test_a_late_answer_changes_nothing_and_says_so(late: str) -> None:
     changes = changes_by(lambda: pass_inprogress(limit=0) or pass_inprogress(limit=1))
     assert effects() == ["late"]
     assert not [key for key in changes if key[0] == "jobs" and "status" in changes[key] and late != "its job has ended"]
+
+
+@pytest.mark.parametrize(
+    ("place", "effect"),
+    [
+        ({"step": 1, "job": "noop_1"}, ""),
+        ({"step": 1, "job": 'an "odd" é'}, ""),
+        ({"step": 1, "job": "noop_2"}, ""),  # of an object
+        ({"step": 1, "job": "noop"}, "late"),  # a job of this step
+        ({"step": 1, "job": "NOOP_1"}, "late"),
+        ({"step": 1, "job": "noop_3"}, "late"),  # of the last step
+        ({"step": 2, "job": "noop_3"}, ""),
+        ({"step": 3, "job": "noop_3"}, "late"),  # there is no such step
+        ({"step": 2_000_000_000, "job": "noop"}, "late"),
+    ],
+    ids=str,
+)
+def test_an_answer_to_a_later_step_is_late_at_once_if_that_has_no_such_job(place: dict[str, Any], effect: str) -> None:
+    later = ["noop_1", 'an "odd" é', steps.Job("noop_2", if_fails="continue")]
+    request = make_request("Inprogress", ["noop"], later, ["noop_3"])
+    make_job(request, "noop", due_in=60)
+    insert_answer(request, **place)
+    assert pass_inprogress() == ({"answers_late": 1} if effect else {})
+    assert effects() == [effect]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '[1, {"jobs": 7}]', '[1, {"jobs": [{}]}]'])
+def test_steps_of_no_shape_hold_up_no_other_answer(text: str) -> None:
+    odd, good = make_request("Inprogress"), waiting_request()
+    make_job(odd, due_in=60)
+    update_raw("requests", odd.pk, steps=text)
+    insert_answer(odd, step=1)
+    insert_answer(good)
+    assert pass_inprogress()["answers_taken"] == 1
+
+
+def test_steps_that_are_no_json_hold_up_no_other_answer() -> None:
+    """Any session may switch the CHECKs off, on MariaDB and SQLite."""
+    if dialect("default") is MYSQL:
+        return  # which has no such switch
+    odd, good = make_request("Inprogress"), waiting_request()
+    make_job(odd, due_in=60)
+    with checks_off():
+        update_raw("requests", odd.pk, steps="no JSON")
+    insert_answer(odd, step=1)
+    insert_answer(good)
+    assert pass_inprogress()["answers_taken"] == 1
+    assert effects() == ["", "taken"]
 
 
 def test_the_first_of_two_counts_and_the_other_is_late() -> None:
