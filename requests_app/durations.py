@@ -1,4 +1,4 @@
-"""Spans of time as people write them, in commands and recipes: 30d, 12h, 90m. Pure."""
+"""Spans of time and paces as people write them, in commands, forms and recipes: 30d, 12h, 10/s. Pure."""
 
 import re
 from datetime import timedelta
@@ -17,3 +17,10 @@ def parse_duration(text: str) -> timedelta:
             f"such as 90d or 12h; at most {_MOST.days}d"
         )
     return span
+
+
+def parse_pace(text: str) -> float:
+    """Seconds from one to the next. Raises ValueError with a sentence that has an example."""
+    if match := re.fullmatch(r"([1-9][0-9]{0,5})/([hms])", text):
+        return timedelta(**{_UNITS[match[2]]: 1}).total_seconds() / int(match[1])
+    raise ValueError(f"{text!r} is no pace: so many a second, minute or hour are needed, such as 10/s, 90/m or 100/h")

@@ -3,7 +3,7 @@
 Part of JobQuerySet (job.py).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from django.db import connections, models, transaction
@@ -36,6 +36,10 @@ class OperatorMoves(models.QuerySet[Row]):
         """Those that can be failed by hand: `new`, which they are too while they wait for an answer."""
         return self.filter(request_id=request_id, step=step, status=JobStatus.NEW)
 
+    def at_current_step(self, request_ids: Collection[int]) -> Self:
+        """All rows of the step at which each of these requests is."""
+        return self.filter(request_id__in=request_ids, step=models.F("request__step"))
+
     def latest_attempts(self) -> Self:
         later = self.model._default_manager.filter(
             request_id=models.OuterRef("request_id"),
@@ -53,18 +57,22 @@ class OperatorMoves(models.QuerySet[Row]):
             return set(jobs.values_list("id", flat=True)) > set(free)
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def insert_again(self, request_id: int, step: int, *, has_failed: bool = True) -> None:
-        """A new attempt, with a fresh budget, of every job of the step that needs one. Under the request's lock.
+    def insert_again(
+        self, request_ids: Collection[int], delays: Mapping[int, float] | None = None, *, has_failed: bool = True
+    ) -> None:
+        """A new attempt, with a fresh budget, of every job of the current steps that needs one. Under requests' locks.
 
-        `has_failed`: the request; in one that goes on, a failure that stops nothing stays what it is.
+        `delays`: by request id, the seconds until its jobs are due. `has_failed`: the requests; in one that goes on, a
+        failure that stops nothing stays what it is.
         """
-        ended = self.filter(request_id=request_id, step=step).latest_attempts().exclude(status__in=SETTLED)
+        delays = delays or {}
+        ended = self.at_current_step(request_ids).latest_attempts().exclude(status__in=SETTLED)
         if not has_failed:
             ended = ended.exclude(~models.Q(if_fails=IfFails.STOP), status=JobStatus.FAILURE)
-        again = ended.order_by("id").values_list("name", "attempt", "if_fails")
+        again = ended.order_by("request_id", "id").values_list("request_id", "step", "name", "attempt", "if_fails")
         jobs = [
-            NewJob(request_id, step, name, attempt + max_attempts(name), attempt + 1, if_fails=if_fails)
-            for name, attempt, if_fails in again
+            NewJob(id_, step, name, attempt + max_attempts(name), attempt + 1, delays.get(id_, 0.0), if_fails)
+            for id_, step, name, attempt, if_fails in again
         ]
         insert_jobs(jobs, using=self.db)
 

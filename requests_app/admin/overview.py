@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from jobs_app.models import PausedJob
 from requests_app.admin.overview_charts import charts
+from requests_app.admin.retry_alike import alike_listing
 from requests_app.formatting import ago, badge, clock, duration, span
 from requests_app.models import RequestStatus
 from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, Waiting, read_backlog, read_waiting
@@ -61,6 +62,7 @@ class ErrorLine:
     text: str
     last: str
     url: str
+    alike_url: str
 
 
 class OverviewPage:
@@ -172,6 +174,7 @@ def _error(error: FrequentError, now: datetime) -> ErrorLine:
         text=error.text,
         last=ago(error.at, now),
         url=_request_url(error.request_id),
+        alike_url=alike_listing(error.error_kind) if error.error_kind else "",
     )
 
 

@@ -25,6 +25,7 @@ from requests_app.admin.request_page import (
     interventions_of,
     texts_of,
 )
+from requests_app.admin.retry_alike import ErrorKindFilter, RetryAlikeAdmin
 from requests_app.formatting import badge, clock
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import JsonTexts
@@ -73,6 +74,8 @@ class RequestList(ChangeList):
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         if DeadlineFilter.parameter_name in self.params:
             return ["deadline_at", "id"]
+        if ErrorKindFilter.parameter_name in self.params:
+            return ["-id"]
         of_one_status = {"status__exact", ShortFilter.parameter_name} & set(self.params)
         return ["-due_at", "-id"] if of_one_status and WaitingFilter.parameter_name not in self.params else ["-id"]
 
@@ -106,15 +109,16 @@ class DeadlineFilter(admin.SimpleListFilter):
 
 
 @admin.register(Request)
-class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, VerbsAdmin):
+class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, RetryAlikeAdmin):
     actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "step", "due", "deadline", "completed")
-    list_filter = ("status", DeadlineFilter, WaitingFilter, ShortFilter)
+    list_filter = ("status", DeadlineFilter, WaitingFilter, ShortFilter, ErrorKindFilter)
     filter_parameters = (
         "status__exact",
         DeadlineFilter.parameter_name,
         WaitingFilter.parameter_name,
         ShortFilter.parameter_name,
+        ErrorKindFilter.parameter_name,
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
@@ -142,6 +146,7 @@ class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, VerbsAd
             context |= {"title": str(obj), "subtitle": None, "explanation": explain(obj), "page": page}
             context["may_unmask"] = may_unmask(request)
             context["verbs"] = possible(obj) if self.has_operate_permission(request) else []
+            context["alike_url"] = self.alike_url(request, obj.error_kind)
             context["interventions"] = interventions_of(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 

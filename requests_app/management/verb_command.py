@@ -22,13 +22,17 @@ class VerbCommand(ByHandCommand):
 
     done: ClassVar[str]
     takes_many: ClassVar[bool] = True
+    tokens: ClassVar[str] = "+"
     kept = "kept in the request's history"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         if self.takes_many:
             parser.add_argument(
-                "token", nargs="+", metavar="TOKEN", help="requests' public names; -: one a line on standard input"
+                "token",
+                nargs=self.tokens,
+                metavar="TOKEN",
+                help="requests' public names; -: one a line on standard input",
             )
         else:
             parser.add_argument("token", nargs=1, metavar="TOKEN", help="the request's public name")

@@ -3,12 +3,13 @@
 Part of RequestQuerySet (request.py). Which moves there are and their lock order: docs/moves.md.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from django.db import models, transaction
+from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
+from jobs_app.db.dialect import case, dialect, numbers
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import Effect
 from jobs_app.models.attempts import JobStatus
@@ -43,8 +44,8 @@ class OperatorMoves(Notifications[Row]):
         with transaction.atomic(using=self.db, savepoint=False):
             if (request := self._lock(token, (RequestStatus.FAILED,))) is None:
                 return False
-            self._reopen(request)
-            Job.objects.insert_again(request.id, request.step)
+            self._reopen([request])
+            Job.objects.insert_again([request.id])
         return True
 
     def retry_now(self, token: str) -> int:
@@ -68,10 +69,10 @@ class OperatorMoves(Notifications[Row]):
                 return False
             has_failed = request.status == RequestStatus.FAILED
             if has_failed:
-                self._reopen(request)
+                self._reopen([request])
             Job.objects.insert_ended(again, JobStatus.COMPLETED, extras=extras)
             # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
-            Job.objects.insert_again(request.id, request.step, has_failed=has_failed)
+            Job.objects.insert_again([request.id], has_failed=has_failed)
             if extras:
                 kept = json_object(lock_requests([request.id], with_extras=True, using=self.db)[request.id].extras)
                 self.filter(id=request.id).update(extras={**kept, **extras})
@@ -96,11 +97,30 @@ class OperatorMoves(Notifications[Row]):
         rows = self.filter(token=token, status__in=statuses, scrubbed_at=None)
         return rows.defer("params", "extras", "steps").select_for_update().first()
 
-    def _reopen(self, request: Any) -> None:
-        """What was answered before is late: it would end an attempt that it was not meant for."""
-        pending = Answer.objects.of([request.token]).pending().order_by("id")
+    def _reopen(self, requests: Collection[Any], delays: Mapping[int, float] | None = None) -> None:
+        """`Failed` -> `Inprogress`, or `Queuing` what has no jobs: that is due `delays` seconds from now, if given.
+
+        What was answered before is late: it would end an attempt that it was not meant for.
+        """
+        pending = Answer.objects.of([request.token for request in requests]).pending().order_by("id")
         Answer.objects.mark(list(pending.values_list("id", flat=True)), Effect.LATE)
-        begun = Job.objects.filter(request_id=request.id, step=request.step).exists()
-        self.filter(id=request.id, status=RequestStatus.FAILED).update(
-            status=RequestStatus.INPROGRESS if begun else RequestStatus.QUEUING, error="", completed_at=None
-        )
+        jobs = Job.objects.at_current_step([request.id for request in requests])
+        begun = set(jobs.values_list("request_id", flat=True))
+        refused = [request.id for request in requests if request.id not in begun]
+        again = "error = '', error_kind = '', completed_at = NULL"
+        due = {id_: delays[id_] for id_ in refused} if delays else {}
+        due_at = f"due_at = {dialect(self.db).later.format(case(due))}, " if due else ""
+        self._update(f"status = 'Inprogress', {again}", [], begun, "Failed")
+        self._update(f"{due_at}status = 'Queuing', {again}", [*due.values()], refused, "Failed")
+
+    def _update(self, assignments: str, values: list[Any], ids: Collection[int], status: str) -> int:
+        """One guarded UPDATE; answers how many rows it won."""
+        if not ids:
+            return 0
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"UPDATE requests {dialect(self.db).by_id} SET {assignments} "
+                f"WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
+                [*values, status],
+            )
+            return int(cursor.rowcount)

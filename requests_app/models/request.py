@@ -10,8 +10,9 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
-from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
-from requests_app.models.operator_moves import OperatorMoves
+from jobs_app.db.dialect import EARLIEST, case, dialect
+from requests_app.fingerprints import error_kind
+from requests_app.models.alike import AlikeMoves
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
 from requests_app.recipes import NOTIFY
@@ -66,7 +67,7 @@ class Page(NamedTuple):
     last: Position | None
 
 
-class RequestQuerySet(OldRequestQuerySet["Request"], OperatorMoves["Request"]):  # type: ignore[override] # as of JobQuerySet
+class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # type: ignore[override] # as of JobQuerySet
     # Filters ---------------------------------------------------------------------------------------------------------
     def without_json(self) -> Self:
         """For verbs and pages: what may be huge, or no JSON to Python, is read where it is needed (`json_texts`)."""
@@ -190,23 +191,12 @@ class RequestQuerySet(OldRequestQuerySet["Request"], OperatorMoves["Request"]): 
 
     def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
         return self._update(
-            f"status = 'Failed', error = {case(errors, 'error')}, completed_at = {dialect(self.db).now}",
-            [*errors.values()],
+            f"status = 'Failed', error = {case(errors, 'error')}, error_kind = {case(errors)}, "
+            f"completed_at = {dialect(self.db).now}",
+            [*errors.values(), *map(error_kind, errors.values())],
             [*errors],
             status,
         )
-
-    def _update(self, assignments: str, values: list[Any], ids: Collection[int], status: str) -> int:
-        """One guarded UPDATE; answers how many rows it won."""
-        if not ids:
-            return 0
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"UPDATE requests {dialect(self.db).by_id} SET {assignments} "
-                f"WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
-                [*values, status],
-            )
-            return int(cursor.rowcount)
 
 
 class Request(models.Model):

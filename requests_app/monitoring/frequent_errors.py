@@ -1,9 +1,5 @@
-"""The most frequent of the latest errors, counted by their fingerprints.
+"""The most frequent of the latest errors, counted by their fingerprints."""
 
-A fingerprint is an error's first line without what differs from one error to the next, or may be personal data.
-"""
-
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,35 +9,29 @@ from django.db import connection
 
 from jobs_app.db.dialect import dialect, from_driver
 from jobs_app.registry import definition
-from jobs_app.telemetry.printable import first_line
-from requests_app.formatting import shortened
+from requests_app.fingerprints import fingerprint
 
 LATEST = 500  # of each kind
 _MOST_SHOWN = 10
-_CHARACTERS = 160
-_CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients write it, without an id
-_ANSWERED = re.compile(r"\banswered (\d{3})\b")
-_NO_JSON = re.compile(r"\bthe answer is not a JSON object\b")
-_REPLACED = (  # in this order; looked for at the beginning of a word only, or a long word would take its square
-    (re.compile(r"(?<![^\s\"'<>:,;])[^\s\"'<>:,;]+@[^\s\"'<>:,;]+"), "<e-mail>"),
-    (re.compile(r"(?<!\w)([\"'`])(?:\\.|(?!\1).)*(?:\1|$)"), '"…"'),
-    (re.compile(r"(?<![\w-])[\w-]*\d[\w-]*(?:[.:/]\d[\w-]*)*"), "#"),
-)
 
 
 class Ended(NamedTuple):
-    """One row that ended badly. `kind`: failure, retry or refused. `where`: its job's name, or the request's action."""
+    """One row that ended badly. `kind`: failure, retry or refused. `where`: its job's name, or the request's action.
+
+    `error_kind`: of its request, if that is Failed.
+    """
 
     kind: str
     where: str
     error: str
     request_id: int
     at: datetime
+    error_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FrequentError:
-    """`request_id`: the latest request that has it. `at`: when that was due."""
+    """`request_id`: the latest request that has it. `at`: when that was due. `error_kind`: of the latest Failed one."""
 
     count: int
     kind: str
@@ -49,6 +39,7 @@ class FrequentError:
     text: str
     request_id: int
     at: datetime
+    error_kind: str
 
 
 def frequent_errors() -> list[FrequentError]:
@@ -63,22 +54,10 @@ def most_frequent(ended: Iterable[Ended]) -> list[FrequentError]:
     found = []
     for (kind, where, text), rows in groups.items():
         latest = max(rows, key=lambda row: row.at)
-        found.append(FrequentError(len(rows), kind, where, text, latest.request_id, latest.at))
+        of_failed = max((row for row in rows if row.error_kind), key=lambda row: row.at, default=latest)
+        error = FrequentError(len(rows), kind, where, text, latest.request_id, latest.at, of_failed.error_kind)
+        found.append(error)
     return sorted(found, key=lambda error: (error.count, error.at), reverse=True)[:_MOST_SHOWN]
-
-
-def fingerprint(error: str) -> str:
-    """The first line, without what differs between two such errors: numbers, names in quotes, e-mail addresses."""
-    line = first_line(error)
-    call = _CALL.match(line)
-    ours, line, code = (call[0], line[call.end() :], "") if call else ("", line, "")
-    if answered := _ANSWERED.search(line):  # what a service says besides is its own text
-        line, code = line[: answered.start(1)], answered[1]
-    elif no_json := _NO_JSON.search(line):
-        line = line[: no_json.end()]
-    for pattern, replacement in _REPLACED:
-        line = pattern.sub(replacement, line)
-    return shortened(ours + line + code, _CHARACTERS)
 
 
 def _place(where: str) -> str:
@@ -90,14 +69,16 @@ def _latest() -> list[Ended]:
     """One statement: of each kind the newest by their due times, through an index."""
     sql = dialect("default")
     jobs = (
-        "SELECT * FROM (SELECT status, name, SUBSTR(error, 1, 600) AS error, request_id, due_at FROM jobs "
+        "SELECT latest.*, (SELECT error_kind FROM requests r WHERE r.id = latest.request_id) FROM "
+        "(SELECT status, name, SUBSTR(error, 1, 600) AS error, request_id, due_at FROM jobs "
         f"{sql.force('jobs_status_due')} WHERE status = %s ORDER BY due_at DESC, id DESC LIMIT {LATEST}) AS latest"
     )
     refused = (
-        "SELECT 'refused', action, error, id, due_at FROM (SELECT action, SUBSTR(error, 1, 600) AS error, id, due_at, "
+        "SELECT 'refused', action, error, id, due_at, error_kind FROM "
+        "(SELECT action, SUBSTR(error, 1, 600) AS error, id, due_at, error_kind, "
         f"started_at FROM requests {sql.force('requests_status_due')} WHERE status = 'Failed' "
         f"ORDER BY due_at DESC, id DESC LIMIT {LATEST}) AS failed WHERE started_at IS NULL"
     )
     with connection.cursor() as cursor:
         cursor.execute(f"{jobs} UNION ALL {jobs} UNION ALL {refused}", ["failure", "retry"])
-        return [Ended(*row)._replace(at=from_driver(row[-1])) for row in cursor.fetchall()]
+        return [Ended(*row)._replace(at=from_driver(row[4])) for row in cursor.fetchall()]

@@ -24,8 +24,8 @@ def count_short(actions: Iterable[str]) -> Counter[Key]:
     return Counter(Key(REQUESTS_SHORT, subject(action)) for action in actions)
 
 
-def count_intervention(verb: str) -> Counter[Key]:
-    return Counter([Key(INTERVENTIONS, verb)])
+def count_intervention(verb: str, times: int = 1) -> Counter[Key]:
+    return Counter({Key(INTERVENTIONS, verb): times})
 
 
 def subject(action: str) -> str:

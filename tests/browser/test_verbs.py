@@ -7,6 +7,7 @@ from django.db import transaction
 from selenium.webdriver.common.keys import Keys
 
 from jobs_app.models import Job, PausedJob
+from requests_app.fingerprints import error_kind
 from requests_app.models import Intervention, Request
 from tests.browser.conftest import Browser
 from tests.browser.contrast import too_faint
@@ -50,6 +51,19 @@ def confirm(browser: Browser, reason: str) -> str:
     browser.find(REASON).send_keys(reason)
     browser.submit(SUBMIT)
     return " ".join(browser.texts(".messagelist li"))
+
+
+def press(browser: Browser, *keys: str) -> None:
+    browser.driver.switch_to.active_element.send_keys(*keys)
+
+
+def tab_to(browser: Browser, text: str) -> None:
+    for _ in range(80):
+        press(browser, Keys.TAB)
+        focused = browser.driver.switch_to.active_element
+        if text in {focused.text, focused.get_attribute("value")}:
+            return
+    pytest.fail(f"{text} is not reached by the tab key")
 
 
 def test_every_verb_is_done_by_clicking_and_is_in_the_history(at_work: Browser) -> None:
@@ -96,26 +110,36 @@ def test_a_verb_on_a_request_that_moved_meanwhile_is_refused_with_a_sentence(at_
 def test_a_verb_is_done_by_the_keyboard_alone(at_work: Browser) -> None:
     request = failed("user-4711")
     open_page(at_work, request)
-
-    def press(*keys: str) -> None:
-        at_work.driver.switch_to.active_element.send_keys(*keys)
-
-    def tab_to(text: str) -> None:
-        for _ in range(40):
-            press(Keys.TAB)
-            focused = at_work.driver.switch_to.active_element
-            if text in {focused.text, focused.get_attribute("value")}:
-                return
-        pytest.fail(f"{text} is not reached by the tab key")
-
-    tab_to("Retry")
-    press(Keys.ENTER)
+    tab_to(at_work, "Retry")
+    press(at_work, Keys.ENTER)
     at_work.wait_for(REASON)
-    press("mended")  # the field has the focus
-    tab_to("Retry")
-    press(Keys.ENTER)
+    press(at_work, "mended")  # the field has the focus
+    tab_to(at_work, "Retry")
+    press(at_work, Keys.ENTER)
     at_work.wait_for(".messagelist li.success")
     assert Intervention.objects.get().reason == "mended"
+
+
+def test_all_of_one_kind_are_retried_from_the_first_page_by_the_keyboard_alone(at_work: Browser) -> None:
+    error = "service1_get_user failed: answered 503"
+    for number in range(3):
+        request = failed(f"user-{number}")
+        Request.objects.filter(pk=request.pk).update(error=error, error_kind=error_kind(error))
+    Job.objects.filter(status="failure").update(error="answered 503")
+    at_work.open("/admin/")
+    tab_to(at_work, "answered 503")
+    press(at_work, Keys.ENTER)
+    at_work.wait_for("#result_list")
+    tab_to(at_work, "Retry all of this kind")
+    press(at_work, Keys.ENTER)
+    at_work.wait_for(REASON)
+    press(at_work, "service 1 is back")  # the field has the focus
+    tab_to(at_work, "10/s")
+    tab_to(at_work, "Retry all")
+    press(at_work, Keys.ENTER)
+    at_work.wait_for(".messagelist li.success")
+    assert at_work.texts(".messagelist li")[0].startswith("Done: retry_request of 3 requests; the last is due at ")
+    assert Intervention.objects.filter(reason="service 1 is back").count() == 3
 
 
 def test_many_requests_are_retried_at_once(at_work: Browser) -> None:
@@ -150,6 +174,7 @@ def test_a_job_name_is_paused_and_resumed_by_clicking(at_work: Browser) -> None:
 
 def test_the_pages_of_verbs_fit_the_screen(at_work: Browser) -> None:
     request = failed("0b9d7a5e-1f6e-4f0b-9a43-2f5d7c1e8a61")
+    Request.objects.update(error_kind="0a1b2c3d")
     PausedJob.objects.pause("noop", by="ada", reason="service 2 is being moved to another machine this night")
     Intervention.objects.create(request=request, verb="retry_request", by="ada", reason="service 1 is mended")
     path = f"/admin/requests_app/request/{request.pk}"
@@ -157,6 +182,8 @@ def test_the_pages_of_verbs_fit_the_screen(at_work: Browser) -> None:
         "request-with-verbs": f"{path}/change/",
         "retry": f"{path}/verb/retry_request/",
         "complete": f"{path}/verb/complete_job/",
+        "failed-alike": "/admin/requests_app/request/?error_kind=0a1b2c3d",
+        "retry-alike": "/admin/requests_app/request/kind/0a1b2c3d/retry/",
         "pauses": "/admin/jobs_app/pausedjob/",
         "pause": "/admin/jobs_app/pausedjob/verb/pause_job/service1_get_user/",
     }

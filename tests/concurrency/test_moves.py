@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
@@ -22,7 +23,9 @@ from jobs_app.worker.completer import end_lost_leases, record_results
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
-from requests_app.models import Request
+from requests_app.fingerprints import error_kind
+from requests_app.models import Request, RetryPace
+from requests_app.models.alike import Alike
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due
@@ -467,6 +470,26 @@ def test_a_retry_by_hand_of_a_refused_request_has_it_picked_up_anew(run: RunReco
     assert start_due(run, 10) == 1
     finish(run, request)
     assert (status_of(request), statuses(request)) == ("Completed", {"noop": ["completed"]})
+
+
+def test_two_runs_over_those_that_failed_alike_take_up_each_once_and_share_the_pace(run: RunRecord):
+    kind = error_kind("records failed: no")
+    requests = [add_request(["records"], status="Failed", error="records failed: no") for _ in range(6)]
+    Request.objects.update(error_kind=kind)
+    for request in requests:
+        add_job(request, "records", "failure")
+    RetryPace.objects.open(kind)
+    alike = Alike(kind, database_now())
+    with (
+        Actor(lambda: Request.objects.retry_alike(requests[:4], alike, 60), stop_before="INSERT INTO jobs") as one,
+        Actor(lambda: Request.objects.retry_alike(requests[2:], alike, 60)) as other,
+    ):
+        assert not other.done  # it waits for the places that the first one takes
+        first, second = one.go_on(), other.go_on()
+    assert [request.id for request in first.requests] == requests[:4]
+    assert ([request.id for request in second.requests], second.locked) == (requests[4:], 2)
+    due = list(Job.objects.filter(status="new").order_by("request_id").values_list("due_at", flat=True))
+    assert [round((later - due[0]).total_seconds() / 60) for later in due] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_job_done_by_hand_beside_running_ones_brings_its_cancelled_siblings_back(run: RunRecord):

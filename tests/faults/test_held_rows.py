@@ -15,6 +15,7 @@ from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import pause_job, resume_job
 from jobs_app.worker.shutdown import Stop
+from requests_app.fingerprints import error_kind
 from requests_app.models import Request
 from requests_app.operations import interventions
 from requests_app.operations.explain import explain
@@ -240,3 +241,17 @@ def test_answers_behind_a_batch_that_is_held_are_taken() -> None:
     with held("requests", kept.pk):
         assert pass_inprogress(limit=1)["answers_taken"] == 1
     assert Job.objects.get(request=free, name="noop").status == "completed"
+
+
+@pytest.mark.parametrize("table", ["requests", "answers"])
+def test_those_that_failed_alike_beside_a_held_row_are_taken_up_and_the_line_says_what_is_not(table: str) -> None:
+    requests = [make_request("Failed", error="no", error_kind=error_kind("no")) for _ in range(5)]
+    answer = insert_answer(requests[1])
+    for request in requests:
+        make_job(request, status="failure")
+    command = ("retry_request", "--like", requests[1].token, "--reason", "a test")
+    with held(table, requests[1].id if table == "requests" else answer):
+        ended = called_here(*command)
+    assert (ended.returncode, ended.stdout.partition(" due_from")[0]) == (0, "retry_request retried=4 locked=1")
+    assert [status_of(request) for request in requests].count("Failed") == 1
+    assert called_here(*command).stdout.startswith("retry_request retried=1 locked=0 ")

@@ -465,7 +465,7 @@ def test_inserting_again_counts_the_latest_attempts_only_and_gives_a_fresh_budge
     make_job(request, "noop_4", "retry", attempt=7, last_attempt=20)
     make_job(request, "noop_1", "failure", step=1)  # of another step
     before = rows()
-    Job.objects.insert_again(request.id, 0)
+    Job.objects.insert_again([request.id])
     new = {
         (row["name"], row["attempt"], row["last_attempt"], row["status"]) for row in inserted(before, changed(before))
     }

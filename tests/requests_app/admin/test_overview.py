@@ -13,11 +13,12 @@ from jobs_app.models import Job, PassRun, PausedJob
 from requests_app.admin import overview
 from requests_app.admin.overview_charts import charts
 from requests_app.cron import CRON_SETTINGS
+from requests_app.fingerprints import fingerprint
 from requests_app.models import RequestStatus
 from requests_app.monitoring import backlog, ended_attempts
 from requests_app.monitoring.backlog import Backlog, read_backlog, read_waiting
 from requests_app.monitoring.ended_attempts import read_ended_attempts
-from requests_app.monitoring.frequent_errors import Ended, fingerprint, frequent_errors, most_frequent
+from requests_app.monitoring.frequent_errors import Ended, frequent_errors, most_frequent
 from tests.factories import make_job, make_request, pass_inprogress
 from tests.requests_app.admin.test_requests import assert_served_by_an_index, operator, statements, text_of
 

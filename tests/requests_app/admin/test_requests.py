@@ -215,7 +215,8 @@ def analyze() -> None:
         cursor.execute("ANALYZE TABLE requests" if connection.vendor == "mysql" else "ANALYZE")
 
 
-def assert_served_by_an_index(sql: str) -> None:
+def assert_served_by_an_index(sql: str, name: str = "") -> None:
+    """`name`: by this one."""
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
             cursor.execute(f"EXPLAIN FORMAT=TRADITIONAL {sql}")
@@ -223,10 +224,12 @@ def assert_served_by_an_index(sql: str) -> None:
             plan = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
             assert all("filesort" not in (row["Extra"] or "") for row in plan), sql
             assert all(row["key"] for row in plan if row["table"] == "requests"), sql
+            assert any(name in (row["key"] or "") for row in plan), (sql, plan)
         else:
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
             details = [row[3] for row in cursor.fetchall()]
             assert not any("TEMP B-TREE" in detail for detail in details), (sql, details)
+            assert any(name in detail for detail in details), (sql, details)
 
 
 # What waits for an answer --------------------------------------------------------------------------------------------

@@ -16,9 +16,12 @@ from uuid import UUID
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 
+from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.request_locks import lock_requests
-from requests_app.models import Request, RequestStatus
+from requests_app.fingerprints import error_kind
+from requests_app.models import Request, RequestStatus, RetryPace
+from requests_app.models.alike import Alike
 from requests_app.passes import progress_locked
 from tests.factories import (
     Row,
@@ -52,6 +55,14 @@ class Move:
 
 
 OVER = {"completed_at": ANY}
+
+
+def retried_alike(request: Request) -> int:
+    RetryPace.objects.open(request.error_kind)
+    alike = Alike(request.error_kind, database_now())
+    return len(Request.objects.retry_alike([request.id], alike, 60).requests)
+
+
 MOVES = {
     "start": Move(
         lambda r: Request.objects.start([r.id], {}), {"Queuing"}, {"status": "Inprogress", "started_at": ANY}
@@ -59,14 +70,14 @@ MOVES = {
     "refuse": Move(
         lambda r: Request.objects.refuse({r.id: "because"}),
         {"Queuing"},
-        {"status": "Failed", "error": "because"} | OVER,
+        {"status": "Failed", "error": "because", "error_kind": error_kind("because")} | OVER,
     ),
     "advance": Move(lambda r: Request.objects.advance([r.id], {}), {"Inprogress"}, {"step": 1}),
     "complete": Move(lambda r: Request.objects.complete([r.id], {}), {"Inprogress"}, {"status": "Completed"} | OVER),
     "fail": Move(
         lambda r: Request.objects.fail({r.id: "because"}),
         {"Inprogress"},
-        {"status": "Failed", "error": "because"} | OVER,
+        {"status": "Failed", "error": "because", "error_kind": error_kind("because")} | OVER,
     ),
     "cancel": Move(
         lambda r: Request.objects.cancel(r.token),
@@ -82,6 +93,11 @@ MOVES = {
         {"status": "Inprogress", "error": "", "completed_at": None},
         won=True,
         lost=False,
+    ),
+    "retry alike": Move(
+        retried_alike,
+        {"Failed"},
+        {"status": "Inprogress", "error": "", "completed_at": None},
     ),
     "retry now": Move(lambda r: Request.objects.retry_now(r.token), {"Inprogress"}, {}, job={"due_at": ANY}),
 }
@@ -176,9 +192,9 @@ def test_a_request_moves_by_the_latest_attempt_of_every_job_that_its_step_names(
         [inserted] = changes.values()
         assert (inserted["name"], inserted["step"], inserted["attempt"], inserted["status"]) == ("noop_2", 1, 1, "new")
     else:
-        assert changes == {
-            ("requests", request.id): {"status": "Failed", "completed_at": ANY, "error": "noop failed: why it ended so"}
-        }
+        error = "noop failed: why it ended so"
+        failed = {"status": "Failed", "completed_at": ANY, "error": error, "error_kind": error_kind(error)}
+        assert changes == {("requests", request.id): failed}
 
 
 def test_after_its_last_step_a_request_is_completed() -> None:

@@ -1,0 +1,172 @@
+"""Requests that failed alike in the admin: their list, and *Retry all of this kind*.
+
+A web request does a few seconds' worth; its page then says what is left and asks to go on. What is done is committed
+batch by batch, and the pace is kept in the database, so nothing is lost when the process is killed in between.
+"""
+
+import re
+import time
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+
+from jobs_app.db.dialect import database_now
+from jobs_app.db.transactions import DatabaseAway, fault_line
+from requests_app.admin.forms import ReasonForm
+from requests_app.admin.request_actions import VERBS, VerbsAdmin
+from requests_app.durations import parse_pace
+from requests_app.fingerprints import fingerprint
+from requests_app.formatting import clock, iso
+from requests_app.models import Request
+from requests_app.models.alike import Alike, Retried, Summary
+from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, retry_alike
+
+KIND = "error_kind"
+_MOST_SECONDS = 5.0  # of one web request; after it the operator is asked to go on
+_MOST_SUMMARIZED = 10_000
+_MOST_ACTIONS = 5
+_MOST_ERROR_CHARACTERS = 2_000
+_IS_KIND = re.compile(r"[0-9a-f]{8}")
+
+
+class ErrorKindFilter(admin.SimpleListFilter):
+    """Of one kind of error, which a link names; shown only then."""
+
+    title = "error"
+    parameter_name = KIND
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        kind = request.GET.get(KIND)
+        return [(kind, "Failed alike")] if kind else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(error_kind=self.value()) if self.value() else queryset
+
+
+class PaceForm(ReasonForm):
+    """`until`: when the page was asked for; what failed later, as a second time, is not meant."""
+
+    pace = forms.CharField(
+        initial=DEFAULT_PACE,
+        max_length=20,
+        help_text="How many go on a second (10/s), a minute (90/m) or an hour (100/h).",
+    )
+    until = forms.DateTimeField(widget=forms.HiddenInput)
+    field_order = ("reason", "pace", "until")
+
+    def clean_pace(self) -> float:
+        try:
+            return parse_pace(self.cleaned_data["pace"].strip())
+        except ValueError as error:
+            raise ValidationError(f"{error}.") from error
+
+
+class RetryAlikeAdmin(VerbsAdmin):
+    """Adds `kind/<error kind>/retry/`, and what leads there."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.retry_alike)
+        return [path("kind/<str:kind>/retry/", view, name="requests_app_request_retry_alike"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {"alike_url": self.alike_url(request, request.GET.get(KIND, "")), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def alike_url(self, http: HttpRequest, kind: str) -> str:
+        """Empty for who may not, and when there is no kind."""
+        may = _IS_KIND.fullmatch(kind) and self.has_operate_permission(http)
+        return reverse("admin:requests_app_request_retry_alike", args=[kind]) if may else ""
+
+    def retry_alike(self, http: HttpRequest, kind: str) -> HttpResponse:
+        """GET: asks. POST: does as many as it has time for; asks to go on with the rest, or leads back to the list."""
+        self._demand(http)
+        form = PaceForm(http.POST if http.method == "POST" else None, initial={"until": iso(database_now())})
+        taken = Taken()
+        if not form.is_valid():
+            return self._confirm_alike(http, kind, form, taken)
+        said = form.cleaned_data
+        try:
+            is_done = self._take_up(http, Alike(kind, said["until"]), said["pace"], said["reason"], taken)
+        except (DatabaseAway, DatabaseError) as error:
+            why = str(error) if isinstance(error, DatabaseAway) else fault_line(error)
+            self.message_user(http, f"Stopped after {_requests(taken.retried)}: {why}", messages.ERROR)
+            is_done = False
+        if is_done:
+            self.message_user(http, *_told(taken))
+            return HttpResponseRedirect(alike_listing(kind))
+        return self._confirm_alike(http, kind, form, taken)
+
+    def _take_up(self, http: HttpRequest, alike: Alike, pace: float, reason: str, taken: Taken) -> bool:
+        """Whether it came to the end in time."""
+        began = time.monotonic()
+        for batch in retry_alike(alike, pace, by=http.user.get_username(), reason=reason):
+            taken.add(batch)
+            _log(http, batch, reason)
+            if time.monotonic() - began > _MOST_SECONDS:
+                return False
+        return True
+
+    def _confirm_alike(self, http: HttpRequest, kind: str, form: PaceForm, taken: Taken) -> HttpResponse:
+        until = form.cleaned_data.get("until") if form.is_bound else None
+        alike = Alike(kind, until or database_now())
+        left = Request.objects.summarize_alike(alike, _MOST_SUMMARIZED)
+        if not left.actions:
+            self.message_user(http, *_told(taken))
+            return HttpResponseRedirect(alike_listing(kind))
+        context = {
+            "crumbs": [(alike_listing(), "Requests"), (alike_listing(kind), "Failed alike")],
+            "title": "Retry all of this kind",
+            "submit": "Go on" if taken.retried else "Retry all",
+            "explanation": f"{_sentence(left, taken)} {_error_of(alike)}",
+            "back": alike_listing(kind),
+        }
+        return self._confirm(http, VERBS["retry_request"], form, context)
+
+
+def alike_listing(kind: str = "") -> str:
+    return reverse("admin:requests_app_request_changelist") + (f"?{KIND}={kind}" if kind else "")
+
+
+def _sentence(left: Summary, taken: Taken) -> str:
+    number = sum(left.actions.values())
+    actions = ", ".join(f"{action} {of_it:,}" for action, of_it in left.actions.most_common(_MOST_ACTIONS))
+    said = f"{_requests(taken.retried)} taken up, the last of them due at {clock(taken.due_until)} UTC. Left: "
+    more = "more than " if number == _MOST_SUMMARIZED else ""
+    return (
+        f"{said if taken.retried else ''}{more}{_requests(number)} ({actions}) that failed alike, "
+        f"from {clock(left.first)} to {clock(left.last)} UTC:"
+    )
+
+
+def _error_of(alike: Alike) -> str:
+    first = Request.objects.filter(pk__in=Request.objects.ids_alike(alike, 1))
+    return fingerprint(first.values_list(Left("error", _MOST_ERROR_CHARACTERS), flat=True).first() or "")
+
+
+def _told(taken: Taken) -> tuple[str, int]:
+    if not taken.retried and not taken.locked:
+        return "Nothing to do: no failed request of this kind is left.", messages.WARNING
+    due = f"; the last is due at {clock(taken.due_until)} UTC" if taken.retried else ""
+    done = f"Done: retry_request of {_requests(taken.retried)}{due}."
+    if not taken.locked:
+        return done, messages.SUCCESS
+    return f"{done} Left: {_requests(taken.locked)}, locked by another session.", messages.WARNING
+
+
+def _requests(number: int) -> str:
+    return f"{number:,} request{'' if number == 1 else 's'}"
+
+
+def _log(http: HttpRequest, batch: Retried, reason: str) -> None:
+    done = [Request(id=request.id, token=request.token, action=request.action) for request in batch.requests]
+    if done:
+        line = f"retry_request: {reason}"
+        LogEntry.objects.log_actions(cast("Any", http.user.pk), cast("Any", done), CHANGE, change_message=line)

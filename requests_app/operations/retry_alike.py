@@ -1,0 +1,111 @@
+"""Retries by hand all requests that failed alike, so far apart from each other that a service bears it.
+
+In batches, each one transaction, so it may be killed at any time: what is not taken up yet is still `Failed`, and where
+the next one's place in time is, stands in a row (`RetryPace`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
+from jobs_app.models import tally
+from requests_app.models import Intervention, Request, RequestStatus, RetryPace
+from requests_app.models.alike import Alike, Retried
+from requests_app.monitoring import events, tallies
+from requests_app.operations.explain import explain
+from requests_app.operations.interventions import Refused
+
+BATCH = 500  # requests
+DEFAULT_PACE = "10/s"
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a run has done so far. `due_from`, `due_until`: when the first and the last that it took up are due."""
+
+    retried: int = 0
+    locked: int = 0
+    due_from: datetime | None = None
+    due_until: datetime | None = None
+
+    def add(self, batch: Retried) -> None:
+        self.retried += len(batch.requests)
+        self.locked += batch.locked
+        if batch.due:
+            self.due_from, self.due_until = self.due_from or batch.due[0], batch.due[-1]
+
+
+def kind_of(token: str) -> tuple[int, str]:
+    """The request's id and error kind. Raises Refused, Request.DoesNotExist."""
+    request = Request.objects.without_json().get(token=token)
+    if request.status != RequestStatus.FAILED:
+        raise Refused(
+            f"retry_request: only what failed like a Failed request can be retried; this one is {request.status}. "
+            f"{explain(request)}"
+        )
+    if not request.error_kind:
+        raise Refused("retry_request: it has no error kind: it failed before there were any, or is scrubbed")
+    return request.pk, request.error_kind
+
+
+def retry_alike(
+    alike: Alike, seconds_between: float, *, by: str, reason: str, last: int | None = None, limit: int | None = None
+) -> Iterator[Retried]:
+    """Takes them up, the oldest first; answers what became of each batch, once it is committed.
+
+    `last`: the id of the one to take up after all others, so that the command that names it can be given again.
+    """
+
+    def batch(ids: Sequence[int]) -> Retried:
+        with transaction.atomic():
+            retried = Request.objects.retry_alike(ids, alike, seconds_between)
+            _leave_traces(retried, by, reason)
+            return retried
+
+    run_transaction(partial(RetryPace.objects.open, alike.kind), seconds=RECONNECT_SECONDS)
+    for ids in _pages(alike, last, limit):
+        yield from _each(ids, batch)
+
+
+def _pages(alike: Alike, last: int | None, limit: int | None) -> Iterator[list[int]]:
+    left, after, has_last = limit, 0, False
+    while left != 0:
+        size = BATCH if left is None else min(BATCH, left)
+        page = run_transaction(partial(Request.objects.ids_alike, alike, size, after), seconds=RECONNECT_SECONDS)
+        if ids := [id_ for id_ in page if id_ != last]:
+            yield ids
+        has_last |= len(ids) < len(page)
+        left = None if left is None else left - len(ids)
+        if len(page) < size:
+            break
+        after = page[-1]
+    if last is not None and has_last and left != 0:
+        yield [last]
+
+
+def _each(ids: Sequence[int], batch: Callable[[Sequence[int]], Retried]) -> Iterator[Retried]:
+    """Of a batch in which another session holds a row that it needs, each request by itself."""
+    try:
+        retried = run_transaction(partial(batch, ids), seconds=RECONNECT_SECONDS)
+    except Locked:
+        if len(ids) == 1:
+            yield Retried([], 1, [])
+            return
+        for id_ in ids:
+            yield from _each([id_], batch)
+    else:
+        yield retried
+
+
+def _leave_traces(retried: Retried, by: str, reason: str) -> None:
+    """What a retry by hand of each one leaves."""
+    Intervention.objects.bulk_create(
+        Intervention(request_id=request.id, verb="retry_request", by=by, reason=reason) for request in retried.requests
+    )
+    for request in retried.requests:
+        events.log_intervention("retry_request", request.token, request.action, "", by)
+    tally.add(tallies.count_intervention("retry_request", len(retried.requests)))
