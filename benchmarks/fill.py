@@ -24,6 +24,7 @@ NUMBERS = (
     "WITH RECURSIVE d(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM d WHERE i < 99), "
     "n(i) AS (SELECT a.i * 100 + b.i FROM d a CROSS JOIN d b) "
 )
+SUBJECTS, EMPTY = 250_000, "''"
 RECIPE = (
     '[{"name": "retrieve_user", "jobs": ["service1_get_user"]}, {"name": "delete_user_accounts", '
     '"jobs": ["service1_delete_user", "service2_delete_user", "service3_delete_user"]}]'
@@ -38,16 +39,22 @@ def ago(seconds: str) -> str:
 
 
 def finished_requests(start: int, count: int, of: int) -> None:
-    """Of 100 requests one failed and one was cancelled; one every 2 seconds, the newest last."""
+    """Of 100 requests one failed and is overdue, one was cancelled, one is short; one every 2 seconds, the newest last.
+
+    Of 10 one changes a user, of 10,000 one is of an action without a recipe. A subject has four, over all the time.
+    """
     moment = ago(f"(2 * ({of - start} - n.i))")
     number = f"{start} + n.i"
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO requests (token, action, params, extras, steps, step, status, error, due_at, created_at, "
-            f"started_at, completed_at) {NUMBERS}"
-            f"SELECT {_concat('%s', number)}, 'delete_user', {_concat('%s', number, '%s')}, '{{}}', %s, 1, "
+            "INSERT INTO requests (token, action, subject, params, extras, steps, step, status, error, shortfall, "
+            f"deadline_at, due_at, created_at, started_at, completed_at) {NUMBERS}"
+            f"SELECT {_concat('%s', number)}, CASE WHEN n.i = 5 THEN 'made_up' WHEN n.i %% 10 = 9 THEN 'update_user' "
+            f"ELSE 'delete_user' END, {_concat(f'({number}) %% {SUBJECTS}', EMPTY)}, "
+            f"{_concat('%s', number, '%s')}, '{{}}', %s, 1, "
             "CASE n.i %% 100 WHEN 0 THEN 'Failed' WHEN 1 THEN 'Cancelled' ELSE 'Completed' END, "
             "CASE n.i %% 100 WHEN 0 THEN 'service2_delete_user failed: answered 409' ELSE '' END, "
+            f"CASE n.i %% 100 WHEN 7 THEN 1 ELSE 0 END, CASE n.i %% 100 WHEN 0 THEN {moment} END, "
             f"{moment}, {moment}, {moment}, {moment} FROM n WHERE n.i < {count}",
             [f"filled-{RUN}-", '{"id": ', "}", RECIPE],
         )

@@ -19,12 +19,12 @@ from jobs_app.registry import max_attempts, names
 from jobs_app.worker.answers import take_answers
 from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
-from requests_app import progress
+from requests_app import progress, subjects
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
 from requests_app.progress import Advance, Complete, Decision, Fail, Wait
-from requests_app.recipes import known_actions, recipe_of
+from requests_app.recipes import known_actions, recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, if_fails_of, quoted, read_steps, to_json
 
 log = structlog.stdlib.get_logger(__name__)
@@ -61,13 +61,14 @@ def start_due(
 
     def work(*, may_exist: bool = False) -> dict[str, int]:
         with transaction.atomic():
-            rows = Request.objects.lock_due(limit)
+            rows = Request.objects.lock_due(limit, _subject_keys())
             if not rows:
                 return {}
             first_steps, errors = _read_all(rows)
             Request.objects.empty([row.id for row in rows if not row.is_sound])
-            started = Request.objects.start(list(first_steps), _recipes_of(rows), _deadlines_of(rows))
-            refused = Request.objects.refuse(errors)
+            named = _subjects_of(rows)
+            started = Request.objects.start(list(first_steps), _recipes_of(rows), _deadlines_of(rows), named)
+            refused = Request.objects.refuse(errors, named)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
             good, bad = [row for row in rows if row.id in first_steps], [row for row in rows if row.id in errors]
@@ -160,6 +161,24 @@ def _insert_step(
         if (request_id, step, name) not in there
     ]
     insert_jobs(jobs, claim)
+
+
+def _subject_keys() -> dict[str, str]:
+    return {recipe.action: recipe.subject for recipe in recipes() if recipe.subject}
+
+
+def _subjects_of(rows: Iterable[QueuedRow]) -> dict[int, str]:
+    """By id, as they are to be kept, where that is not what the row has: the caller's own, else that in params."""
+    found, keys = {}, _subject_keys()
+    for row in rows:
+        if row.subject_hashed:  # retried by hand since
+            continue
+        # The servers' CASE ignores spaces at an action's end.
+        in_params = row.in_params if row.action in keys else None
+        subject = subjects.kept(subjects.cleaned(row.subject) or subjects.subject_in(in_params))
+        if subject != row.subject:
+            found[row.id] = subject
+    return found
 
 
 # run_inprogress_requests ---------------------------------------------------------------------------------------------

@@ -14,18 +14,22 @@ class Recipe:
     """An action's steps, in order.
 
     `deadline`: how long after `created_at` a request of it is to have ended, such as "30d" (s, m, h, d, w); it ends
-    nothing. A wrong one raises ImproperlyConfigured.
+    nothing. `subject`: the key of params that says whom a request is about, for those whose caller does not say it.
+    A wrong one of either raises ImproperlyConfigured.
     """
 
     action: str
     steps: tuple[Step, ...]
     deadline: str | None = None
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         try:
             _ = self.deadline_seconds
         except ValueError as error:
             raise ImproperlyConfigured(f"recipe {self.action}: deadline: {error}") from None
+        if self.subject is not None and (not self.subject or set(self.subject) & {'"', "\\"}):
+            raise ImproperlyConfigured(f"recipe {self.action}: subject: a key of params, without quotes, is needed")
 
     @property
     def deadline_seconds(self) -> int | None:

@@ -76,6 +76,8 @@ AUTH_SERVICE3 = env.header("AUTH_SERVICE3")
 # Where they may answer: a base URL that leads to the web process, and the keys that sign what is below it.
 WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
 WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)
+# Whom a request is about is kept hashed with them: the first makes hashes, all are searched by.
+WRK_SUBJECT_KEYS = env.keys("WRK_SUBJECT_KEYS", at_least=32)
 # Who may be told of a request's end: URLs by the names that requests.notify may have, and the keys that sign it.
 WRK_NOTIFY = env.receivers("WRK_NOTIFY")
 WRK_NOTIFY_FAILED = env.text("WRK_NOTIFY_FAILED")

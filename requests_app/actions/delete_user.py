@@ -10,4 +10,5 @@ RECIPE = Recipe(
         Step("retrieve_user", ("service1_get_user",)),
         Step("delete_user_accounts", ("service1_delete_user", "service2_delete_user", "service3_delete_user")),
     ),
+    subject="id",
 )

@@ -10,4 +10,5 @@ RECIPE = Recipe(
         Step("retrieve_user", ("service1_get_user",)),
         Step("update_user_accounts", ("service1_update_user", "service2_update_user", "service3_update_user")),
     ),
+    subject="id",
 )

@@ -20,6 +20,7 @@ from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
+from requests_app.subjects import cleaned
 
 _MOST_ATTEMPTS = 500
 _MOST_INTERVENTIONS = 100
@@ -27,6 +28,8 @@ _MOST_ANSWERS = 100
 _MOST_ERROR_CHARACTERS = 8_000
 _MOST_REASON_CHARACTERS = 1_000
 _MOST_JSON = MAX_STEPS_BYTES  # characters of each of params, extras and steps; a longer one is not read
+_MOST_SUBJECT = 100
+_HASH_CHARACTERS = 8
 _MOST_EXTRAS = 4_000  # characters of each attempt's
 _ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE, JobStatus.CANCELLED)
 LEGEND = {status.value: badge(status, status.label) for status in _ENDS}
@@ -73,6 +76,14 @@ def deadline_shown(request: Request, now: datetime) -> SafeString:
         clock(request.deadline_at),
         badge(signs[state], state.label) if state else "",
     )
+
+
+def subject_shown(request: Request, *, is_unmasked: bool) -> str:
+    """A hash says nothing of anybody: its beginning, to tell one from another."""
+    if request.subject_hashed:
+        return f"{request.subject[:_HASH_CHARACTERS]}… (hashed)"
+    subject = cleaned(request.subject)
+    return shortened(subject, _MOST_SUBJECT) if is_unmasked or not subject else masked(subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +147,7 @@ class RequestPage:
         self.deadline = deadline_shown(request, now) if request.deadline_at else ""
         self.took = span(request.created_at, request.completed_at)
         self.is_unmasked = is_unmasked
+        self.subject = subject_shown(request, is_unmasked=is_unmasked)
         self.params, self.extras = self._json(texts.params), self._json(texts.extras)
         self.steps_json = "" if texts.steps is None else _shown(texts.steps, pretty)
         self.is_cut = len(jobs) > _MOST_ATTEMPTS

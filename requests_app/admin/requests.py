@@ -5,14 +5,14 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import database_now
-from jobs_app.models import Job
-from jobs_app.models.attempts import JobStatus
+from requests_app.admin.filters import FILTERS, ColumnFilter, RequestFilter, ordering_of, together
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
 from requests_app.admin.request_actions import VerbsAdmin, possible
@@ -23,109 +23,82 @@ from requests_app.admin.request_page import (
     deadline_shown,
     history,
     interventions_of,
+    subject_shown,
     texts_of,
 )
-from requests_app.admin.retry_alike import ErrorKindFilter, RetryAlikeAdmin
-from requests_app.formatting import badge, clock
-from requests_app.models import Request, RequestStatus
+from requests_app.admin.retry_alike import RetryAlikeAdmin
+from requests_app.formatting import badge, clock, span
+from requests_app.models import Request
 from requests_app.models.request import JsonTexts
-from requests_app.monitoring.awaited_answers import awaiting_requests
-from requests_app.monitoring.deadlines import DeadlineState, ids_by_deadline
+from requests_app.operations.briefly import open_jobs, waits_for
 from requests_app.operations.explain import explain
-
-_MOST_BY_DEADLINE = 2_000  # that a list shows; on a million rows about 100 ms
-
-
-class WaitingFilter(admin.SimpleListFilter):
-    """Requests of which a job waits for an answer: up to 500, found by a statement of their own."""
-
-    title = "waiting"
-    parameter_name = "waiting"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("answer", "For an answer"), ("past", "Past its time")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in {"answer", "past"}:
-            return queryset
-        return queryset.filter(pk__in=awaiting_requests(only_past=self.value() == "past"))
-
-
-class ShortFilter(admin.SimpleListFilter):
-    """Requests that were completed although a job had failed. No index of its own: reads the completed ones."""
-
-    title = "shortfall"
-    parameter_name = "short"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "short")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        is_short = {"status": RequestStatus.COMPLETED, "shortfall__gt": 0}
-        return queryset.filter(**is_short) if self.value() else queryset
+from requests_app.operations.find import MOST_FOUND, MOST_READ, find, find_together
+from requests_app.recipes import NOTIFY
 
 
 class RequestList(ChangeList):
-    """In an index's order: newest first, or of one status the latest due first. Without the large columns.
+    """In an index's order (filters.py says which), without the large columns. `note`: that there may be more."""
 
-    By deadline the earliest first, and no more than the _MOST_BY_DEADLINE earliest.
-    """
+    note = ""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        if DeadlineFilter.parameter_name in self.params:
-            return ["deadline_at", "id"]
-        if ErrorKindFilter.parameter_name in self.params:
-            return ["-id"]
-        of_one_status = {"status__exact", ShortFilter.parameter_name} & set(self.params)
-        return ["-due_at", "-id"] if of_one_status and WaitingFilter.parameter_name not in self.params else ["-id"]
+        return [*ordering_of(self._on(), is_search=bool(self.query.strip()))]
+
+    def _on(self) -> list[RequestFilter]:
+        return [one for one in self.filter_specs if isinstance(one, RequestFilter) and one.is_on()]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Of several filters the ids are found first: one index alone could have a million rows for nothing."""
         rows = super().get_queryset(request, exclude_parameters).defer("error")
+        on = self._on()
+        if (
+            len(filters := together(on)) > 1
+            and not self.query.strip()
+            and all(isinstance(one, ColumnFilter) for one in on)
+        ):
+            rows = rows.filter(pk__in=find_together(filters))
+            self.note = f"Found among the newest {MOST_READ:,} of each filter, and up to {MOST_FOUND}."
         with_now: QuerySet[Any] = rows.annotate(now=UtcNow())
         return with_now
 
     def get_results(self, request: HttpRequest) -> None:
-        """With which of the rows on this page wait, by one statement."""
+        """With what the rows on this page wait for, by one statement."""
         super().get_results(request)
-        jobs = Job.objects.filter(request_id__in=[row.pk for row in self.result_list])
-        waiting = set(jobs.filter(status=JobStatus.NEW, answer_by__isnull=False).values_list("request_id", "step"))
+        if self.query and self.result_count >= MOST_FOUND:
+            self.note = f"Only the newest {MOST_FOUND} are looked at."
+        jobs, is_unmasked = open_jobs(self.result_list), may_unmask(request)
         for row in self.result_list:
-            row.has_waiting_job = (row.pk, row.step) in waiting
-
-
-class DeadlineFilter(admin.SimpleListFilter):
-    title = "deadline"
-    parameter_name = "deadline"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return DeadlineState.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """By ids: the index has to be named, else the optimizers would read all requests to find the few."""
-        state = self.value()
-        if state is None or state not in DeadlineState:
-            return queryset
-        return queryset.filter(id__in=ids_by_deadline(DeadlineState(state), _MOST_BY_DEADLINE))
+            row.open_jobs, row.is_unmasked = jobs.get(row.pk), is_unmasked
 
 
 @admin.register(Request)
 class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, RetryAlikeAdmin):
     actions = VerbsAdmin.actions
-    list_display = ("token", "state", "action", "step", "due", "deadline", "completed")
-    list_filter = ("status", DeadlineFilter, WaitingFilter, ShortFilter, ErrorKindFilter)
-    filter_parameters = (
-        "status__exact",
-        DeadlineFilter.parameter_name,
-        WaitingFilter.parameter_name,
-        ShortFilter.parameter_name,
-        ErrorKindFilter.parameter_name,
-    )
+    list_display = ("token", "state", "action", "subject_", "step", "waits", "age", "deadline", "completed")
+    list_filter = FILTERS
+    filter_parameters = tuple(one.parameter_name for one in FILTERS)
+    search_help_text = "A request's whole token, or whom it is about."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
         return super().get_queryset(request).defer(*JsonTexts._fields)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RequestList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return (queryset.filter(pk__in=find(search_term)) if search_term.strip() else queryset), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """What a search finds alone is shown at once; that somebody is told of its end does not count."""
+        response = super().changelist_view(request, extra_context)
+        found = (response.context_data or {}).get("cl") if isinstance(response, TemplateResponse) else None
+        if request.method == "GET" and found and found.query.strip():
+            rows = [row for row in found.result_list if row.action != NOTIFY] or found.result_list
+            if len(rows) == 1 and not found.multi_page:
+                return HttpResponseRedirect(found.url_for_result(rows[0]))
+        return response
 
     def get_fieldsets(self, request: HttpRequest, obj: object = None) -> list[Any]:
         return []  # the template shows it all
@@ -151,13 +124,21 @@ class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, RetryAl
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="status")
-    def state(self, request: Request) -> SafeString:
-        waits = getattr(request, "has_waiting_job", False)
-        return format_html("{} {}", badge_of(request), badge("waiting", "waiting")) if waits else badge_of(request)
+    def state(self, request: Any) -> SafeString:
+        awaits = request.open_jobs and request.open_jobs["answer"]
+        return format_html("{} {}", badge_of(request), badge("waiting", "waiting")) if awaits else badge_of(request)
 
-    @admin.display(description="due")
-    def due(self, request: Request) -> str:
-        return clock(request.due_at)
+    @admin.display(description="subject")
+    def subject_(self, request: Any) -> str:
+        return subject_shown(request, is_unmasked=request.is_unmasked)
+
+    @admin.display(description="waits for")
+    def waits(self, request: Any) -> str:
+        return waits_for(request, request.open_jobs, request.now)
+
+    @admin.display(description="age")
+    def age(self, request: Any) -> str:
+        return span(request.created_at, request.now)
 
     @admin.display(description="deadline")
     def deadline(self, request: Any) -> str:

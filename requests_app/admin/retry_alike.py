@@ -9,17 +9,17 @@ import time
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError
-from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
 from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import DatabaseAway, fault_line
+from requests_app.admin.filters import KIND
 from requests_app.admin.forms import ReasonForm
 from requests_app.admin.request_actions import VERBS, VerbsAdmin
 from requests_app.durations import parse_pace
@@ -29,26 +29,11 @@ from requests_app.models import Request
 from requests_app.models.alike import Alike, Retried, Summary
 from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, retry_alike
 
-KIND = "error_kind"
 _MOST_SECONDS = 5.0  # of one web request; after it the operator is asked to go on
 _MOST_SUMMARIZED = 10_000
 _MOST_ACTIONS = 5
 _MOST_ERROR_CHARACTERS = 2_000
 _IS_KIND = re.compile(r"[0-9a-f]{8}")
-
-
-class ErrorKindFilter(admin.SimpleListFilter):
-    """Of one kind of error, which a link names; shown only then."""
-
-    title = "error"
-    parameter_name = KIND
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        kind = request.GET.get(KIND)
-        return [(kind, "Failed alike")] if kind else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(error_kind=self.value()) if self.value() else queryset
 
 
 class PaceForm(ReasonForm):

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('requests_app', '0012_found_and_told'),
+        ('requests_app', '0013_find_them'),
     ]
 
     operations = [

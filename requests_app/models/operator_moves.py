@@ -16,6 +16,7 @@ from jobs_app.models.attempts import JobStatus
 from jobs_app.models.operator_moves import FAILED_BY_HAND
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
+from requests_app import subjects
 from requests_app.models.notifications import Notifications
 from requests_app.models.status import UNFINISHED, RequestStatus
 
@@ -29,7 +30,7 @@ class OperatorMoves(Notifications[Row]):
             if (request := self._lock(token, UNFINISHED)) is None:
                 return False
             self.filter(id=request.id, status__in=UNFINISHED).update(
-                status=RequestStatus.CANCELLED, completed_at=UtcNow()
+                status=RequestStatus.CANCELLED, completed_at=UtcNow(), **_subject_kept(request)
             )
             Job.objects.cancel_new([request.id])
             self.place_notifications([request])
@@ -124,3 +125,10 @@ class OperatorMoves(Notifications[Row]):
                 [*values, status],
             )
             return int(cursor.rowcount)
+
+
+def _subject_kept(request: Any) -> dict[str, Any]:
+    """Of one that was never picked up: no pick-up hashes it any more."""
+    if request.subject_hashed or not subjects.are_hashed() or not (subject := subjects.cleaned(request.subject)):
+        return {}
+    return {"subject": subjects.kept(subject), "subject_hashed": True}

@@ -10,13 +10,14 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
-from jobs_app.db.dialect import EARLIEST, case, dialect
+from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
 from requests_app.fingerprints import error_kind
 from requests_app.models.alike import AlikeMoves
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
 from requests_app.recipes import NOTIFY
 from requests_app.steps import MAX_STEPS_BYTES
+from requests_app.subjects import MOST_JSON_CHARACTERS, are_hashed
 
 _YEAR_9000 = "'9000-01-01'"  # what was placed later has no deadline of a recipe: it could be after the year 9999
 _MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")
@@ -32,6 +33,7 @@ _IS_SOUND = (
 class QueuedRow(NamedTuple):
     """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read.
 
+    `in_params`: JSON text of what its action's recipe says to be the subject, or the beginning of it.
     `is_sound`: not of one that the table's CHECKs refuse, which any session of MariaDB may switch off for itself.
     """
 
@@ -43,6 +45,9 @@ class QueuedRow(NamedTuple):
     steps_bytes: int | None
     is_sound: bool
     notify: str
+    subject: str | bytes
+    subject_hashed: bool
+    in_params: str | None
 
 
 class Position(NamedTuple):
@@ -121,29 +126,42 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         return Page(settled, Position(*rows[-1][:2]) if len(rows) == limit else None)
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
-    def lock_due(self, limit: int) -> list[QueuedRow]:
+    def lock_due(self, limit: int, subject_keys: Mapping[str, str] | None = None) -> list[QueuedRow]:
         """Due `Queuing` requests, oldest first, locked; those that another pass has locked are skipped.
 
         What may be huge stays in the database: of params only whether they are an object, of steps what is readable.
+        `subject_keys`: action -> the key of params that holds its subject.
         """
-        sql = dialect(self.db)
+        sql, keys = dialect(self.db), subject_keys or {}
+        whens = " ".join([f"WHEN %s THEN {sql.json_part.format('params')}"] * len(keys))
+        in_params = f"SUBSTR(CASE action {whens} END, 1, {MOST_JSON_CHARACTERS})" if keys else "NULL"
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
-                f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify "
+                f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify, "
+                f"subject, subject_hashed, {in_params} "
                 f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
                 f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
-                [MAX_STEPS_BYTES, limit],
+                [
+                    MAX_STEPS_BYTES,
+                    *(part for action, key in keys.items() for part in (action, f'$."{key}"')),
+                    limit,
+                ],
             )
             return [QueuedRow(*row) for row in cursor.fetchall()]
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def start(
-        self, ids: Collection[int], recipes: Mapping[str, str], deadlines: Mapping[str, int] | None = None
+        self,
+        ids: Collection[int],
+        recipes: Mapping[str, str],
+        deadlines: Mapping[str, int] | None = None,
+        subjects: Mapping[int, str] | None = None,
     ) -> int:
         """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL.
 
-        `deadlines`: action -> seconds from created_at, for those without a deadline of their own.
+        `deadlines`: action -> seconds from created_at, for those without a deadline of their own. `subjects`: id -> as
+        it is to be kept, for those of these whose subject changes.
         """
         sql, deadlines = dialect(self.db), deadlines or {}
         whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
@@ -151,9 +169,10 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         ends = " ".join(f"WHEN %s THEN {sql.plus.format('created_at', seconds)}" for seconds in deadlines.values())
         ends = f"CASE WHEN created_at < {_YEAR_9000} THEN CASE action {ends} END END"
         deadline = f"deadline_at = COALESCE(deadline_at, {ends}), " if deadlines else ""
+        subject, names = _set_subjects(subjects or {}, ids)
         return self._update(
-            f"{steps}{deadline}status = 'Inprogress', step = 0, shortfall = 0, started_at = {sql.now}",
-            [*(part for recipe in recipes.items() for part in recipe), *deadlines],
+            f"{steps}{deadline}{subject}status = 'Inprogress', step = 0, shortfall = 0, started_at = {sql.now}",
+            [*(part for recipe in recipes.items() for part in recipe), *deadlines, *names],
             ids,
             "Queuing",
         )
@@ -166,9 +185,9 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         )
         return self._update(sound, [], ids, "Queuing")
 
-    def refuse(self, errors: Mapping[int, str]) -> int:
-        """`Queuing` -> `Failed`, each with its reason."""
-        return self._end_failed(errors, "Queuing")
+    def refuse(self, errors: Mapping[int, str], subjects: Mapping[int, str] | None = None) -> int:
+        """`Queuing` -> `Failed`, each with its reason. `subjects`: as of `start`."""
+        return self._end_failed(errors, "Queuing", subjects)
 
     def advance(self, ids: Collection[int], short: Mapping[int, int]) -> int:
         """To the next step. The caller holds the requests' locks and inserts the step's jobs.
@@ -189,14 +208,24 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         more = f", shortfall = shortfall + {case(short, '0')}" if short else ""
         return self._update(f"{assignments}{more}", [*short.values()], ids, "Inprogress")
 
-    def _end_failed(self, errors: Mapping[int, str], status: str) -> int:
+    def _end_failed(self, errors: Mapping[int, str], status: str, subjects: Mapping[int, str] | None = None) -> int:
+        subject, names = _set_subjects(subjects or {}, errors)
         return self._update(
-            f"status = 'Failed', error = {case(errors, 'error')}, error_kind = {case(errors)}, "
+            f"{subject}status = 'Failed', error = {case(errors, 'error')}, error_kind = {case(errors)}, "
             f"completed_at = {dialect(self.db).now}",
-            [*errors.values(), *map(error_kind, errors.values())],
+            [*names, *errors.values(), *map(error_kind, errors.values())],
             [*errors],
             status,
         )
+
+
+def _set_subjects(subjects: Mapping[int, str], ids: Collection[int]) -> tuple[str, list[str]]:
+    """The part of an UPDATE of `ids` that writes those of these subjects, and its values."""
+    named = {id_: subjects[id_] for id_ in ids if id_ in subjects}
+    if not named:
+        return "", []
+    hashed = f"subject_hashed = subject_hashed OR id IN ({numbers(named)}), " if are_hashed() else ""
+    return f"subject = {case(named, 'subject')}, {hashed}", [*named.values()]
 
 
 class Request(models.Model):
@@ -213,6 +242,7 @@ class Request(models.Model):
     error = models.TextField(blank=True, db_default="")
     error_kind = ByteCharField(max_length=8, blank=True, db_default="")  # of a Failed one: its error's fingerprint
     subject = ByteCharField(max_length=100, blank=True, db_default="")  # whom it is about
+    subject_hashed = models.BooleanField(db_default=False)  # by us, at its pick-up: never twice
     notify = ByteCharField(max_length=50, blank=True, db_default="")  # which receiver of WRK_NOTIFY is told of its end
     due_at = models.DateTimeField(db_default=UtcNow())
     deadline_at = models.DateTimeField(null=True, blank=True)  # ends nothing; who is late is told of
@@ -235,6 +265,10 @@ class Request(models.Model):
             models.Index(fields=["status", "deadline_at", "id"], name="requests_deadline"),
             models.Index(fields=["subject", "id"], name="requests_subject"),
             models.Index(fields=["error_kind", "id"], name="requests_error_kind"),
+            # The admin's filters, in the order of its list.
+            models.Index(fields=["action", "created_at", "id"], name="requests_action"),
+            models.Index(fields=["created_at", "id"], name="requests_created"),
+            models.Index(fields=["shortfall", "id"], name="requests_short"),
             # Retention's: what has ended and is not scrubbed yet. What is, is never looked at again.
             models.Index(fields=["scrubbed_at", "completed_at", "id"], name="requests_unscrubbed"),
         ]

@@ -33,14 +33,32 @@ def test_an_operator_finds_out_why_a_request_failed(browser, operator, failed):
 
     browser.find("#searchbar").send_keys(failed.token)
     browser.submit("#toolbar input[type=submit]")
-    assert browser.texts("th.field-token") == [failed.token]
-
-    browser.follow(failed.token)
     assert "It failed: service2_delete_user failed" in browser.find(".tasker-explanation").text
     assert len(browser.texts("#tasker-history tbody tr")) == 8
     assert len(browser.texts(".tasker-timeline .attempt")) == 9  # with the wait for its pick-up
     browser.click("#tasker-history tr:nth-child(6) summary")
     assert "Traceback" in browser.find("#tasker-history tr:nth-child(6) pre").text
+    assert browser.complaints() == []
+
+
+def test_a_subject_that_is_typed_on_the_first_page_leads_to_its_request(browser, operator, failed):
+    Request.objects.filter(pk=failed.pk).update(subject="ann@example.org")
+    browser.log_in("operator")
+    browser.press("ann@example.org")  # the box has the focus
+    browser.press(Keys.ENTER)
+    browser.wait_for(".tasker-facts")
+    assert failed.token in browser.texts(".tasker-facts dd")
+    assert browser.complaints() == []
+
+
+def test_a_day_is_chosen_by_keyboard(browser, operator, failed):
+    Request.objects.filter(pk=failed.pk).update(created_at="2026-01-02 12:00Z")
+    browser.log_in("operator")
+    browser.open("/admin/requests_app/request/?action=delete_user")
+    browser.find(".tasker-day input").send_keys("01022026")
+    browser.submit(".tasker-day button")
+    assert browser.texts("th.field-token") == [failed.token]
+    assert "action=delete_user" in browser.driver.current_url
     assert browser.complaints() == []
 
 

@@ -50,10 +50,11 @@ SECRETS = {  # who has which: the passwords of these users, and these names of .
     "db": ({"root", "owner"}, set()),
     "migrate": ({"owner"}, set()),
     "users": ({"root", "web", "keeper", "caller", "answerer"}, {"DB_PASS"}),
-    "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS"}),
+    "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS"}),
     "worker": (
         set(),
-        {"DB_PASS", "WRK_ANSWER_KEYS", "WRK_NOTIFY_KEYS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"},
+        {"DB_PASS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"}
+        | {"WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS", "WRK_NOTIFY_KEYS"},
     ),
     "keeper": ({"keeper"}, set()),
     "demo": (set(), set()),

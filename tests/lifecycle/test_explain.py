@@ -4,6 +4,7 @@ The statements are those that the code sends, caught on their way.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from threading import Thread
 from typing import Any
@@ -17,6 +18,7 @@ from jobs_app.models.attempts import JobStatus, Result
 from requests_app.models import Request
 from requests_app.models.request import Position
 from requests_app.monitoring.deadlines import DeadlineState, count_by_deadline, ids_by_deadline
+from requests_app.operations.find import Filter, find, find_together
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
 
@@ -223,6 +225,39 @@ def test_who_is_late_is_found_by_ranges_of_the_index_of_deadlines(filling: tuple
         assert (plan["key"], "filesort" in plan["extra"]) == ("requests_deadline", False)
         assert plan.get("type", "range") == "range"
         assert not plan["extra"].startswith("SCAN")
+
+
+BOUNDS = ("2026-01-01 00:00:00", "2026-01-02 00:00:00")
+LONG_AGO = Filter("created_at >= %s AND created_at < %s", BOUNDS, "requests_created", "created_at DESC, id DESC")
+FAILED = Filter("status = %s", ("Failed",), "requests_status_due", "due_at DESC, id DESC")
+
+
+@pytest.mark.parametrize(
+    "filling", [None, ("Queuing", "new"), ("Failed", "failure"), ("Completed", "completed")], ids=str
+)
+@pytest.mark.parametrize(
+    ("ask", "used"),
+    [
+        (lambda: find("Ann"), {"token": 1, "requests_subject": 3}),
+        (lambda: find_together([FAILED, LONG_AGO]), {"requests_status_due": 1, "requests_created": 1}),
+    ],
+    ids=["find", "find_together"],
+)
+def test_what_people_search_for_is_found_by_the_index_of_each_part(
+    filling: tuple[str, str] | None, ask: Callable[[], object], used: dict[str, int], settings: Any
+) -> None:
+    settings.WRK_SUBJECT_KEYS = ["new-key-0123456789-abcdefghij-0123456789", "old-key-0123456789-abcdefghij-0123456789"]
+    some_of_each()
+    make_request(token="Ann")
+    if filling:
+        fill(*filling)
+    [statement] = asked(ask)
+    plans = [
+        plan for plan in explain(statement) if connection.vendor != "sqlite" or " requests " in f"{plan['extra']} "
+    ]
+    names = ["token" if "token" in plan["key"] or "autoindex" in plan["key"] else plan["key"] for plan in plans]
+    assert Counter(names) == used
+    assert not [plan for plan in plans if "filesort" in plan["extra"] or plan.get("type") in {"ALL", "index"}]
 
 
 def deadlines_asked() -> None:

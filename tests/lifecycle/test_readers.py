@@ -211,6 +211,17 @@ def test_no_reader_and_no_pass_minds_what_answer_stands_there(operator: Client, 
     act("waits")
 
 
+@pytest.mark.parametrize("keys", [[], ["a-key-0123456789-abcdefghij-0123456789"]], ids=len)
+@pytest.mark.parametrize(
+    "subject", [b"\xff\xfe", "\x1b[2J\0<b>", "x" * 100], ids=["bytes", "control characters", "long"]
+)
+def test_no_reader_minds_what_subject_stands_there(
+    operator: Client, settings: Any, keys: list[str], subject: Any
+) -> None:
+    settings.WRK_SUBJECT_KEYS = keys
+    read_all(operator, {"subject": subject})
+
+
 @pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "9999-12-31 23:59:59.999999"])
 def test_no_reader_minds_what_deadline_stands_there(operator: Client, moment: str) -> None:
     read_all(operator, {"deadline_at": moment})

@@ -106,6 +106,20 @@ def test_a_recipes_deadline_costs_no_statement() -> None:
     assert taken[0] == taken[1]
 
 
+@pytest.mark.parametrize("keys", [[], ["a-key-0123456789-abcdefghij-0123456789"]], ids=len)
+@pytest.mark.parametrize("steps", [None, "[]"])
+def test_a_recipes_subject_costs_no_statement(settings: Any, keys: list[str], steps: str | None) -> None:
+    settings.WRK_SUBJECT_KEYS = keys
+    taken = []
+    for subject in (None, "id"):
+        recipes.register(Recipe("measured", (Step("only", ("async_noop",)),), subject=subject))
+        queue(FEW, action="measured", params='{"id": 4711}', **({"steps": steps} if steps else {}))
+        taken.append(count(pass_new))
+        recipes.unregister("measured")
+    assert Request.objects.exclude(subject="").count() == FEW
+    assert taken[0] == taken[1]
+
+
 # A pass of batches: what it takes, as a function of rows. The row of the run is written twice, at its start and end.
 @pytest.mark.parametrize("rows", [1, 499, 500, 1200])
 def test_a_pick_up_takes_four_statements_and_a_commit_a_batch(rows: int) -> None:

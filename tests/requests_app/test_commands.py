@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -136,8 +137,11 @@ def test_without_the_tables_every_command_says_so_in_one_line_and_exit_1(
         ["submit_request", "delete_user", "--deadline", "1969-12-31T23:59Z"],
         ["submit_request", "delete_user", "--deadline", "0001-01-01T00:00+14:00"],
         ["submit_request", "delete_user", "--token", "x" * 65],
+        ["submit_request", "delete_user", "--subject", " "],
+        ["submit_request", "delete_user", "--subject", "x" * 101],
         ["show_request"],
         ["show_request", "a", "b"],
+        ["show_request", "a", "--subject", "b"],
     ],
     ids=lambda command: " ".join(command)[:60],
 )
@@ -323,9 +327,41 @@ def test_show_request_shows_what_is_odd_too(steps: object, capsys: pytest.Captur
     request = make_request("Inprogress", token="odd", steps=steps)
     make_job(request, "noop", "completed")
     module = import_module("requests_app.management.commands.show_request")
-    module.Command().execute(token="odd", json=False, no_color=True, force_color=False, skip_checks=True)
+    module.Command().execute(token="odd", subject=None, json=False, no_color=True, force_color=False, skip_checks=True)
     said = capsys.readouterr().out
     assert "noop  attempt 1" in said
+
+
+def test_show_request_lists_the_requests_about_a_subject_newest_first(
+    transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WRK_SUBJECT_KEYS = ["a-key-0123456789-abcdefghij-0123456789"]
+    make_request("Failed", token="first", subject="4711", error="noop failed: no\nTraceback")
+    for token, subject in (("second", "4711"), ("other", "47"), ("4711", "")):
+        made = called_here("submit_request", "delete_user", "--token", token, *(["--subject", subject] * bool(subject)))
+        assert made.returncode == 0
+    called_here("run_new_requests")
+    assert not Request.objects.filter(token="second", subject="4711").exists()
+    shown = called_here("show_request", "--subject", "4711")
+    assert [line.split()[1:3] for line in shown.stdout.splitlines()] == [
+        ["4711", "Inprogress"],
+        ["second", "Inprogress"],
+        ["first", "Failed"],
+    ]
+    assert shown.stdout.endswith("noop failed: no\n")
+    monkeypatch.setattr("requests_app.management.commands.show_request._MOST_REQUESTS", 2)
+    few = called_here("show_request", "--subject", "4711").stdout.splitlines()
+    assert (len(few), few[-1]) == (3, "there are more than these 2")
+    listed = json.loads(called_here("show_request", "--subject", "4711", "--json").stdout)
+    assert ([row["token"] for row in listed["requests"]], listed["has_more"]) == (["4711", "second"], True)
+    assert not {"params", "extras", "steps"} & {*listed["requests"][0]}
+
+
+def test_a_subject_that_nobody_has_is_not_repeated(transactional_db: None) -> None:
+    ended = called_here("show_request", "--subject", "ann@example.org")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "no request about this subject" in ended.stderr
+    assert "ann" not in ended.stderr
 
 
 # run_worker -----------------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def personal_rows(transactional_db: None, services: Services) -> None:
     insert_raw("update_user", params=json.dumps(PERSON | {"id": 3}))
     insert_raw("delete_user", params=json.dumps(PERSON | {"id": EMAIL}))
     insert_raw("delete_user", params=json.dumps([EMAIL]))
+    insert_raw("delete_user", params=json.dumps({"id": 4}), subject=EMAIL)
     insert_raw(f"delete_{EMAIL}", params=params)
     insert_raw("odd", params=params, steps=json.dumps({EMAIL: EMAIL}))
     insert_raw("odd", params=params, steps=one_step(EMAIL))

@@ -182,6 +182,7 @@ MALFORMED = {
     "AUTH_SERVICE1": ("Bearer a\nb", "Bearer \u20ac"),
     "DJANGO_SECRET_KEY": ("x", "x" * 50, "x1y2z3" * 5),
     "WRK_ANSWER_KEYS": ("x", "x" * 50, f"{'k1e2y3' * 6},x1y2z3"),
+    "WRK_SUBJECT_KEYS": ("x", "x" * 50, f"{'k1e2y3' * 6},x1y2z3"),
     "WRK_NOTIFY": (
         *(
             "shop",
@@ -216,11 +217,14 @@ def test_missing_and_malformed_names_are_listed_together(load: Load) -> None:
     assert named == set(MALFORMED) | set(REQUIRED)
 
 
-def test_keys_are_a_list_and_each_is_a_secret(load: Load) -> None:
-    keys = [f"{name}-0123456789-abcdefghij-0123456789" for name in ("new", "old")]
-    loaded = load(WRK_ANSWER_KEYS=" , ".join(keys))
-    assert loaded["WRK_ANSWER_KEYS"] == keys
-    assert set(keys) <= set(loaded["SECRETS"])
+@pytest.mark.parametrize("name", ["WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS"])
+def test_keys_are_a_list_and_each_is_a_secret(load: Load, tmp_path: Path, name: str) -> None:
+    keys = [f"{age}-0123456789-abcdefghij-0123456789" for age in ("new", "old")]
+    (tmp_path / "keys").write_text(" , ".join(keys))
+    for kept in ({name: " , ".join(keys)}, {f"{name}_FILE": str(tmp_path / "keys")}):
+        loaded = load(**kept)
+        assert loaded[name] == keys
+        assert set(keys) <= set(loaded["SECRETS"])
 
 
 def test_receivers_are_urls_by_name_and_their_keys_are_secrets(load: Load, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""`manage.py show_request TOKEN`: a request with every attempt, and its explanation."""
+"""`manage.py show_request TOKEN`: a request with every attempt, and its explanation; or those about a subject."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from itertools import groupby
 from typing import Any, ClassVar
@@ -19,10 +19,13 @@ from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
 from requests_app.formatting import iso, read_json, short_by, span
 from requests_app.models import Intervention, Request, RequestStatus
+from requests_app.models.request import JsonTexts
 from requests_app.operations.explain import explain
+from requests_app.operations.find import find
 
 _MOST_ATTEMPTS = 5_000
 _MOST_ANSWERS = 1_000
+_MOST_REQUESTS = 100  # of a subject
 
 
 class Command(TaskerCommand):
@@ -31,13 +34,20 @@ class Command(TaskerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("token", help="the request's public name")
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("token", nargs="?", help="the request's public name")
+        which.add_argument(
+            "--subject", metavar="S", help="lists the requests about it, or with this token, newest first"
+        )
         parser.add_argument("--json", action="store_true", help="everything that is stored, params and extras too")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            request = Request.objects.without_json().get(token=options["token"])
-            text = (_as_json if options["json"] else _as_text)(request, explain(request))
+            if options["subject"] is not None:
+                text = (_list_as_json if options["json"] else _list_as_text)(_about(options["subject"]))
+            else:
+                request = Request.objects.without_json().get(token=options["token"])
+                text = (_as_json if options["json"] else _as_text)(request, explain(request))
         except Request.DoesNotExist:
             raise CommandError(f"there is no request with token {one_line(options['token'])}") from None
         except DatabaseError as error:
@@ -45,6 +55,33 @@ class Command(TaskerCommand):
         self.stdout.write(text)
 
 
+# A subject's ----------------------------------------------------------------------------------------------------------
+def _about(subject: str) -> list[Request]:
+    """One more than is shown when there are more. The message does not repeat it: it may be personal data."""
+    found = find(subject, _MOST_REQUESTS + 1)
+    if not (requests := list(Request.objects.without_json().filter(pk__in=found).order_by("-id"))):
+        raise CommandError("there is no request about this subject, nor with this token")
+    return requests
+
+
+def _list_as_text(requests: list[Request]) -> str:
+    shown = requests[:_MOST_REQUESTS]
+    width = max(len(one_line(request.token)) for request in shown)
+    lines = [
+        f"{iso(request.created_at)}  {one_line(request.token):<{width}}  {request.status:<10}  "
+        f"{one_line(request.action)}  {first_line(request.error) if request.error else ''}".rstrip()
+        for request in shown
+    ]
+    return "\n".join([*lines, *([f"there are more than these {_MOST_REQUESTS}"] if requests[len(shown) :] else [])])
+
+
+def _list_as_json(requests: list[Request]) -> str:
+    """Without params, extras and steps, which each one's token gives."""
+    shown = [_columns(request, leave_out=JsonTexts._fields) for request in requests[:_MOST_REQUESTS]]
+    return json.dumps({"requests": shown, "has_more": len(requests) > len(shown)}, indent=2)
+
+
+# One ------------------------------------------------------------------------------------------------------------------
 def _as_text(request: Request, explanation: str) -> str:
     jobs = list(request.jobs.brief().order_by("step", "name", "attempt")[: _MOST_ATTEMPTS + 1])
     by_step = {step: list(rows) for step, rows in groupby(jobs[:_MOST_ATTEMPTS], key=lambda job: job.step)}
@@ -157,10 +194,12 @@ def _as_json(request: Request, explanation: str) -> str:
 
 
 def _columns(
-    row: Request | Job | Answer | Intervention, texts: Mapping[str, str | None] | None = None
+    row: Request | Job | Answer | Intervention,
+    texts: Mapping[str, str | None] | None = None,
+    leave_out: Collection[str] = (),
 ) -> dict[str, Any]:
     """`texts`: of its columns of JSON."""
-    names = [field.name for field in row._meta.concrete_fields if field.name != "request"]
+    names = [field.name for field in row._meta.concrete_fields if field.name not in {"request", *leave_out}]
     return {name: _value(texts[name]) if texts and name in texts else _plain(getattr(row, name)) for name in names}
 
 

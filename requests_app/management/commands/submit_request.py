@@ -21,6 +21,7 @@ from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
 from requests_app.operations.explain import explain
 from requests_app.recipes import known_actions, recipe_of
+from requests_app.subjects import MOST_CHARACTERS, cleaned
 
 _POLL_SECONDS = 0.2
 NOT_COMPLETED = 3
@@ -37,11 +38,14 @@ class Command(TaskerCommand):
         parser.add_argument(
             "--deadline", metavar="D", help="by when it is to end: 30d from now, or 2026-01-31T08:30Z; it ends nothing"
         )
+        parser.add_argument("--subject", metavar="S", help="whom it is about, to find it by; at most 100 characters")
         parser.add_argument("--notify", metavar="NAME", help="the receiver of WRK_NOTIFY that is told of its end")
         parser.add_argument("--wait", action="store_true", help="until it has ended, with progress on standard error")
 
     def handle(self, *args: object, **options: Any) -> None:
         columns: dict[str, Any] = {"action": _known_action(options["action"]), "params": _object(options["params"])}
+        if options["subject"] is not None:
+            columns["subject"] = _subject(options["subject"])
         if options["notify"] is not None:
             columns["notify"] = _receiver(options["notify"])
         deadline = None if options["deadline"] is None else _deadline(options["deadline"])
@@ -156,6 +160,12 @@ def _deadline(text: str) -> datetime | timedelta:
         said = f"--deadline is refused ({one_line(str(error))}); for example --deadline 30d (s, m, h, d, w)"
         raise CommandError(f"{said}, or --deadline 2026-01-31T08:30Z", returncode=2) from error
     return moment
+
+
+def _subject(subject: str) -> str:
+    if not 0 < len(subject := cleaned(subject)) <= MOST_CHARACTERS:
+        raise CommandError(f"--subject has {len(subject)} characters; 1 to {MOST_CHARACTERS} are allowed", returncode=2)
+    return subject
 
 
 def _token(token: str) -> str:

@@ -18,6 +18,7 @@ from jobs_app.models import Answer, Job, JobIntervention, PausedJob
 from jobs_app.pausing import pause_job, resume_job
 from requests_app.admin.personal_data import LOGGED
 from requests_app.models import Purge, Request
+from requests_app.operations.find import find
 from requests_app.operations.retention import Retention
 from requests_app.operations.verify import ReadCount, findings
 from tests.conftest import called_here
@@ -77,7 +78,8 @@ def made_up(*jobs: str, **columns: Any) -> Request:
     """A caller that writes a person into everything that it may write."""
     steps = json.dumps([{"name": f"of {EMAIL}", "jobs": jobs}])
     params = json.dumps({EMAIL: EMAIL})
-    return Request.objects.get(id=insert_raw(f"forget {EMAIL}", **({"params": params, "steps": steps} | columns)))
+    values = {"params": params, "steps": steps, "subject": EMAIL}
+    return Request.objects.get(id=insert_raw(f"forget {EMAIL}", **(values | columns)))
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def everywhere(browser: Client, sound: None) -> list[Request]:
 
 
 PLACES = {
-    *((("requests", column)) for column in ("action", "params", "extras", "steps", "error")),
+    *((("requests", column)) for column in ("action", "subject", "params", "extras", "steps", "error")),
     *((("jobs", column)) for column in ("answer", "extras", "waits_for")),
     *((("answers", column)) for column in ("extras", "reason")),
     *((table, "reason") for table in ("interventions", "job_interventions", "paused_jobs")),
@@ -134,6 +136,17 @@ def test_a_scrub_forgets_a_person_in_every_place(everywhere: list[Request]) -> N
     assert LogEntry.objects.filter(user__username="ada").count() == 7, "who did what, and when, is kept"
     assert LogEntry.objects.filter(change_message=LOGGED).count() == 1, "and that somebody looked"
     assert PausedJob.objects.get().reason == "scrubbed"
+
+
+def test_a_scrub_keeps_a_subject_that_is_hashed(settings: Any) -> None:
+    settings.WRK_SUBJECT_KEYS = ["a-key-0123456789-abcdefghij-0123456789"]
+    request = made_up("noop")
+    for one_pass in (pass_new, pass_jobs, pass_inprogress):
+        one_pass()
+    age(31)
+    assert "scrubbed=1" in called_here("purge_requests", *BOTH).stdout
+    assert found() == set()
+    assert find(EMAIL) == [request.pk]
 
 
 def test_a_purge_forgets_it_as_well(everywhere: list[Request]) -> None:

@@ -1,0 +1,58 @@
+"""Finds requests for people: by a token or a subject, and by several filters together. Newest first, and bounded.
+
+Answers ids. Each statement names its indexes: the optimizers would read a million rows to find the few.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from jobs_app.db.dialect import dialect
+from requests_app.subjects import kept_as
+
+MOST_FOUND = 500  # of a list of 1,000 ids MariaDB makes a table and sorts
+MOST_READ = 5_000  # entries of each filter's index, newest first, of which those are chosen that the others want too
+
+
+def find(text: str, most: int = MOST_FOUND) -> list[int]:
+    """Requests that have this token, or are about this subject (plain); a subject that was hashed too."""
+    force = dialect("default").force("requests_subject")
+    subjects = kept_as(text)
+    parts = ["SELECT id FROM requests WHERE token = %s"]
+    parts += [
+        f"SELECT id FROM (SELECT id FROM requests {force} WHERE subject = %s ORDER BY id DESC LIMIT {most:d}) AS s{n}"
+        for n in range(len(subjects))
+    ]
+    return _newest(" UNION ALL ".join(parts), [text.strip(), *subjects], most) if subjects[0] else []
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What it demands, in SQL with its values; and the index that finds these rows, in this order."""
+
+    where: str
+    values: tuple[Any, ...]
+    index: str
+    order: str
+
+
+def find_together(filters: Sequence[Filter], most: int = MOST_FOUND) -> list[int]:
+    """Requests that all of these filters want: complete when one of them wants no more than MOST_READ."""
+    parts, values = [], list[Any]()
+    for number, one in enumerate(filters):
+        others = [other for other in filters if other is not one]
+        parts.append(
+            f"SELECT id FROM (SELECT id, status, action, created_at, shortfall, error_kind FROM requests "
+            f"{dialect('default').force(one.index)} WHERE {one.where} ORDER BY {one.order} LIMIT {MOST_READ}) "
+            f"AS f{number} WHERE {' AND '.join(other.where for other in others)}"
+        )
+        values += [*one.values, *(value for other in others for value in other.values)]
+    return _newest(" UNION ".join(parts), values, most)
+
+
+def _newest(union: str, values: list[Any], most: int) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"{union} ORDER BY id DESC LIMIT {most}", values)
+        return list(dict.fromkeys(row[0] for row in cursor.fetchall()))
