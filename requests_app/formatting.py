@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs_app.models import Job
+from jobs_app.models.attempts import JobStatus
 from jobs_app.outcomes import storable_text
 
 TOO_DEEP = "cannot be read: nested too deep"
@@ -20,6 +21,16 @@ def badge(status: str, text: str) -> SafeString:
 
 def job_badge(job: Job) -> SafeString:
     return badge("waiting" if job.is_waiting else job.status, job.shown_status)
+
+
+def put_off(job: Job) -> str:
+    """What stands in place of its due time, which is far away, while it is paused or needs a permit; else empty."""
+    if job.is_parked:
+        return "paused"
+    if not job.is_in_lane:
+        return ""
+    said = {JobStatus.NEW: "waits for a permit", JobStatus.INPROGRESS: "has a permit"}
+    return said.get(JobStatus(job.status), "waited for a permit")
 
 
 def short_by(jobs: int) -> str:

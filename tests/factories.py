@@ -12,7 +12,8 @@ from uuid import uuid4
 from django.db import connection, transaction
 
 from jobs_app.db.dialect import database_now
-from jobs_app.models import Answer, Job
+from jobs_app.limit_rules import LimitRule
+from jobs_app.models import Answer, Job, Limit
 from jobs_app.models.answer import AnswerOutcome
 from jobs_app.models.attempts import ENDED, ClaimedJob, JobStatus
 from jobs_app.models.pass_run import RunRecord
@@ -88,6 +89,19 @@ def make_job(
         values |= {"answer_by": now + timedelta(seconds=answer_in), "waits_for": "the vendor's answer"}
         values |= {"checks": 1, "started_at": now, "answer_within": round(abs(answer_in))}
     return Job.objects.get(pk=Job.objects.create(**values | columns).pk)
+
+
+def make_in_lane(rule: LimitRule, name: str, status: str = "new", **columns: Any) -> Job:
+    """A job of a request of its own that waits for a permit of this limit, or runs by one."""
+    return make_job(make_request("Inprogress", [name]), name, status, due_at=rule.lane, **columns)
+
+
+def open_limit(rule: LimitRule, *, opened_in: float = -90, open_in: float = 30, **columns: Any) -> Limit:
+    """Its breaker opened and is tried again so many seconds from now, also when nobody knew of it."""
+    now = database_now()
+    moments = {"opened_at": now + timedelta(seconds=opened_in), "open_until": now + timedelta(seconds=open_in)}
+    values = {"lane": rule.lane, "failures": 5, "openings": 1, "reason": "service2 DELETE /user/{id}: answered 503"}
+    return Limit.objects.update_or_create(name=rule.name, defaults=values | moments | columns)[0]
 
 
 def make_waiting(

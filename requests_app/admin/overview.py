@@ -17,8 +17,10 @@ from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, Wa
 from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline
 from requests_app.monitoring.ended_attempts import read_ended_attempts
 from requests_app.monitoring.frequent_errors import LATEST, FrequentError, frequent_errors
+from requests_app.monitoring.limits import Breaker, LimitState, read_limits
 from requests_app.monitoring.pass_health import SWITCHED_OFF, WORKER, Health, PassHealth, read_health
 from requests_app.operations.explain import explain_pause
+from requests_app.operations.explain_limits import explain_limit
 
 _MOST_PAUSED = 20
 
@@ -55,6 +57,19 @@ class PassLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitLine:
+    """`until`: when it is tried again. `oldest`: for how long the first that waits has been there."""
+
+    name: str
+    state: SafeString
+    until: str
+    waiting: str
+    oldest: str
+    running: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorLine:
     count: int
     badge: SafeString
@@ -72,19 +87,23 @@ class OverviewPage:
         ended = read_ended_attempts()
         waiting = read_waiting()
         deadlines = {state: sum(counts.values()) for state, counts in count_by_deadline(connection).items()}
+        limits = read_limits(connection, settings.WRK_LIMITS.values())
+        put_off = [limit for limit in limits if limit.breaker != Breaker.CLOSED]
         now = backlog.now
         self.now = clock(now)
         self.requests = [_by_status(status, count) for status, count in backlog.requests.items()]
         self.requests += [_by_deadline(state, count) for state, count in deadlines.items()]
         self.jobs, self.awaited = _jobs(backlog), _awaited(backlog)
         self.paused = [explain_pause(job) for job in PausedJob.objects.paused().order_by("at")[:_MOST_PAUSED]]
+        self.limits = [_limit(limit) for limit in limits]
+        self.put_off = [f"{explain_limit(limit)}." for limit in put_off]
         self.hour, self.day = charts(ended, now)
         self.ended_since = clock(ended.since) if ended.since else ""
         self.waiting = [_waiting(row, now) for row in waiting]
         self.passes = [_pass(one, health) for one in health.passes.values() if one.line or one.last_run]
         self.errors = [_error(error, now) for error in frequent_errors()]
         self.latest = LATEST
-        alarms = _alarms(backlog, health, deadlines[DeadlineState.OVERDUE])
+        alarms = _alarms(backlog, health, deadlines[DeadlineState.OVERDUE], len(put_off))
         self.is_well = not alarms
         self.sentence = f"{'; '.join(alarms) or _all_is_well(health)}.{_oldest(waiting, now)}"
 
@@ -106,6 +125,7 @@ def _jobs(backlog: Backlog) -> list[Figure]:
         Figure(_number(backlog.due), "Jobs due"),
         Figure(_number(backlog.later), "Jobs not yet due"),
         Figure(_number(backlog.paused), "Jobs paused"),
+        *([Figure(_number(backlog.in_lanes), "Jobs waiting for a permit")] if settings.WRK_LIMITS else []),
         Figure(_number(backlog.running), "Jobs running"),
         Figure(_number(backlog.lost), "Lost leases", is_alarming=backlog.lost > 0),
     ]
@@ -166,6 +186,20 @@ def _state(one: PassHealth, health: Health) -> SafeString:
     return badge("completed", "done by run_worker" if one.done_by_worker else "on time")
 
 
+def _limit(limit: LimitState) -> LimitLine:
+    colours = {Breaker.CLOSED: "completed", Breaker.OPEN: "failed", Breaker.HALF_OPEN: "retry"}
+    most = limit.rule.concurrency
+    return LimitLine(
+        name=limit.rule.name,
+        state=badge(colours[limit.breaker], limit.breaker),
+        until=clock(limit.open_until) if limit.breaker == Breaker.OPEN else "",
+        waiting=_number(limit.waiting),
+        oldest=span(limit.oldest, limit.now),
+        running=f"{_number(limit.running)} of {most:,}" if most else _number(limit.running),
+        rule=str(limit.rule),
+    )
+
+
 def _error(error: FrequentError, now: datetime) -> ErrorLine:
     return ErrorLine(
         count=error.count,
@@ -183,7 +217,7 @@ def _request_url(id_: int) -> str:
 
 
 # The sentence --------------------------------------------------------------------------------------------------------
-def _alarms(backlog: Backlog, health: Health, overdue: int) -> list[str]:
+def _alarms(backlog: Backlog, health: Health, overdue: int, put_off: int) -> list[str]:
     """What an operator has to see to."""
     never = [one.name for one in health.late if one.success is None]
     said = [f"{', '.join(never)} never ran (is cron set up, or run_worker started?)"] if never else []
@@ -197,6 +231,8 @@ def _alarms(backlog: Backlog, health: Health, overdue: int) -> list[str]:
     if overdue:
         one_or_many = "1 request is" if overdue == 1 else f"{_number(overdue, MOST_LATE)} requests are"
         said.append(f"{one_or_many} past the deadline")
+    if put_off:
+        said.append("1 limit is open" if put_off == 1 else f"{put_off} limits are open")
     return said
 
 

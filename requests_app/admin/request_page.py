@@ -15,7 +15,7 @@ from jobs_app.outcomes import MAX_ERROR_CHARACTERS
 from jobs_app.telemetry.printable import first_line
 from requests_app.admin.masking import masked
 from requests_app.admin.timeline import timeline
-from requests_app.formatting import badge, clock, job_badge, pretty, read_json, short_by, shortened, span
+from requests_app.formatting import badge, clock, job_badge, pretty, put_off, read_json, short_by, shortened, span
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state
@@ -162,7 +162,7 @@ class RequestPage:
             step=self._step_name(job.step),
             job=job,
             badge=job_badge(job),
-            due="paused" if job.is_parked else clock(job.due_at),
+            due=put_off(job) or clock(job.due_at),
             started=clock(job.started_at),
             completed=clock(job.completed_at),
             took=span(job.created_at if job.answer_by else job.started_at, job.completed_at),

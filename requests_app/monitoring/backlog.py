@@ -11,7 +11,8 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from jobs_app.db.dialect import dialect, from_driver
+from jobs_app.db.dialect import dialect, from_driver, literal
+from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.pause import PARKED_FROM
 from requests_app.models import RequestStatus
 from requests_app.monitoring.awaited_answers import AwaitedAnswers, read_awaited
@@ -25,15 +26,16 @@ _MOST_WAITING = 5  # of each kind of waiting
 class Backlog:
     """Numbers of rows, each up to MOST_COUNTED; `now` is the database's clock.
 
-    Jobs that are `new` are due, to be due later, or paused; those `inprogress` are running, and of these `lost` have a
-    lease that ran out. The oldest due times are None when there is no such row. `awaited`: of those that wait for an
-    answer; before they are due they count nowhere else.
+    Jobs that are `new` are due, to be due later, paused, or due and in lanes, where they wait for permits of limits;
+    those `inprogress` are running, and of these `lost` have a lease that ran out. The oldest due times are None when
+    there is no such row. `awaited`: of those that wait for an answer; before they are due they count nowhere else.
     """
 
     requests: dict[RequestStatus, int]
     due: int
     later: int
     paused: int
+    in_lanes: int
     running: int
     lost: int
     awaited: AwaitedAnswers
@@ -43,7 +45,7 @@ class Backlog:
 
     @property
     def new(self) -> int:
-        return min(MOST_COUNTED, self.due + self.later + self.paused)
+        return min(MOST_COUNTED, self.due + self.later + self.paused + self.in_lanes)
 
 
 def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStatus]) -> Backlog:
@@ -56,8 +58,9 @@ def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStat
     parts = [
         *(_count(requests, f"status = '{status}'") for status in statuses),
         _count(jobs, f"status = 'new' AND due_at <= {sql.now}"),
-        _count(jobs, f"status = 'new' AND due_at > {sql.now} AND due_at < '{PARKED_FROM:%Y-%m-%d}'"),
-        _count(jobs, f"status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}'"),
+        _count(jobs, f"status = 'new' AND due_at > {sql.now} AND due_at < {literal(PARKED_FROM)}"),
+        _count(jobs, f"status = 'new' AND due_at >= {literal(PARKED_FROM)} AND due_at < {literal(LANES_FROM)}"),
+        _count(jobs, f"status = 'new' AND due_at >= {literal(LANES_FROM)}"),
         _count(jobs, "status = 'inprogress'"),
         _count(f"jobs {sql.force('jobs_status_lease')}", f"status = 'inprogress' AND lease_until < {sql.now}"),
         f"(SELECT MIN(due_at) FROM {requests} WHERE status = 'Queuing')",
@@ -67,13 +70,14 @@ def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStat
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(parts)}", [])
         *counts, oldest_request, oldest_job, now = cursor.fetchone()
-    due, later, paused, running, lost = counts[len(statuses) :]
+    due, later, paused, in_lanes, running, lost = counts[len(statuses) :]
     awaited = read_awaited(connection)
     return Backlog(
         requests=dict(zip(statuses, counts, strict=False)),
         due=due,
         later=max(0, later - awaited.later),
         paused=paused,
+        in_lanes=in_lanes,
         running=running,
         lost=lost,
         awaited=awaited,
@@ -105,6 +109,7 @@ WAITS_FOR = {
     "lost": "run_jobs: its worker is gone",
     "progress": "its end; it is in progress",
     "answer": "an answer",
+    "permit": "a permit of its limit",
 }
 
 
@@ -113,9 +118,13 @@ def read_waiting() -> list[Waiting]:
     sql = dialect("default")
     requests, jobs = f"requests r {sql.force('requests_status_due')}", f"jobs j {sql.force('jobs_status_due')}"
     leases = f"jobs j {sql.force('jobs_status_lease')}"
+    has_new = (
+        f"EXISTS (SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE j.request_id = r.id AND j.step = r.step "
+        "AND j.status = 'new' AND "
+    )
     progress = (
-        f"CASE WHEN EXISTS (SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE j.request_id = r.id "
-        "AND j.step = r.step AND j.status = 'new' AND j.answer_by IS NOT NULL) THEN 'answer' ELSE 'progress' END"
+        f"CASE WHEN {has_new} j.answer_by IS NOT NULL) THEN 'answer' "
+        f"WHEN {has_new} j.due_at >= {literal(LANES_FROM)}) THEN 'permit' ELSE 'progress' END"
     )
     parts = [
         _longest("'queued'", requests, f"status = 'Queuing' AND due_at <= {sql.now}", "due_at"),

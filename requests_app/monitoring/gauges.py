@@ -6,11 +6,12 @@ Finished rows are not: counting five million takes seconds, and they may be purg
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -25,6 +26,7 @@ from requests_app.monitoring.awaited_answers import MOST_READ, AwaitedAnswers, U
 from requests_app.monitoring.backlog import MOST_COUNTED, Backlog, read_backlog
 from requests_app.monitoring.counters import read_sums, tally_families
 from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline
+from requests_app.monitoring.limits import Breaker, LimitState, read_limits
 from requests_app.monitoring.pass_health import WORKER, Health, is_late, read_health
 from requests_app.monitoring.probe_connection import probe_connection
 
@@ -46,6 +48,7 @@ class DatabaseCollector(Collector):
                     *_untaken_families(read_untaken(connection)),
                     *_deadline_families(count_by_deadline(connection)),
                     _paused_family(connection),
+                    *_limit_families(read_limits(connection, settings.WRK_LIMITS.values())),
                     *_pass_families(read_health(connection)),
                     *tally_families(read_sums(connection)),
                 ]
@@ -112,6 +115,29 @@ def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
         cursor.execute("SELECT name FROM paused_jobs WHERE resumed_at IS NULL ORDER BY name", [])
         names = [row[0] for row in cursor.fetchall()]
     return _gauge("tasker_job_paused", "1 for each paused job name.", "job_name", dict.fromkeys(names, 1))
+
+
+def _limit_families(limits: Sequence[LimitState]) -> Iterator[Metric]:
+    """Of the limits that WRK_LIMITS names; where it is empty there is no line."""
+    yield _gauge(
+        "tasker_limit_open",
+        "1 while the limit's breaker is open or half-open, else 0.",
+        "limit",
+        {limit.rule.name: int(limit.breaker != Breaker.CLOSED) for limit in limits},
+    )
+    bound = f"Counted up to {MOST_COUNTED}."
+    yield _gauge(
+        "tasker_limit_waiting",
+        f"Jobs that are due and wait for a permit, by limit. {bound}",
+        "limit",
+        {limit.rule.name: limit.waiting for limit in limits},
+    )
+    yield _gauge(
+        "tasker_limit_running",
+        f"Jobs that run by a permit, by limit. {bound}",
+        "limit",
+        {limit.rule.name: limit.running for limit in limits},
+    )
 
 
 # Answers -------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Min, Q
 
 from jobs_app.db.columns import UtcNow
+from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
 from jobs_app.models.pause import PARKED_FROM
@@ -17,7 +18,8 @@ from requests_app.monitoring.backlog import WAITS_FOR
 _RUNS = Q(status=JobStatus.INPROGRESS)
 _IS_ANSWERED_LATER = Q(status=JobStatus.NEW, answer_by__isnull=False)
 _IS_TRIED_LATER = Q(status=JobStatus.NEW, answer_by=None)
-_IS_PARKED = Q(due_at__gte=PARKED_FROM)
+_IS_PARKED = Q(due_at__gte=PARKED_FROM, due_at__lt=LANES_FROM)
+_IS_IN_LANE = Q(due_at__gte=LANES_FROM)
 
 OpenJobs = Mapping[str, Any]
 
@@ -29,8 +31,9 @@ def open_jobs(requests: Sequence[Request]) -> dict[int, OpenJobs]:
         running=Min("name", filter=_RUNS),
         lost=Min("name", filter=_RUNS & Q(lease_until__lt=UtcNow())),
         answer=Min("name", filter=_IS_ANSWERED_LATER),
+        in_lane=Min("name", filter=_IS_TRIED_LATER & _IS_IN_LANE),
         paused=Min("name", filter=_IS_TRIED_LATER & _IS_PARKED),
-        next_due_at=Min("due_at", filter=_IS_TRIED_LATER & ~_IS_PARKED),
+        next_due_at=Min("due_at", filter=_IS_TRIED_LATER & Q(due_at__lt=PARKED_FROM)),
     )
     steps = {row.pk: row.step for row in requests}
     return {row["request_id"]: row for row in found if row["step"] == steps[row["request_id"]]}
@@ -57,4 +60,6 @@ def _in_progress(jobs: OpenJobs, now: datetime) -> str:
     if jobs["next_due_at"]:
         due = jobs["next_due_at"] <= now
         return WAITS_FOR["due"] if due else f"its next try, {clock(jobs['next_due_at'])}"
+    if jobs["in_lane"]:
+        return WAITS_FOR["permit"]
     return f"{jobs['paused']}, which is paused" if jobs["paused"] else WAITS_FOR["answer"]

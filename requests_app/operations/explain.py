@@ -18,6 +18,7 @@ from requests_app.formatting import ago, clock_utc, duration, short_by
 from requests_app.models import Request, RequestStatus
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state, has_open_deadline
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
+from requests_app.operations.explain_limits import by_permit, waits_for_permit
 from requests_app.progress import Attempt, Wait
 from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps
 
@@ -95,7 +96,7 @@ def _running(jobs: Sequence[Job], more: int) -> str:
             f"It is tried again by the next run_jobs, which {_last_success('run_jobs')}."
         )
     since, until = clock_utc(jobs[0].started_at), clock_utc(jobs[0].lease_until)
-    return f"It runs {_named(jobs)} since {since}, leased until {until}{_more(more)}."
+    return f"It runs {_named(jobs)}{by_permit(jobs[0])} since {since}, leased until {until}{_more(more)}."
 
 
 def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
@@ -104,9 +105,13 @@ def _waiting(waiting: Sequence[Job], jobs: Sequence[Job]) -> str:
     if paused := PausedJob.objects.paused().filter(name__in={job.name for job in waiting}).order_by("at").first():
         return f"{explain_pause(paused)}{_more(len(waiting) - 1)}."
     now = database_now()
-    soonest = min(waiting, key=lambda job: (not job.is_parked, job.due_at))  # a parked one is due
+    # A parked one is due, and so is one that waits for a permit.
+    soonest = min(waiting, key=lambda job: (not job.is_parked, job.due_at > now, not job.is_in_lane, job.due_at))
     before = [job for job in jobs if job.name == soonest.name and job.attempt < soonest.attempt]
     because = f" (attempt {before[-1].attempt}: {first_line(before[-1].shown_error)})" if before else ""
+    if soonest.is_in_lane:
+        more = _more(len(waiting) - 1)
+        return f"{_named([soonest])} {waits_for_permit(soonest)}{because}{more}. {_permits_are_given()}."
     if soonest.due_at > now and not soonest.is_parked:
         return f"It waits until {clock_utc(soonest.due_at)} to try {_named([soonest])} again{because}."
     return f"{_named(waiting)} is due{because} and waits for run_jobs, which {_last_success('run_jobs')}."
@@ -130,15 +135,17 @@ def _awaited(job: Job, what: str, answered_at: datetime | None, now: datetime) -
         )
     if paused := PausedJob.objects.paused().filter(name=job.name).first():
         return f"It waits for {what} until {until}; {explain_pause(paused)}"
-    if job.answer_by and job.answer_by <= now:
-        return (
-            f"It waited for {what}: no answer came by {until}; the attempt ends at the next run of run_jobs, "
-            f"which {_last_success('run_jobs')}"
-        )
+    is_past = job.answer_by is not None and job.answer_by <= now
+    said = f"It waited for {what}: no answer came by {until}" if is_past else f"It waits for {what} until {until}"
+    does = "the attempt ends" if is_past else "looks again"
+    if job.is_in_lane:
+        return f"{said}; {does} by a permit: it {waits_for_permit(job)}. {_permits_are_given()}"
+    if is_past:
+        return f"{said}; {does} at the next run of run_jobs, which {_last_success('run_jobs')}"
     if job.due_at <= now or job.is_parked:
-        return f"It waits for {what} until {until}, looks again at the next run_jobs, which {_last_success('run_jobs')}"
+        return f"{said}, {does} at the next run_jobs, which {_last_success('run_jobs')}"
     again = "" if job.due_at == job.answer_by else f", looks again at {clock_utc(job.due_at)}"
-    return f"It waits for {what} until {until}{again}"
+    return f"{said}{again}"
 
 
 def _answered_at(request: Request, jobs: Sequence[Job]) -> dict[str, datetime]:
@@ -193,6 +200,10 @@ def _named(jobs: Sequence[Job]) -> str:
     first, rest = jobs[0], len(jobs) - 1
     attempt = f" (attempt {first.attempt})" if first.attempt > 1 else ""
     return f"{first.name}{attempt}{f' and {rest} more' if rest else ''}"
+
+
+def _permits_are_given() -> str:
+    return f"Permits are given by run_jobs, which {_last_success('run_jobs')}"
 
 
 def _last_success(pass_name: str) -> str:

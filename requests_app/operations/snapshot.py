@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from django.db import connections, transaction
 
-from jobs_app.db.dialect import dialect
+from jobs_app.db.dialect import dialect, literal
+from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.pause import PARKED_FROM
+from jobs_app.registry import limits_of, names
 from requests_app.steps import MAX_STEPS_BYTES
 
 _REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
@@ -46,6 +48,8 @@ class VerifiedJob(NamedTuple):
     claimed_by: str | None
     lease_until: Any
     is_astray: bool  # parked, and nothing says that its name is or was paused: nobody would bring it back
+    is_in_lane: bool
+    is_unseen: bool  # waits in a lane that no pass looks at: nobody would give it a permit
     last_attempt: int
     answer_by: Any
     has_waits_for: bool
@@ -84,12 +88,12 @@ def read_window(after: int, using: str) -> Window:
             f"WHERE {ids.format('id')}",
             bound,
         )
+        in_lane = f"due_at >= {literal(LANES_FROM)}"
         requests = [VerifiedRequest(*row) for row in cursor.fetchall()]
         cursor.execute(
             "SELECT request_id, name, step, status, if_fails, attempt, due_at, created_at, started_at, completed_at, "
-            f"claimed_by, lease_until, status = 'new' AND due_at >= '{PARKED_FROM:%Y-%m-%d}' "
-            "AND name NOT IN (SELECT name FROM paused_jobs), last_attempt, answer_by, waits_for IS NOT NULL, checks "
-            f"FROM jobs WHERE {ids.format('request_id')}",
+            f"claimed_by, lease_until, {_is_astray()}, {in_lane}, status = 'new' AND {in_lane} AND {_is_unseen()}, "
+            f"last_attempt, answer_by, waits_for IS NOT NULL, checks FROM jobs WHERE {ids.format('request_id')}",
             bound,
         )
         jobs = [VerifiedJob(*row) for row in cursor.fetchall()]
@@ -101,6 +105,18 @@ def read_window(after: int, using: str) -> Window:
         answers = [VerifiedAnswer(*row) for row in cursor.fetchall()]
         cursor.execute(f"SELECT {dialect(using).now}", [])
         return Window(requests, jobs, answers, last, cursor.fetchone()[0])
+
+
+def _is_astray() -> str:
+    parked = f"due_at >= {literal(PARKED_FROM)} AND due_at < {literal(LANES_FROM)}"
+    return f"status = 'new' AND {parked} AND name NOT IN (SELECT name FROM paused_jobs)"
+
+
+def _is_unseen() -> str:
+    """Of a row in a lane: of no limit that a job has, and of none before, whose lane is emptied."""
+    given = [literal(rule.lane) for rule in {*limits_of(names()).values()}]
+    not_given = f"due_at NOT IN ({', '.join(given)}) AND " if given else ""
+    return f"{not_given}due_at NOT IN (SELECT lane FROM limits)"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from requests_app.models import RequestStatus
 from requests_app.models.status import FINAL
 from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest, read_window
 from requests_app.operations.verify_answers import fault_of_answer, faults_of_wait
+from requests_app.operations.verify_limits import faults_of_limit, read_rows
 from requests_app.steps import Step, StepsError, if_fails_of, read_steps
 
 Row = TypeVar("Row", VerifiedJob, VerifiedAnswer)
@@ -36,16 +37,22 @@ class Backwards(str):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong, and where: always the request, and the step, the job and the attempt as far as it is about one."""
+    """What is wrong, and where: always the request, and the step, the job and the attempt as far as it is about one.
+
+    Or, of a limit, the limit alone.
+    """
 
     token: str
     what: str
     step: int | None = None
     job: str = ""
     attempt: int | None = None
+    limit: str = ""
 
     def __str__(self) -> str:
         named = {"request": self.token, "step": self.step, "job": self.job or None, "attempt": self.attempt}
+        if self.limit:
+            named = {"limit": self.limit}
         return (
             f"{' '.join(f'{word} {_shown(value)}' for word, value in named.items() if value is not None)}: {self.what}"
         )
@@ -62,7 +69,9 @@ class ReadCount:
 def findings(
     count: ReadCount, on_window: Callable[[], None] = lambda: None, using: str = DEFAULT_DB_ALIAS
 ) -> Iterator[Finding]:
-    """All that is wrong, by request id ascending. `on_window` is called after each window that was read."""
+    """All that is wrong: of limits, then by request id ascending. `on_window` is called after each window read."""
+    limits = run_transaction(partial(read_rows, using), seconds=RECONNECT_SECONDS)
+    yield from (Finding("", what, limit=limit.name) for limit in limits for what in faults_of_limit(limit))
     after: int | None = -1
     while after is not None:
         window = run_transaction(partial(read_window, after, using), seconds=RECONNECT_SECONDS)
@@ -149,6 +158,8 @@ def _of_job(job: VerifiedJob) -> Iterator[str]:
         yield "it is new and was started"
     if job.is_astray:
         yield "it is parked and its name is not paused"
+    if job.is_unseen:
+        yield "it waits for a permit of a limit that never was"
     if job.started_at is None and job.status in (JobStatus.INPROGRESS, JobStatus.RETRY, JobStatus.FAILURE):
         yield f"it is {job.status} and was never started"
     if job.attempt > job.last_attempt:
@@ -164,7 +175,8 @@ def _times(row: VerifiedRequest | VerifiedJob) -> Iterator[str]:
         if later < at:
             yield Backwards(f"it was {after} before it was {before}")
     waited = isinstance(row, VerifiedJob) and row.answer_by is not None  # an answer may end it before its next check
-    if row.started_at is not None and row.started_at < row.due_at and not waited:
+    by_permit = isinstance(row, VerifiedJob) and row.is_in_lane  # it is due in its lane, far away, until it ends
+    if row.started_at is not None and row.started_at < row.due_at and not waited and not by_permit:
         yield Backwards("it was started before it was due")
 
 

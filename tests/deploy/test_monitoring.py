@@ -15,6 +15,7 @@ import requests
 from django.conf import settings
 from ruamel.yaml import YAML
 
+from jobs_app.limit_rules import parse_limits
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.completer import record_results
@@ -50,7 +51,8 @@ def something_of_each() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_metric_and_label_that_is_asked_for_is_told(client) -> None:
+def test_each_metric_and_label_that_is_asked_for_is_told(client, settings: Any) -> None:
+    settings.WRK_LIMITS = parse_limits("service2 rate=1/s")  # without limits nothing is told of any
     something_of_each()
     told: dict[str, set[str]] = {"tasker_job_paused": {"job_name"}}  # of no job while none is paused
     for line in client.get("/metrics").content.decode().splitlines():

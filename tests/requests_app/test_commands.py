@@ -15,6 +15,7 @@ from django.db import connection
 
 from demo.services import Services
 from jobs_app.db.dialect import database_now
+from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
@@ -313,6 +314,20 @@ def test_show_request_says_what_waits_for_an_answer_and_which_came(transactional
     assert re.fullmatch(moment, attempt["answer_by"])
     said = [(answer["outcome"], answer["effect"], answer["reason"], answer["extras"]) for answer in shown["answers"]]
     assert said == [("retry", "", "Ann is away", {"id": 4711}), ("completed", "late", None, 7)]
+
+
+def test_show_request_tells_no_due_time_of_what_needs_a_permit(transactional_db: None) -> None:
+    lane = LimitRule("service2").lane
+    request = make_request("Inprogress", ["noop", "noop_1"], token="mine")
+    make_job(request, due_at=lane)
+    make_job(request, "noop_1", "inprogress", due_at=lane)
+    text = called_here("show_request", "mine").stdout
+    assert re.search(r"^  noop    attempt 1   new         waits for a permit$", text, re.MULTILINE)
+    shown = called_here("show_request", "mine", "--json").stdout
+    jobs = json.loads(shown)["jobs"]
+    said = [("waits for a permit", None), ("has a permit", None)]
+    assert [(job["put_off"], job["due_at"]) for job in jobs] == said
+    assert not re.search(r"9[34]\d\d-\d\d-\d\d", text + shown)
 
 
 def test_a_request_that_is_not_there_is_exit_1(transactional_db: None) -> None:

@@ -22,6 +22,7 @@ from tests.security.conftest import GRANTS, PASSWORD, run_manage, serving
 
 pytestmark = pytest.mark.integration
 
+LIMITS = "service2 rate=50/s breaker=5"
 DENIED = (1142, 1143, 1044, 1227)  # command, column, database, privilege
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,7 +31,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run(server: dict[str, str], services: Services) -> Run:
     """manage.py as the runtime user."""
-    environment = server | services.environment() | {"DB_USER": "tasker"}
+    environment = server | services.environment() | {"DB_USER": "tasker", "WRK_LIMITS": LIMITS}
     return lambda *arguments: run_manage(environment, *arguments)
 
 
@@ -184,7 +185,7 @@ def _answers(server: dict[str, str]) -> list[tuple[str, str, str]]:
 def web(server: dict[str, str], services: Services) -> Iterator[str]:
     """The web process as its user; answers its address."""
     shipped = {"DB_USER": "tasker_web", "DJANGO_SETTINGS_MODULE": "tasker_site.settings"}  # with its password hasher
-    with serving(server | services.environment() | shipped) as address:
+    with serving(server | services.environment() | shipped | {"WRK_LIMITS": LIMITS}) as address:
         yield address
 
 

@@ -17,7 +17,7 @@ from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
 from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
-from requests_app.formatting import iso, read_json, short_by, span
+from requests_app.formatting import iso, put_off, read_json, short_by, span
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.operations.explain import explain
@@ -145,7 +145,7 @@ def _attempts(jobs: list[Job]) -> list[str]:
     width = max((len(job.name) for job in jobs), default=0)
     lines = []
     for job in jobs:
-        due = "paused" if job.is_parked else f"due {iso(job.due_at)}"
+        due = put_off(job) or f"due {iso(job.due_at)}"
         when = f"began {iso(job.started_at)}" if job.started_at else due
         took = span(job.started_at, job.completed_at)
         if job.is_waiting:
@@ -179,7 +179,7 @@ def _as_json(request: Request, explanation: str) -> str:
             "why": explanation,
             "jobs": [
                 _columns(job, {"extras": job.extras_text})
-                | {"due_at": None if job.is_parked else iso(job.due_at)}
+                | {"due_at": None if put_off(job) else iso(job.due_at), "put_off": put_off(job)}
                 | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
                 for job in request.jobs.with_extras_text().order_by("step", "name", "attempt")
             ],

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,7 +10,8 @@ from django.db import connection
 from django.test import Client
 
 from jobs_app.db.dialect import database_now
-from jobs_app.models import Job, PassRun, PausedJob
+from jobs_app.limit_rules import parse_limits
+from jobs_app.models import Job, Limit, PassRun, PausedJob
 from requests_app.admin import overview
 from requests_app.admin.overview_charts import charts
 from requests_app.cron import CRON_SETTINGS
@@ -19,7 +21,7 @@ from requests_app.monitoring import backlog, ended_attempts
 from requests_app.monitoring.backlog import Backlog, read_backlog, read_waiting
 from requests_app.monitoring.ended_attempts import read_ended_attempts
 from requests_app.monitoring.frequent_errors import Ended, frequent_errors, most_frequent
-from tests.factories import make_job, make_request, pass_inprogress
+from tests.factories import make_in_lane, make_job, make_request, open_limit, pass_inprogress
 from tests.requests_app.admin.test_requests import assert_served_by_an_index, operator, statements, text_of
 
 pytestmark = pytest.mark.django_db
@@ -86,6 +88,55 @@ def test_paused_jobs_are_named_with_who_and_why(operator: Client) -> None:
     PausedJob.objects.pause("noop_2", by="ann", reason="its service is away\nsince noon")
     html = text_of(operator.get(START))
     assert re.search(r"noop_2 is paused since [\d: -]+ UTC by ann: its service is away<", html)
+
+
+def limit_rows(html: str) -> list[list[str]]:
+    table = re.search(r"<h2>Limits</h2>.*?<tbody>(.*?)</tbody>", html, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", table[1]) if table else []
+    return [[re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", row)] for row in rows]
+
+
+def test_each_limit_has_a_line_with_its_state_and_its_rule(operator: Client, settings: Any) -> None:
+    settings.WRK_LIMITS = parse_limits("service2 rate=600/m concurrency=8 breaker=5; service3 rate=7/m")
+    one, other = settings.WRK_LIMITS.values()
+    Limit.objects.ensure([one, other])
+    made = database_now() - timedelta(hours=2)
+    make_in_lane(one, "service2_delete_user", created_at=made)
+    for status in ("new", "inprogress"):
+        make_in_lane(one, "service2_delete_user", status)
+    html = text_of(operator.get(START))
+    rule = "rate=10/s concurrency=8 breaker=5"
+    assert limit_rows(html) == [
+        ["service2", "closed", "", "2", "2 h 0 min", "1 of 8", rule],
+        ["service3", "closed", "", "0", "", "0", "rate=7/m"],
+    ]
+    assert "Jobs waiting for a permit<b>2</b>" in html
+    assert "<td>a permit of its limit</td>" in html
+    assert "Open limits" not in html
+
+
+def test_an_open_limit_is_what_needs_somebody_with_since_when_why_and_until_when(
+    operator: Client, settings: Any
+) -> None:
+    settings.WRK_LIMITS = parse_limits("service2 breaker=5; service3 breaker=5")
+    one, other = settings.WRK_LIMITS.values()
+    limit = open_limit(one)
+    html = text_of(operator.get(START))
+    assert "1 limit is open." in html
+    assert "tasker-bad" in html
+    since, until = (f"{at:%Y-%m-%d %H:%M:%S} UTC" for at in (limit.opened_at, limit.open_until))
+    why = "5 ends in a row without an answer, the last: service2 DELETE /user/{id}: answered 503"
+    assert f"<li>The limit service2 is open since {since}: {why}; it is tried again at {until}.</li>" in html
+    assert limit_rows(html)[0][:3] == ["service2", "open", until.removesuffix(" UTC")]
+    open_limit(other, open_in=-1)
+    html = text_of(operator.get(START))
+    assert "2 limits are open." in html
+    assert limit_rows(html)[1][:3] == ["service3", "half-open", ""]
+
+
+def test_without_limits_the_page_says_nothing_of_them(operator: Client) -> None:
+    html = text_of(operator.get(START))
+    assert not re.search("limit|permit", html)
 
 
 def test_counting_stops_at_its_bound_and_says_so(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +308,7 @@ def test_the_ten_most_frequent_come_first_with_their_latest_request() -> None:
 
 
 # Cost, and who may -----------------------------------------------------------------------------------------------
-def test_the_page_takes_as_many_statements_for_many_rows_as_for_few(operator: Client) -> None:
+def test_the_page_takes_as_many_statements_for_many_rows_as_for_few(operator: Client, settings: Any) -> None:
     few = statements(operator, START)
     for index in range(30):
         request = make_request("Failed" if index % 2 else "Inprogress", started_at=None)
@@ -266,6 +317,8 @@ def test_the_page_takes_as_many_statements_for_many_rows_as_for_few(operator: Cl
         run("run_jobs")
     pass_inprogress(limit=1)
     assert len(statements(operator, START)) == len(few) <= 10 + PROLONGS
+    settings.WRK_LIMITS = parse_limits("service2 rate=1/s; service3 rate=1/s; service1 breaker=5")
+    assert len(statements(operator, START)) == len(few) + 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from jobs_app.db.dialect import database_now
+from jobs_app.limit_rules import LANES_FROM, parse_limits
 from jobs_app.models import Job, PassRun
 from jobs_app.models.pause import PARKED_FROM
 from requests_app.admin import read_only, request_page, requests
@@ -273,6 +274,7 @@ def test_the_list_says_how_old_each_is_and_what_it_waits_for(operator):
         [{"due_in": -1}],
         [{"due_at": MOMENT.replace(year=2999)}],
         [{"due_at": PARKED_FROM}],
+        [{"due_at": LANES_FROM}],
         [{"answer_in": 60}],
         [{"status": "retry", "attempt": 1}, {"attempt": 2}],
         [{"step": 1}],
@@ -293,6 +295,7 @@ def test_the_list_says_how_old_each_is_and_what_it_waits_for(operator):
         "run_jobs",
         "its next try, 2999-01-02 03:04:05",
         "noop, which is paused",
+        "a permit of its limit",
         "an answer",
         "run_jobs",
         "run_inprogress_requests",
@@ -509,6 +512,15 @@ def test_times_and_errors_of_attempts_are_shown(operator):
     assert "Traceback &lt;here&gt;" in html
     assert "2026-01-02 03:04:05" in html
     assert "1.5 s" in html
+
+
+def test_of_what_needs_a_permit_the_page_tells_no_due_time(operator, settings):
+    settings.WRK_LIMITS = parse_limits("service2 rate=10/s")
+    job = factories.make_in_lane(settings.WRK_LIMITS["service2"], "service2_delete_user")
+    html = page(operator, job.request)
+    assert "service2_delete_user waits for a permit of the limit service2 (rate=10/s); none waits before it." in html
+    assert html.count("waits for a permit") == 3  # in the sentence, the timeline and the history
+    assert not re.search(r"9[34]\d\d-\d\d-\d\d", html)
 
 
 def test_what_an_attempt_waits_for_and_what_came_are_shown_masked_until_asked(operator):

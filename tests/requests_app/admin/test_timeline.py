@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from requests_app.admin.axis import Axis
 from requests_app.admin.timeline import GUTTER, MARGIN, WIDTH, AttemptShape, Timeline, timeline
@@ -95,6 +96,28 @@ def test_a_wait_for_an_answer_is_a_bar_of_its_own_and_a_look_is_a_run(
     assert (attempt.backoff, attempt.wait, attempt.run is not None) == (None, None, status == "inprogress")
     assert "waits for the vendor's answer, until 2026-01-25 06:33:20" in attempt.title
     assert ("a 1 attempt, waiting" in picture.text) == (status == "new")
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "says"),
+    [
+        ("new", None, "waits for a permit"),
+        ("inprogress", 50, "has a permit"),
+        ("cancelled", None, "waited for a permit"),
+    ],
+)
+def test_what_needs_a_permit_waits_from_its_creation_and_tells_no_due_time(
+    status: str, started: float | None, says: str
+) -> None:
+    row = job(status, 10, 10, started, 100 if status == "cancelled" else None)
+    row.due_at = LimitRule("service2").lane
+    picture = drawn(row)
+    attempt = only(picture)
+    assert attempt.title.split("\n")[1] == says
+    assert (attempt.backoff, attempt.wait is not None) == (None, True)
+    assert attempt.wait
+    assert attempt.wait.x + attempt.wait.width <= WIDTH - MARGIN
+    assert "93" not in attempt.title
 
 
 def test_a_cancelled_attempt_waited_and_never_ran() -> None:
