@@ -1,7 +1,12 @@
 """Masks credentials in what is kept or logged: whoever may read an error may not call a service in our name."""
 
+import binascii
+import json
 import re
+from base64 import b64decode
+from collections.abc import Iterator
 from functools import lru_cache
+from urllib.parse import quote
 
 from django.conf import settings
 
@@ -36,17 +41,56 @@ _SHAPES = (
 
 def masked(text: str) -> str:
     """Without this process's own secrets, and without what looks like somebody's."""
-    if ours := _ours(settings.SECRETS):
+    if ours := _ours((*settings.SECRETS, *_known_since)):
         text = ours.sub(MASK, text)
     for shape, mask in _SHAPES:
         text = shape.sub(mask, text)
     return text
 
 
+_known_since: list[str] = []  # the start: what replaced a secret in its file; the one before may still be quoted
+
+
+def know_secret(secret: str) -> None:
+    """Of a secret that the settings did not know at the start."""
+    if secret not in settings.SECRETS and secret not in _known_since:
+        _known_since.append(secret)
+
+
+def demand_header(value: str) -> str:
+    """Raises ValueError, which does not quote it, when it is not what a header can hold."""
+    if not (value and value.isascii() and value.isprintable()):
+        raise ValueError("it is empty or holds a character that a header cannot hold")
+    return value
+
+
 @lru_cache(maxsize=1)
 def _ours(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Each whole, and without its first word: `Bearer abc` may be quoted without the Bearer."""
-    words = {word for secret in secrets for word in (secret, *secret.split()[1:]) if len(word) >= _LEAST_CHARACTERS}
+    """Each in all the forms in which it may be quoted."""
+    forms = {form for secret in secrets for word in _words(secret) for form in _forms(word)}
+    words = {form for form in forms if len(form) >= _LEAST_CHARACTERS}
     if not words:
         return None
     return re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+
+
+def _words(secret: str) -> Iterator[str]:
+    """Whole, and without its first word: `Bearer abc` may be quoted without the Bearer. Of `Basic` what it encodes."""
+    kind, *rest = secret.split() or [""]
+    yield from (secret, *rest)
+    if kind.lower() == "basic":
+        pair = _decoded("".join(rest))
+        yield from (pair, pair.partition(":")[2])
+
+
+def _decoded(text: str) -> str:
+    try:
+        return b64decode(text).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """As it is, in JSON (some write a / as \\/), and in a URL."""
+    in_json = json.dumps(word)[1:-1]
+    return word, in_json, in_json.replace("/", r"\/"), quote(word), quote(word, safe="")

@@ -3,13 +3,17 @@
 The due jobs of a paused name are parked, and brought back when it is resumed: jobs_app/models/pause.py.
 """
 
+from collections.abc import Callable
 from functools import partial
 
-from jobs_app.db.transactions import run_transaction
-from jobs_app.models import Job
+from django.db import transaction
+
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
+from jobs_app.models import Job, JobIntervention
 from jobs_app.models.attempts import Poll
 from jobs_app.models.pause import PausedJob
 from jobs_app.registry import definition, names
+from jobs_app.telemetry.events import log_paused
 
 
 class UnknownJob(Exception):
@@ -22,8 +26,9 @@ def pause_job(name: str, *, by: str, reason: str) -> bool:
     A name without a callback in this release may be paused while it has open rows. Raises UnknownJob, DatabaseAway.
     """
     _demand_known(name)
-    won = run_transaction(partial(PausedJob.objects.pause, name, by=by, reason=reason))
-    while run_transaction(partial(Job.objects.park, [name])):
+    trace = JobIntervention(job=name, verb="pause_job", by=by, reason=reason)
+    won = _intervene(trace, partial(PausedJob.objects.pause, name, by=by, reason=reason))
+    while run_transaction(partial(Job.objects.park, [name]), seconds=RECONNECT_SECONDS):
         pass
     return won
 
@@ -31,8 +36,9 @@ def pause_job(name: str, *, by: str, reason: str) -> bool:
 def resume_job(name: str, *, by: str, reason: str) -> bool:
     """Its jobs may run again, the oldest first. False: it is not paused. Raises UnknownJob, DatabaseAway."""
     _demand_known(name)
-    won = run_transaction(partial(PausedJob.objects.resume, name, by=by, reason=reason))
-    while run_transaction(partial(Job.objects.bring_back, [name])):
+    trace = JobIntervention(job=name, verb="resume_job", by=by, reason=reason)
+    won = _intervene(trace, partial(PausedJob.objects.resume, name))
+    while run_transaction(partial(Job.objects.bring_back, [name]), seconds=RECONNECT_SECONDS):
         pass
     return won
 
@@ -48,6 +54,21 @@ def apply_pauses(poll: Poll, *, seconds: float = 0) -> None:
         run_transaction(partial(Job.objects.bring_back, poll.resumed), seconds=seconds)
     if poll.has_strays:
         run_transaction(Job.objects.empty_lanes, seconds=seconds)
+
+
+def _intervene(trace: JobIntervention, move: Callable[[], bool]) -> bool:
+    """The move and its row in `job_interventions`, or neither. False: there was nothing to do, nor was it done here."""
+
+    def work() -> bool:
+        with transaction.atomic():
+            if move():
+                trace.place()
+            elif not trace.is_placed():
+                return False
+            log_paused(trace.verb, trace.job, trace.by)
+        return True
+
+    return run_transaction(work, seconds=RECONNECT_SECONDS)
 
 
 def _demand_known(name: str) -> None:

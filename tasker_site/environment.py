@@ -9,10 +9,12 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from jobs_app.credentials import demand_header
 from jobs_app.limit_rules import LimitRule, parse_limits
 from requests_app.cron import cron_fault
 from tasker_site.base_urls import base_url_fault
 from tasker_site.dotenv_file import read_dotenv
+from tasker_site.tls_files import ca_fault, is_pair
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _LEAST_DIFFERENT_CHARACTERS = 5  # of a key; as Django's check security.W009
@@ -48,6 +50,7 @@ class Environment:
     def __init__(self, dotenv: Path) -> None:
         self._folder = dotenv.parent
         self.secrets: list[str] = []  # what errors and logs must not show
+        self.secret_files: dict[str, str] = {}  # of those that are read again when they change
         given, faults, ambiguous = read_dotenv(dotenv)
         self.faults = list(faults)
         self._ambiguous = ambiguous - os.environ.keys()
@@ -125,8 +128,14 @@ class Environment:
     def header(self, name: str) -> str:
         """A secret that is sent as a header's value."""
         value = self.secret(name)
-        if not (value.isascii() and value.isprintable()):
-            self.faults.append(f"{name}: it holds a character that a header cannot hold")
+        try:
+            demand_header(value or "none")
+        except ValueError as fault:
+            self.faults.append(f"{name}: {fault}")
+        if path := os.environ.get(f"{name}_FILE"):
+            self.secret_files[name] = str(self._folder / path)
+            if not value and not any(fault.startswith(f"{name}: ") for fault in self.faults):
+                self.faults.append(f"{name}: the file that {name}_FILE names is empty")
         return value
 
     def listed(self, name: str, default: str = "") -> list[str]:
@@ -150,6 +159,20 @@ class Environment:
         except OSError as error:
             self.faults.append(f"{name}: the file cannot be read: {error.strerror}")
         return str(path)
+
+    def ca_file(self, name: str) -> str:
+        """The path of a PEM file of certificates to trust, or an empty text."""
+        path = self.file(name)
+        if fault := ca_fault(path):
+            self.faults.append(f"{name}: {fault}")
+        return path
+
+    def cert_file(self, name: str) -> str:
+        """The path of a PEM file that holds a certificate and its key, or an empty text."""
+        path = self.file(name)
+        if path and not is_pair(path):
+            self.faults.append(f"{name}: the file is not a certificate and its key in PEM, or the key has a password")
+        return path
 
     def database_file(self, name: str, default: str) -> str:
         """The path of a file that SQLite may make; its folder is there, made if need be."""

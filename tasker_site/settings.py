@@ -69,10 +69,14 @@ WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO" if DEPLOYED else "WARNING", (
 URL_SERVICE1 = env.url("URL_SERVICE1", "" if DEPLOYED else "http://127.0.0.1:8101", required=DEPLOYED)
 URL_SERVICE2 = env.url("URL_SERVICE2", "" if DEPLOYED else "http://127.0.0.1:8102", required=DEPLOYED)
 URL_SERVICE3 = env.url("URL_SERVICE3", "" if DEPLOYED else "http://127.0.0.1:8103", required=DEPLOYED)
-# What each is to be told who calls: a whole Authorization header, such as `Bearer ...`.
-AUTH_SERVICE1 = env.header("AUTH_SERVICE1")
-AUTH_SERVICE2 = env.header("AUTH_SERVICE2")
-AUTH_SERVICE3 = env.header("AUTH_SERVICE3")
+# What each is to be told who calls: a whole Authorization header, such as `Bearer ...`. PEM files: the CA that it is
+# believed by, and a certificate of ours with its key. Files are read again when they change.
+AUTH_SERVICE1, CA_SERVICE1 = env.header("AUTH_SERVICE1"), env.ca_file("CA_SERVICE1")
+AUTH_SERVICE2, CA_SERVICE2 = env.header("AUTH_SERVICE2"), env.ca_file("CA_SERVICE2")
+AUTH_SERVICE3, CA_SERVICE3 = env.header("AUTH_SERVICE3"), env.ca_file("CA_SERVICE3")
+CERT_SERVICE1 = env.cert_file("CERT_SERVICE1")
+CERT_SERVICE2 = env.cert_file("CERT_SERVICE2")
+CERT_SERVICE3 = env.cert_file("CERT_SERVICE3")
 # Where they may answer: a base URL that leads to the web process, and the keys that sign what is below it.
 WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
 WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)
@@ -140,7 +144,7 @@ _IS_SERVER = DEPLOYED or any(map(env.is_set, DB_NAMES)) or any((DB_SSL_CA, DB_SS
 DATABASES = {"default": _mysql() if _IS_SERVER else _sqlite()}
 
 env.stop_on_faults(ENV)
-SECRETS = tuple(env.secrets)
+SECRETS, SECRET_FILES = tuple(env.secrets), env.secret_files
 
 # Django --------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -206,6 +210,7 @@ PROMETHEUS_EXPORT_MIGRATIONS = False  # would query the database at import
 
 # Security (check --deploy) -------------------------------------------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = DEPLOYED
+SESSION_ENGINE = "tasker_site.sessions"
 SESSION_COOKIE_AGE = WRK_SESSION_IDLE_SECONDS
 SESSION_SAVE_EVERY_REQUEST = True  # the age counts from the last request
 # Tries are counted in the database, so over all workers and machines. By account and address together: else a stranger

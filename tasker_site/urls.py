@@ -7,6 +7,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
+handler500 = "tasker_site.unavailable.server_fault"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("requests_app/icon.svg"))),

@@ -66,8 +66,11 @@ class Answer:
         except ValueError as error:
             raise Failure(f"{self.call}: the answer is not a JSON object: {error}", answer=self._quoted()) from None
 
-    def judged(self, *, may_be_gone: bool) -> "Answer":
-        """The answer itself when the call is done. Raises Retry or Failure when it is not."""
+    def judged(self, *, may_be_gone: bool, keys: str = "") -> "Answer":
+        """The answer itself when the call is done. Raises Retry or Failure when it is not.
+
+        `keys`: the settings that a 401 or 403 is about.
+        """
         if 200 <= self.status < 300:
             # That much is done even if more comes than anybody reads; a cut answer is asked for again.
             if self.fault and not _is_lasting(self.fault):
@@ -81,7 +84,8 @@ class Answer:
             raise kind(says, at_least=retry_after(self.headers), answer=self._quoted())
         if 300 <= self.status < 400:
             says += "; redirects are not followed"
-        raise Failure(says, answer=self._quoted())
+        refuses = f": it refuses {keys}" if keys and self.status in {401, 403} else ""
+        raise Failure(says + refuses, answer=self._quoted())
 
     def _quoted(self) -> str:
         return self.content[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()

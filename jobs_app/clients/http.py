@@ -6,9 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
 from string import ascii_letters, digits, punctuation
-from threading import Lock
 from urllib.parse import quote
 
 import requests
@@ -17,6 +15,7 @@ from django.conf import settings
 
 from jobs_app import __version__
 from jobs_app.clients.answers import FAULTS, Answer, TooLarge, unanswered
+from jobs_app.clients.keys import Keys, shared_adapter
 from jobs_app.clients.transport import Adapter, Budget, budget
 from jobs_app.fields import integer
 from jobs_app.outcomes import JobContext, Json
@@ -33,13 +32,13 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 class Service:
     """One outside service. Its base URL is the setting `url_setting`, read at each call: no row chooses a host.
 
-    Beside URL_CRM, AUTH_CRM is the Authorization header that it is sent, if there is such a setting.
+    By what it knows us, and we it: keys.py.
     """
 
     def __init__(self, name: str, url_setting: str) -> None:
         self.name = name
         self._url_setting = url_setting
-        self._auth_setting = url_setting.replace("URL_", "AUTH_", 1)
+        self._keys = Keys(url_setting)
 
     def call(self, context: JobContext, method: str, path: str, *, body: Json | None = None, **ids: int) -> Answer:
         """Makes one call, WRK_HTTP_TIMEOUT_SECONDS long at most. `path` is a template, such as /user/{id}, for `ids`.
@@ -50,11 +49,12 @@ class Service:
 
         def request() -> requests.PreparedRequest:
             url = getattr(settings, self._url_setting).rstrip("/") + filled
-            auth: str = getattr(settings, self._auth_setting, "")
+            auth = self._keys.authorization()
             content = None if body is None else json.dumps(body).encode()
             return _request(context, method, url, content, {"Authorization": auth} if auth else {})
 
-        return _answer(f"{self.name} {method} {path}", request).judged(may_be_gone=method == "DELETE")
+        answer = _answer(f"{self.name} {method} {path}", request, self._keys.adapter)
+        return answer.judged(may_be_gone=method == "DELETE", keys=self._keys.shown())
 
 
 def post(context: JobContext, says: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
@@ -62,14 +62,15 @@ def post(context: JobContext, says: str, url: str, content: bytes, headers: Mapp
 
     `says`: the call in errors, without the URL.
     """
-    return _answer(says, lambda: _request(context, "POST", url, content, headers)).judged(may_be_gone=False)
+    answer = _answer(says, lambda: _request(context, "POST", url, content, headers), shared_adapter)
+    return answer.judged(may_be_gone=False)
 
 
-def _answer(says: str, request: Callable[[], requests.PreparedRequest]) -> Answer:
+def _answer(says: str, request: Callable[[], requests.PreparedRequest], adapter: Callable[[], Adapter]) -> Answer:
     """Of one call, within its time and size. Raises Retry or Failure when there is none."""
     outer = budget.set(Budget(time.monotonic() + settings.WRK_HTTP_TIMEOUT_SECONDS, MAX_WIRE_BYTES))
     try:
-        return _send(says, request())
+        return _send(says, request(), adapter())
     except FAULTS as error:
         raise unanswered(says, error) from error
     finally:
@@ -101,22 +102,8 @@ def header_safe(key: str) -> str:
     return quote(key.encode("utf-8", "surrogatepass"), safe=_SAFE)
 
 
-_building = Lock()  # `cache` alone lets each of many threads that ask at once build one
-
-
-def _adapter() -> Adapter:
-    """One for the process: it holds the open connections and the TLS context, which takes long to make."""
-    with _building:
-        return _built_adapter()
-
-
-@cache
-def _built_adapter() -> Adapter:
-    return Adapter(pool_maxsize=settings.WRK_JOB_CONCURRENCY, max_retries=0)
-
-
-def _send(call: str, request: requests.PreparedRequest) -> Answer:
-    response = _adapter().send(request, stream=True, timeout=settings.WRK_HTTP_TIMEOUT_SECONDS)
+def _send(call: str, request: requests.PreparedRequest, adapter: Adapter) -> Answer:
+    response = adapter.send(request, stream=True, timeout=settings.WRK_HTTP_TIMEOUT_SECONDS)
     content, fault = _read(response.raw)
     return Answer(call, response.status_code, response.headers, content, fault)
 

@@ -141,17 +141,26 @@ class Adapter(HTTPAdapter):
     use. Even told not to follow a redirect, it reads the redirect's body into memory, without any limit.
     """
 
+    def __init__(self, ca: str = "", cert: str = "", *, pool_maxsize: int) -> None:
+        """`ca`, `cert`: PEM files: the only one that is trusted, and who we are. Raises OSError."""
+        self._context = _tls(ca, cert)
+        super().__init__(pool_maxsize=pool_maxsize, max_retries=0)
+
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        self.poolmanager = PoolManager(connections, maxsize=maxsize, block=block, ssl_context=_tls(), **pool_kwargs)
+        context = self._context
+        self.poolmanager = PoolManager(connections, maxsize=maxsize, block=block, ssl_context=context, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the context verifies. requests would have the whole CA bundle read again for each connection."""
 
 
-def _tls() -> ssl.SSLContext:
-    """Trusts the system's store, where a company's own CA is, and certifi's, for a system that has none."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
+def _tls(ca: str, cert: str) -> ssl.SSLContext:
+    """Trusts `ca`; or else the system's store, where a company's own is, and certifi's, for a system that has none."""
+    context = ssl.create_default_context(cafile=ca or None)
+    if not ca:
+        context.load_verify_locations(certifi.where())
+    if cert:
+        context.load_cert_chain(cert, password="")  # else OpenSSL would ask for one on the terminal
     context.sslsocket_class = _TlsSocket
     return context

@@ -27,17 +27,19 @@ _CONNECTION = {
     *(1158, 1159, 1160, 1161, 1152, 1184),  # the server's side of a cut
     *(1969, 3024),  # longer than the server lets a statement take
 }
+_READ_ONLY = {1290, 1836, 3100}  # 1290: also of other options of the server; who writes rows meets this one
 # A replica, or a node without quorum: another address may be the writer now.
 _NOT_THE_WRITER = {1290, 1836, 1047, 3100, 1180, 3032, 3796, 3797, 3798}
 # The server lacks disk or memory. Errors below 1000 are its files'. Seen on a full disk: 3, 1021, 1026, 1030, 1114.
 _NO_ROOM = {1021, 1026, 1030, 1037, 1038, 1041, 1114, 1135}
 _FILES = range(1, 1000)
 _SQLITE_CONTENTION = ("database is locked",)
+_SQLITE_READ_ONLY = ("attempt to write a readonly database",)
 _SQLITE_LOST = (
     "unable to open database file",
     "disk I/O error",
     "database or disk is full",
-    "attempt to write a readonly database",
+    *_SQLITE_READ_ONLY,
 )
 # Those that Django does not raise as DataError or IntegrityError: bad JSON, wrong value, packet too large.
 _DATA = {1062, 1406, 3140, 4025, 1366, 3819, 1264, 1048, 1452, 1292, 1153, 2020}
@@ -84,6 +86,11 @@ def sort_fault(error: BaseException) -> Fault:
     if isinstance(error, InterfaceError) or _is_lost(number) or _says(error, _SQLITE_LOST):
         return Fault.LOST
     return Fault.OTHER
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database answers, and takes no writes."""
+    return bool(error.args and error.args[0] in _READ_ONLY) or _says(error, _SQLITE_READ_ONLY)
 
 
 def _is_lost(number: object) -> bool:

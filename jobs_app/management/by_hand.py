@@ -3,8 +3,10 @@
 import argparse
 import os
 import pwd
+from contextlib import AbstractContextManager
 from typing import Any
 
+import structlog
 from django.core.management.base import CommandParser
 
 from jobs_app.management.command import TaskerCommand
@@ -21,6 +23,15 @@ class ByHandCommand(TaskerCommand):
         parser.add_argument(
             "--by", type=_name, metavar="NAME", help="whom you do it for or as; kept beside this system user's own name"
         )
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with told_with_account():
+            return super().execute(*args, **options)
+
+
+def told_with_account() -> AbstractContextManager[object]:
+    """Meanwhile each log event has `account` and `address`, which is empty: it is this machine."""
+    return structlog.contextvars.bound_contextvars(account=account(), address="")
 
 
 def who(options: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from django.db import connections, models, transaction
 from jobs_app.db.columns import ByteCharField, UtcNow
 from jobs_app.db.dialect import dialect, literal, marks, numbers
 from jobs_app.limit_rules import LANES_FROM
+from jobs_app.models.trace import Trace
 
 Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
 
@@ -124,21 +125,16 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
     # Moves -----------------------------------------------------------------------------------------------------------
     def pause(self, name: str, *, by: str, reason: str) -> bool:
         """From the next look of every process on, nothing of this name is begun. False: it is paused already."""
-        with transaction.atomic(using=self.db):
+        with transaction.atomic(using=self.db, savepoint=False):
             row, is_new = self.select_for_update().get_or_create(name=name, defaults={"by": by, "reason": reason})
             if not is_new and row.resumed_at is None:
                 return False
             self.filter(name=name).update(by=by, reason=reason, at=UtcNow(), resumed_at=None)
-            JobIntervention.objects.create(job=name, verb="pause_job", by=by, reason=reason)
         return True
 
-    def resume(self, name: str, *, by: str, reason: str) -> bool:
+    def resume(self, name: str) -> bool:
         """Ends the pause. The row stays until all of its parked jobs are brought back. False: it is not paused."""
-        with transaction.atomic(using=self.db):
-            if not self.paused().filter(name=name).update(resumed_at=UtcNow()):
-                return False
-            JobIntervention.objects.create(job=name, verb="resume_job", by=by, reason=reason)
-        return True
+        return self.paused().filter(name=name).update(resumed_at=UtcNow()) > 0
 
     def forget(self, names: Collection[str]) -> None:
         """Of resumed names, whose locks the caller holds, when none of their jobs is parked any more."""
@@ -165,7 +161,7 @@ class PausedJob(models.Model):
         return str(self.name)
 
 
-class JobIntervention(models.Model):
+class JobIntervention(Trace):
     """What an operator did to a job name, by whom and why."""
 
     id = models.BigAutoField(primary_key=True)

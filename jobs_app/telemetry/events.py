@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import structlog
+from django.db import transaction
 
 from jobs_app.answer_urls import AnswerAddress
 from jobs_app.db.transactions import fault_line
@@ -52,6 +54,11 @@ def log_answer_kept(address: AnswerAddress, outcome: str) -> None:
     """By its URL. Who answers by an INSERT is heard of when the answer is taken."""
     name = address.job if definition(address.job) else OTHER
     log.info("answer_kept", **address._replace(job=name)._asdict(), outcome=outcome, traceparent=traceparent(*address))
+
+
+def log_paused(verb: str, name: str, by: str) -> None:
+    """Once it is committed. Not the reason: people write names into it."""
+    transaction.on_commit(partial(log.info, verb, job=name, by=by))
 
 
 def log_not_storable(result: Result, error: BaseException) -> None:

@@ -14,6 +14,11 @@ MOST_AT_ONCE = 500  # requests; each is a transaction of its own, and the page w
 _REASON_CHARACTERS = 1000
 
 
+def is_id(text: str) -> bool:
+    """Whether it can be the id of a row."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 class ReasonForm(forms.Form):
     """`choices`: used by JobForm alone."""
 
@@ -66,7 +71,7 @@ class ManyForm(ReasonForm):
 
     def clean_ids(self) -> list[int]:
         parts = self.cleaned_data["ids"].split(",")
-        if len(parts) > MOST_AT_ONCE or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
+        if len(parts) > MOST_AT_ONCE or not all(map(is_id, parts)):
             raise ValidationError("These are no ids.")
         return [int(part) for part in parts]
 

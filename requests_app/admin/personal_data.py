@@ -11,7 +11,11 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
+from jobs_app.models import Answer
+from requests_app.models import Request
 from requests_app.models.retention import LOOKED
+from requests_app.monitoring.events import log_personal_data_shown
+from requests_app.monitoring.logins import told_with_account
 
 PERMISSION = "requests_app.view_personal_data"
 LOGGED = f"{LOOKED}the values of params, extras and answers."
@@ -45,11 +49,13 @@ class PersonalDataAdmin(ModelAdmin):  # type: ignore[type-arg]
     def unmask(self, http: HttpRequest, object_id: str) -> HttpResponse:
         if http.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        row: Model | None = self.get_object(http, object_id)
+        row: Request | Answer | None = self.get_object(http, object_id)
         if row is None:
             raise Http404
         if not (self.has_view_permission(http, row) and may_unmask(http)):
             raise PermissionDenied
         self.log_change(http, row, LOGGED)
+        with told_with_account(http):
+            log_personal_data_shown(row)
         http.session[_UNMASKED] = _named(row)
         return HttpResponseRedirect(reverse(f"admin:{self._name()}_change", args=[row.pk]) + "#values")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
@@ -16,12 +17,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.transactions import DatabaseAway, Locked, fault_line
 from jobs_app.models import Job
-from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, JobForm, ManyForm, ReasonForm, choices_of
+from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, JobForm, ManyForm, ReasonForm, choices_of, is_id
 from requests_app.formatting import badge
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
+from requests_app.monitoring.logins import told_with_account
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import (
     Refused,
@@ -113,12 +115,12 @@ def possible(request: Request) -> list[Verb]:
 
 
 def refusal(act: Callable[[], None]) -> str:
-    """Does it; answers why it was refused, or an empty text."""
+    """Does it; answers why it was refused, or an empty text. Raises DatabaseAway."""
     try:
         act()
     except Request.DoesNotExist:
         return "it is not there any more"
-    except (Refused, DatabaseAway) as refused:
+    except (Refused, Locked) as refused:
         return str(refused)
     except DatabaseError as error:
         return f"the database refused a statement: {fault_line(error)}"
@@ -153,6 +155,13 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             *super().get_urls(),
         ]
 
+    def response_action(self, request: HttpRequest, queryset: Any, *where: Any) -> HttpResponse | None:
+        """Django has the database look for whatever was sent as the chosen rows."""
+        if not all(map(is_id, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            self.message_user(request, "These are no ids.", messages.ERROR)
+            return None
+        return super().response_action(request, queryset, *where)
+
     # One request -----------------------------------------------------------------------------------------------------
     def one(self, http: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         """GET: asks. POST: does it, and leads back to the request's page with a message that says the result."""
@@ -162,7 +171,8 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self._demand(http, request)
         form = VERBS[verb].form(http.POST if http.method == "POST" else None, choices=choices_of(request, verb))
         if form.is_valid():
-            self._do(http, request, VERBS[verb], form.cleaned_data)
+            with told_with_account(http):
+                self._do(http, request, VERBS[verb], form.cleaned_data)
         elif VERBS[verb] in possible(request):
             return self._confirm_one(http, request, VERBS[verb], form)
         else:
@@ -175,7 +185,11 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _do(self, http: HttpRequest, request: Request, verb: Verb, said: dict[str, Any]) -> None:
         by = http.user.get_username()
-        if problem := refusal(lambda: verb.act(request.token, by=by, **said)):
+        try:
+            problem = refusal(lambda: verb.act(request.token, by=by, **said))
+        except DatabaseAway as away:
+            problem = str(away)
+        if problem:
             self.message_user(http, f"Refused: {problem}", messages.ERROR)
             return
         self.log_change(http, request, _log_line(verb, said))
@@ -199,7 +213,8 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise Http404
         form = ManyForm(http.POST if http.method == "POST" else None)
         if form.is_valid():
-            self._do_many(http, VERBS[verb], form.cleaned_data["ids"], form.cleaned_data["reason"])
+            with told_with_account(http):
+                self._do_many(http, VERBS[verb], form.cleaned_data["ids"], form.cleaned_data["reason"])
         elif form.is_bound and "ids" not in form.errors:
             return self.confirm_many(http, VERBS[verb], form.cleaned_data["ids"], form)
         return HttpResponseRedirect(reverse("admin:requests_app_request_changelist"))
@@ -222,7 +237,12 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _do_many(self, http: HttpRequest, verb: Verb, ids: Sequence[int], reason: str) -> None:
         by, done, refused = http.user.get_username(), [], []
         for request in Request.objects.filter(pk__in=ids).only("id", "token", "action").order_by("id"):
-            if problem := refusal(lambda token=request.token: verb.act(token, by=by, reason=reason)):  # type: ignore[misc]
+            try:
+                problem = refusal(lambda token=request.token: verb.act(token, by=by, reason=reason))  # type: ignore[misc]
+            except DatabaseAway as away:  # which took seconds, and would for each of the others
+                refused.append(f"{request.token}, and those after it were not tried: {away}")
+                break
+            if problem:
                 refused.append(f"{request.token}: {problem}")
             else:
                 done.append(request)

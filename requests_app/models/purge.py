@@ -4,19 +4,29 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar
 
-from django.db import models
+from django.db import models, transaction
 
 from jobs_app.db.columns import EmptyObject, UtcNow
 
 
 class PurgeQuerySet(models.QuerySet["Purge"]):
+    def begin(self, row: "Purge") -> int:
+        """Again after a COMMIT that was not answered: it may be there already."""
+        with transaction.atomic():
+            if not self.filter(pk=row.pk, by=row.by, ended_at=None).exists():
+                row.pk = None
+                row.save(force_insert=True)
+        return int(row.pk)
+
     def add(self, id_: int, counts: Mapping[str, int]) -> None:
         """In the transaction that removed so many: so a run that is killed has its row as well, and a true one."""
         row = self.select_for_update().get(id=id_)
         self.filter(id=id_).update(counts=Counter(row.counts) + Counter(counts))
 
-    def end(self, id_: int) -> None:
+    def end(self, id_: int) -> Counter[str]:
+        """Answers what it did, of which a run whose COMMIT was not answered cannot count all itself."""
         self.filter(id=id_).update(ended_at=UtcNow())
+        return Counter(self.get(id=id_).counts)
 
 
 class Purge(models.Model):

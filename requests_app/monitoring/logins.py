@@ -1,5 +1,6 @@
 """Who came in, who was refused and who left: one log event each, with the account and the address, and a count."""
 
+from contextlib import AbstractContextManager
 from ipaddress import ip_address
 from typing import Any
 
@@ -28,6 +29,12 @@ def client_address(request: HttpRequest) -> str:
         except ValueError:
             continue
     return ""
+
+
+def told_with_account(request: HttpRequest) -> AbstractContextManager[object]:
+    """Meanwhile each log event has `account` and `address`."""
+    who = {"account": request.user.get_username(), "address": client_address(request)}
+    return structlog.contextvars.bound_contextvars(**who)
 
 
 @receiver(user_logged_in)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import transaction
 
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, run_transaction
 from jobs_app.models import tally as tallies
 from jobs_app.outcomes import Completed, completed
 from requests_app.models import Intervention, Request, RequestStatus
@@ -78,22 +78,34 @@ _NEEDS = {
 
 
 def _intervene(verb: str, token: str, move: Callable[[], bool], *, by: str, reason: str, job: str = "") -> None:
+    trace = Intervention(verb=verb, job=job, by=by, reason=reason)
+
     def work() -> None:
         with transaction.atomic():
-            request = Request.objects.without_json().get(token=token)
-            try:
-                is_done = move()
-            except ValueError as error:
-                raise Refused(f"{verb}: the request's extras cannot be read: {error}") from error
-            if not is_done:
-                request.refresh_from_db()  # it is the move that waited for others
-                raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
-            Intervention.objects.create(request=request, verb=verb, job=job, by=by, reason=reason)
-            request_events.log_intervention(verb, token, request.action, job, by)
-            cancelled = [request.action] if verb == "cancel_request" else []
-            tallies.add(
-                request_tallies.count_intervention(verb)
-                + request_tallies.count_ended(cancelled, RequestStatus.CANCELLED)
-            )
+            # Locked first: a try whose COMMIT was not answered may be at it still.
+            trace.request = Request.objects.without_json().select_for_update().get(token=token)
+            request_events.log_intervention(trace, trace.request)
+            if not trace.is_placed():
+                _move(trace, move)
 
-    run_transaction(work)
+    try:
+        run_transaction(work, seconds=RECONNECT_SECONDS)
+    except DatabaseAway as away:
+        if trace.pk is None:
+            raise
+        raise DatabaseAway(f"{away}; whether it was done is not known: show_request tells") from away
+
+
+def _move(trace: Intervention, move: Callable[[], bool]) -> None:
+    verb, request = trace.verb, trace.request
+    try:
+        is_done = move()
+    except ValueError as error:
+        raise Refused(f"{verb}: the request's extras cannot be read: {error}") from error
+    if not is_done:
+        raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
+    trace.place()
+    cancelled = [request.action] if verb == "cancel_request" else []
+    tallies.add(
+        request_tallies.count_intervention(verb) + request_tallies.count_ended(cancelled, RequestStatus.CANCELLED)
+    )

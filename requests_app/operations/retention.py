@@ -45,7 +45,7 @@ class Retention:
     def run(self, older_than: timedelta | None, scrub_after: timedelta | None, by: str) -> None:
         """All that purge_requests does. `by`: who has it run."""
         if not self.dry_run:
-            begin = partial(self._begin, older_than, scrub_after, by)
+            begin = partial(Purge.objects.begin, self._row(older_than, scrub_after, by))
             self.purge_id = run_transaction(begin, seconds=RECONNECT_SECONDS)
         if older_than:
             self.purge(older_than.total_seconds())
@@ -58,7 +58,7 @@ class Retention:
             self.scrub_answers(first.total_seconds(), older_than.total_seconds() if older_than else None)
             self.scrub_reasons(first.total_seconds(), older_than.total_seconds() if older_than else None)
         if self.purge_id is not None:
-            run_transaction(partial(Purge.objects.end, self.purge_id), seconds=RECONNECT_SECONDS)
+            self.counts |= run_transaction(partial(Purge.objects.end, self.purge_id), seconds=RECONNECT_SECONDS)
 
     def purge(self, seconds: float) -> None:
         for status, ids in self._batches(seconds, unscrubbed=False):
@@ -170,14 +170,13 @@ class Retention:
             of_batch = rows.model._default_manager.filter(pk__in=ids)
             self._do(lambda of_batch=of_batch: {what: change(of_batch)})  # type: ignore[misc]
 
-    def _begin(self, older_than: timedelta | None, scrub_after: timedelta | None, by: str) -> int:
-        row = Purge.objects.create(
+    def _row(self, older_than: timedelta | None, scrub_after: timedelta | None, by: str) -> Purge:
+        return Purge(
             by=by,
             deleted_until=UtcNow() - older_than if older_than else None,
             scrubbed_until=UtcNow() - scrub_after if scrub_after else None,
             failed_too=RequestStatus.FAILED in self.statuses,
         )
-        return int(row.pk)
 
     def _do(self, move: Callable[[], Mapping[str, int]]) -> None:
         """One transaction: what the move changes, and that it did."""

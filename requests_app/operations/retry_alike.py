@@ -103,9 +103,10 @@ def _each(ids: Sequence[int], batch: Callable[[Sequence[int]], Retried]) -> Iter
 
 def _leave_traces(retried: Retried, by: str, reason: str) -> None:
     """What a retry by hand of each one leaves."""
-    Intervention.objects.bulk_create(
+    traces = [
         Intervention(request_id=request.id, verb="retry_request", by=by, reason=reason) for request in retried.requests
-    )
-    for request in retried.requests:
-        events.log_intervention("retry_request", request.token, request.action, "", by)
+    ]
+    Intervention.objects.bulk_create(traces)
+    for trace, request in zip(traces, retried.requests, strict=True):
+        events.log_intervention(trace, request)
     tally.add(tallies.count_intervention("retry_request", len(retried.requests)))

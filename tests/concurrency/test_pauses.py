@@ -51,11 +51,11 @@ def test_a_job_that_was_chosen_for_parking_before_its_name_was_resumed_is_not_pa
 
 def test_a_name_is_not_forgotten_while_others_pause_park_and_resume_it(waiting: Request):
     PausedJob.objects.pause("noop", **BY)
-    PausedJob.objects.resume("noop", **BY)
+    PausedJob.objects.resume("noop")
 
     def pause_park_and_resume() -> None:
         pause_job("noop", **BY)
-        PausedJob.objects.resume("noop", **BY)
+        PausedJob.objects.resume("noop")
 
     with Actor(lambda: Job.objects.bring_back(["noop"]), stop_before="DELETE FROM") as bringing_back:
         assert bringing_back.stands

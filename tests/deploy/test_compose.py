@@ -53,8 +53,8 @@ SECRETS = {  # who has which: the passwords of these users, and these names of .
     "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS"}),
     "worker": (
         set(),
-        {"DB_PASS", "AUTH_SERVICE1", "AUTH_SERVICE2", "AUTH_SERVICE3"}
-        | {"WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS", "WRK_NOTIFY_KEYS"},
+        {"DB_PASS", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS", "WRK_NOTIFY_KEYS"}
+        | {f"{kind}_SERVICE{n}" for kind in ("AUTH", "CERT") for n in "123"},
     ),
     "keeper": ({"keeper"}, set()),
     "demo": (set(), set()),
@@ -88,6 +88,7 @@ def test_every_setting_reaches_web_and_worker():
     known = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", example, re.MULTILINE))
     reached = SETTINGS | {"DB_USER", "DB_PASS", "DJANGO_SECRET_KEY", "WRK_PUBLIC_URL"} | SECRETS["worker"][1]
     reached |= {"WRK_NOTIFY", "WRK_NOTIFY_FAILED"}  # the worker's alone: the others have no keys
+    reached |= {name for name in SERVICES["worker"]["environment"] if name.startswith("CA_")}
     assert known - reached == {"WRK_SQLITE_FILE"}
     assert not reached - known
     assert not {name for name in SETTINGS if is_secret(name)}

@@ -162,7 +162,7 @@ def test_a_held_name_stops_no_pass() -> None:
     make_job(make_request("Inprogress"), due_in=-10)
     make_job(make_request("Inprogress"), "noop_1", due_in=-10)
     pause_job("noop", **BY)
-    PausedJob.objects.resume("noop", **BY)
+    PausedJob.objects.resume("noop")
     with held("paused_jobs", "noop", column="name"):
         assert pass_jobs() == {"claimed": 1, "completed": 1}
 

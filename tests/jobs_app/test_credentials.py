@@ -70,6 +70,13 @@ def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     assert masked(text) == text
 
 
+def test_nor_is_our_own_quoted_in_another_form(settings: Any) -> None:
+    settings.SECRETS = ("Basic c3ZjOmh1bnRlcjIvYQ==", 'Bearer "an/other')
+    said = r"c3ZjOmh1bnRlcjIvYQ== svc:hunter2/a pw hunter2/a hunter2%2Fa hunter2\/a"
+    assert masked(said) == "*** *** pw *** *** ***"
+    assert masked(r'"an/other \"an/other \"an\/other %22an/other') == "*** *** *** ***"
+
+
 def test_our_own_secrets_are_masked_wherever_they_stand(settings: Any) -> None:
     settings.SECRETS = ("pa$$w.rd", "Bearer an+other/one", "short", "")
     assert masked("a pa$$w.rd, 'Xan+other/oneX', short") == "a ***, 'X***X', short"

@@ -158,7 +158,7 @@ def test_many_jobs_are_parked_and_brought_back_in_batches_in_their_order(monkeyp
         before = [job.id for job in waiting(*["noop"] * 5, due_in=-100)]
     pause_job("noop", **BY)
     assert all(job.is_parked for job in Job.objects.all())
-    PausedJob.objects.resume("noop", **BY)
+    PausedJob.objects.resume("noop")
     assert [Job.objects.bring_back(["noop"]) for _ in range(4)] == [2, 2, 1, 0]
     assert list(Job.objects.order_by("due_at", "id").values_list("id", flat=True)) == before
     assert Job.objects.claim("a claim", 5, 30).ids == before
@@ -197,7 +197,7 @@ def test_a_resume_that_was_killed_is_finished_by_the_next_pass() -> None:
     waiting("noop", "noop_1")
     pause_job("noop", **BY)
     pause_job("noop_1", **BY)
-    PausedJob.objects.resume("noop", **BY)  # and no more
+    PausedJob.objects.resume("noop")  # and no more
     assert astray() == []
     assert pass_jobs() == {"claimed": 1, "completed": 1}
     apply_pauses(Job.objects.poll())
@@ -207,7 +207,7 @@ def test_a_resume_that_was_killed_is_finished_by_the_next_pass() -> None:
 def test_a_name_paused_again_before_all_came_back_is_paused() -> None:
     waiting("noop")
     pause_job("noop", **BY)
-    PausedJob.objects.resume("noop", **BY)
+    PausedJob.objects.resume("noop")
     assert pause_job("noop", **BY)
     assert Job.objects.bring_back(["noop"]) == 0
     assert pass_jobs() == {}
@@ -245,7 +245,7 @@ def test_a_pause_is_said_of_the_requests_that_wait_for_it_and_counted(django_use
     assert sentence.endswith(" UTC by ada: service 2 is being moved.")
     (family,) = [family for family in DatabaseCollector().collect() if family.name == "tasker_job_paused"]
     assert [(sample.labels, sample.value) for sample in family.samples] == [({"job_name": "noop"}, 1)]
-    PausedJob.objects.resume("noop", **BY)
+    PausedJob.objects.resume("noop")
     assert "noop is due and waits" in explain(Request.objects.get(pk=job.request_id))
 
 

@@ -51,7 +51,7 @@ def claim_beside_paused_names() -> None:
 
 def bring_back() -> None:
     PausedJob.objects.pause("noop_1", by="a test", reason="")
-    PausedJob.objects.resume("noop_1", by="a test", reason="")
+    PausedJob.objects.resume("noop_1")
     Job.objects.bring_back(["noop_1"])
 
 
@@ -128,7 +128,7 @@ def moves() -> None:
     Job.objects.record([Result(job, JobStatus.COMPLETED) for job in held])
     PausedJob.objects.pause("noop", by="a test", reason="")
     Job.objects.park(["noop"])
-    PausedJob.objects.resume("noop", by="a test", reason="")
+    PausedJob.objects.resume("noop")
     Job.objects.bring_back(["noop"])
 
 

@@ -224,8 +224,8 @@ class Life(AnswerRules):
     def resume(self, is_killed: bool) -> None:
         """A killed one leaves its parked jobs to the next pass."""
         (name,) = self.model.paused
-        move = PausedJob.objects.resume if is_killed else resume_job
-        assert move(name, by="x", reason="") == self.model.resume(name)
+        won = PausedJob.objects.resume(name) if is_killed else resume_job(name, by="x", reason="")
+        assert won == self.model.resume(name)
 
     # What holds after each of them -----------------------------------------------------------------------------------
     @invariant()

@@ -57,7 +57,7 @@ def sent(settings: Any) -> Iterator[list[PreparedRequest]]:
         setattr(settings, f"URL_SERVICE{number}", f"http://service{number}.example:81{PREFIX}")
     requests: list[PreparedRequest] = []
 
-    def send(call: str, request: PreparedRequest) -> Answer:
+    def send(call: str, request: PreparedRequest, _adapter: object) -> Answer:
         requests.append(request)
         body = {"id": 7, "email": "x@evil.example"}
         return Answer(call, 200, {"Location": "http://evil.example"}, json.dumps(body).encode())

@@ -13,35 +13,10 @@ from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 
 from tasker_site.mysql.tls import tls_faults, tls_options
+from tests.authority import Authority
 from tests.database_server import MariaDBServer
 
 PASSWORD = "a long password"
-
-
-class Authority:
-    """A CA of our own in a folder; PEM files."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self.ca = self._file("ca.pem")
-        self._run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=ca", "-keyout", self._file("ca.key"),
-                  "-out", self.ca, "-days", "2")  # fmt: skip
-
-    def certificate(self, name: str, names: str) -> tuple[str, str]:
-        """The files of a certificate for `names` (as subjectAltName), and of its key."""
-        key, request, cert = (self._file(f"{name}.{ending}") for ending in ("key", "csr", "pem"))
-        self._run("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        Path(self._file("ext")).write_text(f"subjectAltName={names}\n")
-        self._run("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._file("ca.key"), "-CAcreateserial",
-                  "-out", cert, "-days", "2", "-extfile", self._file("ext"))  # fmt: skip
-        return cert, key
-
-    def _file(self, name: str) -> str:
-        return str(self._folder / name)
-
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 class Server(NamedTuple):

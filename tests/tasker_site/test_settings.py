@@ -180,6 +180,8 @@ MALFORMED = {
     "WRK_LOG_FORMAT": ("xml",),
     "URL_SERVICE1": ("service1", "ftp://service1", "http://", "http://a?b=c", "http://a#b", "http://[::1"),
     "AUTH_SERVICE1": ("Bearer a\nb", "Bearer \u20ac"),
+    "CA_SERVICE1": ("/no/such/file", "/", __file__),
+    "CERT_SERVICE1": ("/no/such/file", __file__),
     "DJANGO_SECRET_KEY": ("x", "x" * 50, "x1y2z3" * 5),
     "WRK_ANSWER_KEYS": ("x", "x" * 50, f"{'k1e2y3' * 6},x1y2z3"),
     "WRK_SUBJECT_KEYS": ("x", "x" * 50, f"{'k1e2y3' * 6},x1y2z3"),
@@ -209,6 +211,24 @@ MALFORMED = {
 def test_a_malformed_value_is_named_and_nothing_else(load: Load, name: str, given: str) -> None:
     [fault] = faults(load, ENV="production", **(REQUIRED | {name: given}))
     assert fault.startswith(f"{name}: ")
+
+
+def test_a_malformed_credential_is_named_and_not_quoted(load: Load, tmp_path: Path) -> None:
+    file = tmp_path / "auth"
+    for written in ("Bearer hunter2\nX-Other: hunter2", "Bearer hunter2\u20ac", "\n"):
+        file.write_text(written)
+        [fault] = faults(load, **REQUIRED, ENV="production", AUTH_SERVICE1_FILE=str(file))
+        assert fault.startswith("AUTH_SERVICE1: ")
+        assert "hunter2" not in fault
+
+
+def test_an_authorization_from_a_file_is_masked_and_its_file_known(load: Load, tmp_path: Path) -> None:
+    file = tmp_path / "auth"
+    file.write_text("Bearer hunter2-hunter2\n")
+    loaded = load(AUTH_SERVICE2_FILE=str(file))
+    assert loaded["AUTH_SERVICE2"] == "Bearer hunter2-hunter2"
+    assert "Bearer hunter2-hunter2" in loaded["SECRETS"]
+    assert loaded["SECRET_FILES"] == {"AUTH_SERVICE2": str(file)}
 
 
 def test_missing_and_malformed_names_are_listed_together(load: Load) -> None:

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 
 from jobs_app.db.columns import json_text
 from jobs_app.db.transactions import fault_line
+from jobs_app.management.by_hand import told_with_account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
@@ -20,6 +21,7 @@ from jobs_app.tracing import traceparent
 from requests_app.formatting import iso, put_off, read_json, short_by, span
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
+from requests_app.monitoring.events import log_personal_data_shown
 from requests_app.operations.explain import explain
 from requests_app.operations.find import find
 
@@ -44,10 +46,15 @@ class Command(TaskerCommand):
     def handle(self, *args: object, **options: Any) -> None:
         try:
             if options["subject"] is not None:
-                text = (_list_as_json if options["json"] else _list_as_text)(_about(options["subject"]))
+                found = _about(options["subject"])
+                text = (_list_as_json if options["json"] else _list_as_text)(found)
             else:
-                request = Request.objects.without_json().get(token=options["token"])
-                text = (_as_json if options["json"] else _as_text)(request, explain(request))
+                found = [Request.objects.without_json().get(token=options["token"])]
+                text = (_as_json if options["json"] else _as_text)(found[0], explain(found[0]))
+            if options["json"]:
+                with told_with_account():
+                    for request in found[:_MOST_REQUESTS]:
+                        log_personal_data_shown(request)
         except Request.DoesNotExist:
             raise CommandError(f"there is no request with token {one_line(options['token'])}") from None
         except DatabaseError as error:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from jobs_app import __version__
 from jobs_app.clients import http as http_client
+from jobs_app.clients import keys
 from jobs_app.outcomes import Failure, Retry
 from jobs_app.tracing import traceparent
 from tests.jobs_app.clients.conftest import HONEST_SECONDS, SECONDS, new_context
@@ -433,10 +434,10 @@ def trust(monkeypatch):
 
     def trust(certificate: str) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", certificate)
-        http_client._built_adapter.cache_clear()
+        keys._built_adapter.cache_clear()
 
     yield trust
-    http_client._built_adapter.cache_clear()
+    keys._built_adapter.cache_clear()
 
 
 def test_a_certificate_that_nobody_trusts_is_tried_again(call, certify):

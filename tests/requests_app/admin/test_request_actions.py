@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from jobs_app.db.transactions import DatabaseAway
 from jobs_app.models import Job, JobIntervention, PausedJob
+from requests_app.admin.request_actions import VERBS
 from requests_app.models import Intervention, Request
 from tests.factories import make_job, make_request, make_waiting, statuses
 
@@ -241,6 +244,27 @@ def test_many_are_retried_one_by_one_and_the_refused_are_told(ada: Client) -> No
     assert f"{bad[0].token}: retry_request: only a Failed request" in said
     assert said.endswith("And 1 more.")
     assert Intervention.objects.filter(reason="mended", by="ada").count() == LogEntry.objects.count() == 3
+
+
+@pytest.mark.parametrize("chosen", ["x", "\0", "9" * 30, "-1", ""])
+def test_what_is_no_row_cannot_be_chosen(ada: Client, chosen: str) -> None:
+    response = ada.post(REQUESTS, {"action": "retry_request", "_selected_action": chosen, "index": 0})
+    assert response.status_code == 302
+    assert "These are no ids." in shown(ada, response["Location"])
+
+
+def test_of_many_none_is_tried_any_more_once_the_database_is_away(ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(token: str, **_: Any) -> None:
+        tried.append(token)
+        raise DatabaseAway("the database cannot be used: gone")
+
+    tried: list[str] = []
+    monkeypatch.setitem(VERBS, "retry_request", replace(VERBS["retry_request"], act=act))
+    asked = choose(ada, "retry_request", [failed() for _ in range(3)])
+    said = told(ada, f"{REQUESTS}verb/retry_request/", {"ids": ids(asked), "reason": "mended"})
+    assert len(tried) == 1
+    assert said.startswith("Done: retry_request of 0 requests. Refused: 1. ")
+    assert "those after it were not tried: the database cannot be used" in said
 
 
 def test_of_very_many_the_first_are_taken(ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
