@@ -1,41 +1,23 @@
 """docs/adding-a-job.md and the README, done as they say in a copy of this tree, on SQLite: files, commands, output."""
 
 import contextlib
-import os
 import re
-import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from tests.docs.blocks import Block, blocks_of, document
+from tests.docs.conftest import SECONDS, Terminals
 
 pytestmark = pytest.mark.sqlite
 
-SECONDS = 60
 PORTS = ("8104", "8105", "8000")
-OURS = ("DB_", "WRK_", "URL_", "DJANGO_", "PYTEST_", "TASKER_", "ENV", "PORT")
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".env", "var", "__pycache__", "*_cache", ".hypothesis")
 # Moments and durations differ from run to run.
 VARYING = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z)?|\d+\.\d+( s)?$")
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """The tree as a fresh clone has it, after `make setup`."""
-    clone = tmp_path / "clone"
-    shutil.copytree(settings.BASE_DIR, clone, ignore=NOT_COPIED)
-    (clone / ".venv").symlink_to(sys.prefix)
-    return clone
 
 
 @pytest.fixture
@@ -44,57 +26,6 @@ def text() -> str:
     with contextlib.ExitStack() as taken:
         free = {port: taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for port in PORTS}
     return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda match: str(free[match[0]]), document("adding-a-job.md"))
-
-
-class Terminals:
-    """Runs the document's commands; what a second terminal runs goes on beside the others."""
-
-    def __init__(self, clone: Path) -> None:
-        self._clone = clone
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        self._others: list[subprocess.Popen[bytes]] = []
-
-    def run(self, commands: str) -> str:
-        ended = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", commands],
-            cwd=self._clone,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert ended.returncode == 0, f"{commands}\n{ended.stdout}\n{ended.stderr}"
-        return ended.stdout
-
-    def start(self, commands: str) -> None:
-        log = (self._clone.parent / f"terminal{len(self._others)}").open("wb")
-        with log:
-            self._others.append(
-                subprocess.Popen(
-                    ["bash", "-c", commands],
-                    cwd=self._clone,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
-
-    def close(self) -> None:
-        """Ctrl-C in the other terminals."""
-        while self._others:
-            process = self._others.pop()
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(SECONDS)
-
-
-@pytest.fixture
-def terminals(clone: Path) -> Iterator[Terminals]:
-    terminals = Terminals(clone)
-    yield terminals
-    terminals.close()
 
 
 def _write(block: Block, clone: Path) -> None:
@@ -158,6 +89,8 @@ def test_the_job_and_the_recipe_of_the_readme_work(clone: Path, terminals: Termi
     files = re.findall(r"^One file, `([\w/]+\.py)`:\n\n((?: {4}.*\n|\n)+)", readme, re.MULTILINE)
     for path, indented in files:
         (clone / path).write_text(textwrap.dedent(indented))
+    [test] = re.findall(r"^## Test both\n\n((?: {4}.*\n)+)", readme, re.MULTILINE)
+    (clone / "tests" / "test_greet.py").write_text(textwrap.dedent(test))
     printed = terminals.run(
         """
         manage() { .venv/bin/python manage.py "$@"; }
@@ -170,8 +103,10 @@ def test_the_job_and_the_recipe_of_the_readme_work(clone: Path, terminals: Termi
         manage run_jobs
         manage run_inprogress_requests
         manage show_request hello --json
+        .venv/bin/python -m pytest -q tests/test_greet.py
         """
     )
     assert [path for path, _ in files] == ["jobs_app/callbacks/greet_user.py", "requests_app/actions/greet.py"]
     assert '"status": "Completed"' in printed
     assert '"greeting": "Hello Ada"' in printed
+    assert "1 passed" in printed

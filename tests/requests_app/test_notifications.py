@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from jobs_app.db.columns import UtcNow
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
@@ -67,8 +68,8 @@ def placed() -> list[tuple[str, str, str]]:
 
 def play() -> None:
     """Every pass, until nothing is left to do."""
-    while pass_new() | pass_jobs() | pass_inprogress():
-        pass
+    while pass_new() | pass_jobs() | pass_inprogress() or Job.objects.filter(status="new").exists():
+        Job.objects.filter(status="new").update(due_at=UtcNow())  # a retry is not due at once
 
 
 # Ends -----------------------------------------------------------------------------------------------------------------
