@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
 from jobs_app.db.tables import tables_of_other_engines
-from jobs_app.registry import definitions
+from jobs_app.registry import definitions, limits
 
 TASKER = "tasker"
 _LEAST_VERSION = {"MariaDB": (10, 6), "MySQL": (8, 0, 13), "SQLite": (3, 38)}
@@ -28,6 +28,21 @@ def lease_outlasts_timeouts(**_: object) -> list[CheckMessage]:
         )
         for job in definitions()
         if job.timeout_seconds >= lease
+    ]
+
+
+@register(TASKER)
+def limits_have_jobs(**_: object) -> list[CheckMessage]:
+    """A misspelt name would limit nobody, and nobody would know."""
+    known = ", ".join(sorted({job.own_limit for job in definitions() if job.own_limit})) or "none"
+    return [
+        Warning(
+            f"WRK_LIMITS: no job has the limit {name!r}",
+            hint=f"Jobs name theirs as @job(..., limit=). Known: {known}.",
+            id="tasker.W004",
+        )
+        for name in settings.WRK_LIMITS
+        if name not in limits()
     ]
 
 

@@ -13,7 +13,8 @@ _RATE = re.compile(r"(\d{1,7})/([smh])")
 _COUNT = re.compile(r"[1-9]\d{0,5}")
 _EXAMPLE = "service2 rate=600/m concurrency=8 breaker=5"
 _MOST_LATE_SECONDS = 0.25
-_LATE_SHARE = 0.05
+_LATE_SHARE = 0.03  # of the interval: what a permit of one at a time loses of its rate
+MOST_MORE_SECONDS = 5.0  # that a permit may be used later than that, where the database is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,12 @@ class LimitRule:
 
     @property
     def late(self) -> float:
-        """Within so many seconds a permit is used, or lost: an attempt that began later would meet those behind it."""
+        """Within so many seconds a permit is used, or lost: an attempt that began later would meet those behind it.
+
+        Without a rate it keeps a place from those who could use it at once.
+        """
         if self.rate is None:
-            return math.inf
+            return _MOST_LATE_SECONDS if self.concurrency else math.inf
         return _MOST_LATE_SECONDS if self._burst > 1 else min(_MOST_LATE_SECONDS, _LATE_SHARE * self.interval)
 
     @property
@@ -57,24 +61,35 @@ class LimitRule:
         """So many seconds before its time a permit is given. GCRA's tolerance, less what attempts may begin late."""
         return (self._burst - 1) * self.interval - self.late
 
-    def permits(self, until_next: float) -> int | None:
+    @property
+    def furthest(self) -> float:
+        """So many seconds from now the next one's time may be. Another rate, or a wrong clock, set what is further."""
+        return max(0.0, self._ahead) + self.interval + MOST_MORE_SECONDS
+
+    def permits(self, until_next: float, more: float = 0.0) -> int | None:
         """How many to give now; None: any number. `until_next`: seconds from now until the next one's time.
 
-        Source: GCRA, ITU-T I.371, as a virtual schedule.
+        `more`: so many seconds later than `late` they may be used. Source: GCRA, ITU-T I.371, as a virtual schedule.
         """
         if self.rate is None:
             return None
-        return max(0, math.floor((self._ahead - max(until_next, min(0.0, self._ahead))) / self.interval) + 1)
+        until_next = self._held(until_next)
+        before_time = math.floor((self._ahead - max(0.0, until_next) - more) / self.interval) + 1
+        is_alone = until_next <= -self.late  # an interval after the last one was used, however late that was
+        return max(0, before_time, int(is_alone))
 
     def wait_seconds(self, until_next: float) -> float:
         """Until there is a permit."""
-        return max(0.0, until_next - self._ahead) if self.rate else 0.0
+        return max(0.0, self._held(until_next) - self._ahead) if self.rate else 0.0
+
+    def _held(self, until_next: float) -> float:
+        return until_next if until_next <= self.furthest else -self.late
 
     def __str__(self) -> str:
-        per_hour = (self.rate or 0) * 3600
+        per_hour = round((self.rate or 0) * 3600)
         unit, size = next((unit, size) for unit, size in (("s", 3600), ("m", 60), ("h", 1)) if per_hour % size == 0)
         said = {"concurrency": self.concurrency, "breaker": self.breaker}
-        parts = [f"rate={per_hour / size:g}/{unit}"] if self.rate else []
+        parts = [f"rate={per_hour // size}/{unit}"] if self.rate else []
         return " ".join(parts + [f"{key}={value}" for key, value in said.items() if value])
 
 

@@ -2,6 +2,7 @@
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
+from jobs_app.models.lane_moves import ROWS_PER_TRANSACTION
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.pausing import apply_pauses
 from jobs_app.registry import limits_of, names
@@ -21,6 +22,9 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     if poll.has_expired:
         end_lost_leases(stop, run)
     apply_pauses(poll, seconds=RECONNECT_SECONDS)
+    while poll.has_strays and not stop:  # all of them; what another process may put back meanwhile is not awaited
+        if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < ROWS_PER_TRANSACTION:
+            break
     if not (poll.has_due or poll.resumed or poll.has_strays or limits_of(names())):
         return
     with Runner(stop, run, due_by=poll.now, paused=poll.paused, limit=limit, concurrency=concurrency) as runner:

@@ -106,6 +106,11 @@ def limits_of(names: Iterable[str]) -> dict[str, LimitRule]:
     return {name: rule for name in set(names) if (rule := limit_of(name))}
 
 
+def limits() -> set[str]:
+    """Those in WRK_LIMITS that jobs have."""
+    return {rule.name for rule in limits_of(_definitions).values()}
+
+
 def names() -> list[str]:
     return sorted(_definitions)
 

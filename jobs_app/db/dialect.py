@@ -27,6 +27,7 @@ class Dialect:
     add_on_duplicate: str  # ends an INSERT: if there is a row with this {key}, {column} is added to its {column}
     unix_seconds: str  # of the column {}, a whole number
     earlier: str  # of the moments {0} and {1}
+    ticks: int  # of the clock, in a second
     json_part: str  # of the JSON column {}, the value at a bound path, as JSON text
     exact: str  # the moment in place of {} for a later comparison: one moment has several texts on SQLite
 
@@ -55,6 +56,7 @@ MYSQL = Dialect(
     add_on_duplicate="ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})",
     earlier="LEAST({0}, {1})",
     unix_seconds="TIMESTAMPDIFF(SECOND, '1970-01-01', {})",
+    ticks=1_000_000,
     json_part="JSON_EXTRACT({}, %s)",
     exact="{}",
 )
@@ -75,6 +77,7 @@ SQLITE = Dialect(
     earlier="MIN({0}, {1})",
     json_part="{} -> %s",
     unix_seconds="CAST(strftime('%%s', {}) AS INTEGER)",
+    ticks=1000,
     exact="{} || ''",
 )
 

@@ -101,7 +101,7 @@ class Result(NamedTuple):
 
     NEW with `wait` (seconds until an answer must have come, and until the next look): it was, and waits for an answer;
     `error` says for which. `is_unanswered`: none came in time; not recorded so when one is there and not taken yet.
-    `is_unavailable`: its service gave no answer, or a 5xx.
+    `is_unavailable`: its service gave no answer, or a 5xx. `gave_up`: a failure that another attempt might have mended.
 
     Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
     `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
@@ -119,6 +119,7 @@ class Result(NamedTuple):
     wait: tuple[float, float] | None = None
     is_unanswered: bool = False
     is_unavailable: bool = False
+    gave_up: bool = False
 
     @property
     def stops(self) -> bool:

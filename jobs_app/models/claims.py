@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from django.conf import settings
 from django.db import connections, models, transaction
 from django.db.backends.utils import CursorWrapper
 
 from jobs_app.db.dialect import dialect, literal, marks, numbers
 from jobs_app.models.attempts import LARGE, CallbackInput, Claimed, ClaimedJob, JobStatus, Poll
+from jobs_app.registry import limits as limits_in_use
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -20,7 +20,7 @@ Row = TypeVar("Row", bound=models.Model)
 class Claims(models.QuerySet[Row]):
     def poll(self) -> Poll:
         """Whether anything is due or has lost its lease, and what is paused, in one statement that locks nothing."""
-        sql, limits = dialect(self.db), [*settings.WRK_LIMITS]
+        sql, limits = dialect(self.db), [*limits_in_use()]
         others = f"l.name NOT IN ({marks(limits)}) AND" if limits else ""
         with connections[self.db].cursor() as cursor:
             cursor.execute(

@@ -263,7 +263,8 @@ class Completions(models.QuerySet[Row]):
         }
         changed = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
         sql = dialect(self.db)
-        if limits_of(result.job.name for result in results):  # what ran by a permit was due in its lane until now
+        # What ran by a permit was due in its lane until now, after it began; also when nobody names its limit any more.
+        if limits_of(r.job.name for r in results) or any((r.job.waited_microseconds or 0) < 0 for r in results):
             changed += f", due_at = CASE WHEN due_at < {literal(LANES_FROM)} THEN due_at ELSE started_at END"
         with connections[self.db].cursor() as cursor:
             cursor.execute(

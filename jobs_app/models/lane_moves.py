@@ -4,26 +4,28 @@ A due job of a limit waits in its lane: due at one moment far away, so that no c
 its limit gives permits. Rules: jobs_app/limit_rules.py; guards and locks: docs/moves.md.
 """
 
+import math
 from collections.abc import Collection
 from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import connections, models, transaction
 
-from jobs_app.db.dialect import dialect, literal, marks, numbers
+from jobs_app.db.dialect import Dialect, dialect, literal, marks, numbers
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.limit import Limit
+from jobs_app.registry import limits
 
 Row = TypeVar("Row", bound=models.Model)
 
-_ROWS_PER_TRANSACTION = 500
+ROWS_PER_TRANSACTION = 500
 
 
 class Lane(NamedTuple):
     """A limit as a look found it. `until_next`: seconds to the next permit's time, below 0 when it is over.
 
     `is_open`: its breaker, whose time is not over; `is_half_open`: it is, so one job may try. `running`: by permits.
-    `first`, `last`: ids of those that wait; None when nothing does.
+    `first`: the lowest id of those that wait; None when nothing does.
     """
 
     until_next: float
@@ -31,13 +33,12 @@ class Lane(NamedTuple):
     is_half_open: bool
     running: int
     first: int | None = None
-    last: int | None = None
 
-    def permits(self, rule: LimitRule, most: int) -> int:
-        """How many may begin now, of `most` at most."""
+    def permits(self, rule: LimitRule, most: int, more: float = 0.0) -> int:
+        """How many may begin now, of `most` at most. `more`: as the rule has it."""
         if self.is_open or (self.is_half_open and self.running):
             return 0
-        by_rate = rule.permits(self.until_next)
+        by_rate = rule.permits(self.until_next, more)
         by_concurrency = None if rule.concurrency is None else rule.concurrency - self.running
         counts = (most, by_rate, by_concurrency, 1 if self.is_half_open else None)
         return max(0, min(count for count in counts if count is not None))
@@ -60,19 +61,27 @@ class LaneMoves(models.QuerySet[Row]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT l.name, {_state(sql)}, (SELECT COUNT(*) {in_lane} = 'inprogress'), "
-                f"(SELECT j.id {in_lane} = 'new' ORDER BY j.id LIMIT 1), "
-                f"(SELECT j.id {in_lane} = 'new' ORDER BY j.id DESC LIMIT 1) "
+                f"(SELECT j.id {in_lane} = 'new' ORDER BY j.id LIMIT 1) "
                 f"FROM limits l WHERE l.name IN ({marks(names)})",
                 [*names],
             )
-            return {name: _lane(*row) for name, *row in cursor.fetchall()}
+            return {name: _lane(settings.WRK_LIMITS.get(name), *row) for name, *row in cursor.fetchall()}
 
     def claim_from_lane(
-        self, rule: LimitRule, claim: str, most: int, lease_seconds: float, paused: Collection[str] = ()
+        self,
+        rule: LimitRule,
+        claim: str,
+        most: int,
+        lease_seconds: float,
+        paused: Collection[str] = (),
+        *,
+        upto: int | None = None,
+        more: float = 0.0,
     ) -> FromLane:
         """`new` -> `inprogress`, the oldest first, as many as get a permit; none while another process gives permits.
 
-        `claim`: a new UUID for this transaction.
+        `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `more`: so many seconds later
+        than `rule.late` they may begin.
         """
         sql = dialect(self.db)
         with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
@@ -82,12 +91,13 @@ class LaneMoves(models.QuerySet[Row]):
             in_lane = f"FROM jobs {sql.force('jobs_status_due')} WHERE due_at = {literal(rule.lane)} AND status"
             # After the lock, and a statement of its own: it has to see what the holder before us committed.
             cursor.execute(f"SELECT COUNT(*) {in_lane} = 'inprogress'", [])
-            lane = _lane(*state, *cursor.fetchone())
-            if not (permits := lane.permits(rule, most)):
+            lane = _lane(rule, *state, *cursor.fetchone())
+            if not (permits := lane.permits(rule, most, more)):
                 return FromLane([], [])
+            may = "" if upto is None else f"AND id <= {upto:d} "
             cursor.execute(
-                f"SELECT id, name {in_lane} = 'new' ORDER BY id LIMIT %s {sql.skip_locked}",
-                [_ROWS_PER_TRANSACTION if paused else permits],
+                f"SELECT id, name {in_lane} = 'new' {may}ORDER BY id LIMIT %s {sql.skip_locked}",
+                [ROWS_PER_TRANSACTION if paused else permits],
             )
             rows = cursor.fetchall()
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
@@ -97,24 +107,26 @@ class LaneMoves(models.QuerySet[Row]):
                     [claim, lease_seconds],
                 )
                 probe = claim if lane.is_half_open else None
-                _use_permits(cursor, sql, rule, len(ids), probe)
+                _use_permits(cursor, sql, rule, len(ids) * rule.interval + more, probe)
         return FromLane(ids, [id_ for id_, name in rows if name in paused])
 
     def empty_lanes(self) -> int:
-        """What waits for a limit that WRK_LIMITS does not name any more is due now; answers how many, at most 500."""
-        lanes = Limit.objects.using(self.db).exclude(name__in=settings.WRK_LIMITS).values_list("lane", flat=True)
-        sql = dialect(self.db)
+        """What waits for a limit that no job or WRK_LIMITS has any more is due; answers how many, at most 500.
+
+        Due since it was inserted, so that a pass that has begun finds it.
+        """
+        sql, strays = dialect(self.db), Limit.objects.using(self.db).exclude(name__in=limits())
+        if not (lanes := [literal(lane) for lane in strays.values_list("lane", flat=True)]):
+            return 0
         with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            for lane in lanes:
-                cursor.execute(
-                    f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
-                    f"AND due_at = {literal(lane)} ORDER BY id LIMIT {_ROWS_PER_TRANSACTION} {sql.skip_locked}",
-                    [],
-                )
-                if ids := [row[0] for row in cursor.fetchall()]:
-                    cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = {sql.now} WHERE id IN ({numbers(ids)})", [])
-                    return len(ids)
-        return 0
+            cursor.execute(
+                f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
+                f"AND due_at IN ({', '.join(lanes)}) LIMIT {ROWS_PER_TRANSACTION} {sql.skip_locked}",
+                [],
+            )
+            if ids := [row[0] for row in cursor.fetchall()]:
+                cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = created_at WHERE id IN ({numbers(ids)})", [])
+            return len(ids)
 
 
 def _state(sql: Any) -> str:
@@ -123,16 +135,21 @@ def _state(sql: Any) -> str:
     return f"{until_next}, COALESCE(l.open_until > {sql.now}, 0), l.open_until IS NOT NULL"
 
 
-def _lane(until_next: int, is_open: bool, has_opened: bool, *counts: Any) -> Lane:
-    return Lane(until_next / 1_000_000, bool(is_open), bool(has_opened and not is_open), *counts)
+def _lane(rule: LimitRule | None, until_next: int, is_open: bool, has_opened: bool, *counts: Any) -> Lane:
+    """What a breaker did that WRK_LIMITS does not name any more is over."""
+    breaks = rule is not None and rule.breaker is not None
+    is_open, has_opened = bool(breaks and is_open), bool(breaks and has_opened)
+    return Lane(until_next / 1_000_000, is_open, has_opened and not is_open, *counts)
 
 
-def _use_permits(cursor: Any, sql: Any, rule: LimitRule, count: int, probe: str | None) -> None:
-    """Under the limit's lock."""
+def _use_permits(cursor: Any, sql: Dialect, rule: LimitRule, seconds: float, probe: str | None) -> None:
+    """Under the limit's lock. `seconds`: by which the schedule moves on; by no less, however coarse the clock is."""
     changed = {}
     if rule.rate:
-        since = f"CASE WHEN next_at > {sql.now} THEN next_at ELSE {sql.now} END"
-        changed["next_at"] = sql.plus.format(since, f"{count * rule.interval:.6f}")
+        holds = f"next_at > {sql.now} AND next_at <= {sql.later.format(f'{rule.furthest:.6f}')}"
+        ticks = math.ceil(seconds * sql.ticks - 1e-3)
+        since = f"CASE WHEN {holds} THEN next_at ELSE {sql.now} END"
+        changed["next_at"] = sql.plus.format(since, f"{ticks / sql.ticks:.6f}")
     if probe:
         changed["probe"] = f"'{probe}'"
     if changed:

@@ -36,7 +36,7 @@ def _says(result: Result) -> _Says:
         return _Says.NOTHING
     if result.is_unavailable:
         return _Says.SILENT
-    if result.status != JobStatus.RETRY:
+    if result.status != JobStatus.RETRY and not result.gave_up:
         return _Says.ANSWERED
     was_stopped = result.last_attempt > result.job.last_attempt  # a restart of ours
     return _Says.NOTHING if was_stopped else _Says.UNCLEAR

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 from jobs_app.db.transactions import run_transaction
-from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from jobs_app.models.attempts import CallbackInput, Claimed, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
@@ -129,13 +128,13 @@ class Claimer:
         self.run_claimed(claim, claimed.ids, sent_at)
         return len(claimed.ids)
 
-    def run_claimed(self, claim: str, ids: Collection[int], sent_at: float, rule: LimitRule | None = None) -> None:
-        """What this process has claimed, by permits of `rule` if it is given."""
+    def run_claimed(self, claim: str, ids: Collection[int], sent_at: float, begin_by: float | None = None) -> None:
+        """What this process has claimed. `begin_by`: as the executor has it."""
         if self._left is not None:
             self._left -= len(ids)
         if ids:
             read = partial(Job.objects.with_requests, claim, ids)
-            self._submit(run_transaction(read, seconds=self._seconds), sent_at, rule)
+            self._submit(run_transaction(read, seconds=self._seconds), sent_at, begin_by)
 
     def claim_on_insert(self, replacing: int = 0) -> ClaimOnInsert:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
@@ -150,10 +149,10 @@ class Claimer:
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
 
     def _submit(
-        self, rows: Sequence[tuple[ClaimedJob, CallbackInput]], sent_at: float, rule: LimitRule | None = None
+        self, rows: Sequence[tuple[ClaimedJob, CallbackInput]], sent_at: float, begin_by: float | None = None
     ) -> None:
         self._run.add({"claimed": len(rows)})
-        self._executor.submit(self._readable(rows), sent_at, self._lease, rule)
+        self._executor.submit(self._readable(rows), sent_at, self._lease, begin_by)
 
     def _readable(self, rows: Sequence[tuple[ClaimedJob, CallbackInput]]) -> Iterator[tuple[ClaimedJob, JobContext]]:
         """With the JSON read. A job whose request cannot be read fails; its neighbours go on.

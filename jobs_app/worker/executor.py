@@ -12,7 +12,6 @@ from threading import Lock, Thread
 
 from jobs_app.db.connections import close_connections, has_opened
 from jobs_app.execution import run_callback
-from jobs_app.limit_rules import LimitRule
 from jobs_app.models.attempts import ClaimedJob, Result
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import definition
@@ -54,9 +53,12 @@ class Executor:
         claimed: Iterable[tuple[ClaimedJob, JobContext]],
         claimed_at: float,
         lease_seconds: float,
-        rule: LimitRule | None = None,
+        begin_by: float | None = None,
     ) -> None:
-        """`claimed_at`: the monotonic moment before the claim was sent. `rule`: by whose permits; such go first."""
+        """`claimed_at`: the monotonic moment before the claim was sent.
+
+        `begin_by`: until when their permits are theirs; such go first.
+        """
         executions: list[Execution] = []
         timeouts: dict[str, float] = {}  # Django takes a microsecond to tell a setting
         for job, context in claimed:
@@ -71,10 +73,10 @@ class Executor:
         # not owned, but unrecorded, has ended.
         self.owned.update(executions)
         self.unrecorded.update(one.job.id for one in executions)
-        if rule and rule.is_paced:
-            self._let_through_first(executions, claimed_at + rule.late)
-        else:
+        if begin_by is None:
             self._ready.extend(executions)
+        else:
+            self._let_through_first(executions, begin_by)
         self._start_threads()
         self._let_through()
 
@@ -173,14 +175,19 @@ class Executor:
         self.results[result.job.request_id // 3 % len(self.results)].put(result)
 
     def end_overdue(self, lease_seconds: float) -> None:
-        """Ends what runs past its timeout; hands back what waited here for a whole lease."""
+        """Ends what runs past its timeout; hands back what waited here for a whole lease, or longer than its permit."""
         now = time.monotonic()
         for execution in list(self.owned):
             if execution.times_out is None:
-                if now - execution.claimed_at > lease_seconds:
+                if now - execution.claimed_at > lease_seconds or now > execution.begin_by:
                     self.end(execution, NotStarted())
             elif now >= execution.times_out:
                 self._cut_short(execution, Retried(f"timed out after {execution.timeout:g} seconds"))
+
+    def runs_for_long(self, seconds: float) -> list[Execution]:
+        """What began more than so long ago: its place will hardly be free at once."""
+        began_by = time.monotonic() - seconds
+        return [one for one in list(self.owned) if one.times_out is not None and one.times_out - one.timeout < began_by]
 
     def hand_back_waiting(self, names: Collection[str] | None = None) -> None:
         """What has not begun; `names`: of these jobs only."""

@@ -7,16 +7,18 @@ from functools import partial
 from uuid import uuid4
 
 from jobs_app.db.transactions import run_transaction
-from jobs_app.limit_rules import LimitRule
+from jobs_app.limit_rules import MOST_MORE_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
 from jobs_app.models.lane_moves import FromLane, Lane
-from jobs_app.registry import limits_of, names
+from jobs_app.registry import definitions, limits_of, names
 from jobs_app.worker.claimer import Claimer
 from jobs_app.worker.executor import Executor
 
 _LOOK_SECONDS = 0.05
 _SOON_SECONDS = 0.005  # when a permit of ours may have come back
 _LOOKING_SHARE = 0.1  # of the time, at most
+_SELDOM_SECONDS = 0.5  # from permit to permit: then one is not to wait for the next look
+_PLACE_SECONDS = 0.25  # a callback that has run for longer may go on for long
 # A run of `run_jobs` goes on for what waits for permits; a backlog of days is left to later runs, so that they do not
 # add up.
 _MOST_RUN_SECONDS = 900.0
@@ -32,23 +34,30 @@ class Lanes:
         self, claimer: Claimer, executor: Executor, *, lease_seconds: float, reconnect_seconds: float, once: bool
     ) -> None:
         self._claimer, self._executor = claimer, executor
-        self._lease, self._seconds, self._once = lease_seconds, reconnect_seconds, once
+        self._lease, self._seconds = lease_seconds, reconnect_seconds
         self._jobs = limits_of(names())
         self._rules = {rule.name: rule for rule in self._jobs.values()}
-        self._upto: dict[str, int] = {}  # of a run that ends: by limit the last id that it may claim
-        self._knows_upto = False
+        self._kinds: dict[str, set[bool]] = {name: set() for name in self._rules}  # whether its jobs are async
+        for job in definitions():
+            if job.limit:
+                self._kinds[job.limit.name].add(job.is_async)
+        self._took = 0.0  # the last claim, in seconds until its jobs were at the executor
+        self._upto: int | None = None  # of a run that ends: the last id that it may claim
+        self._saw_all = False  # of such a run: it looked after its claims had put off all that was due
         self._ours: dict[str, set[int]] = {name: set() for name in self._rules}  # claimed and not recorded yet
         self._waits = False
         self._has_recorded = False  # since the last look
         self._began, self._looked_at, self._due_at = time.monotonic(), -math.inf, -math.inf
         if self._rules:
             run_transaction(partial(Limit.objects.ensure, self._rules.values()), seconds=self._seconds)
+        if self._rules and once:
+            self._upto = run_transaction(_last_id, seconds=self._seconds)
 
     def is_done(self) -> bool:
         """Of a run that ends: whether nothing is left that could get a permit soon."""
         if not self._rules or not self._claimer.allowed(1) or time.monotonic() - self._began > _MOST_RUN_SECONDS:
             return True
-        return self._knows_upto and not (self._waits or self._has_recorded or any(self._ours.values()))
+        return self._saw_all and not (self._waits or self._has_recorded or any(self._ours.values()))
 
     def turn(self) -> int:
         """Claims what gets a permit, if it is time to look; answers how many."""
@@ -65,8 +74,14 @@ class Lanes:
         claimed = sum(self._claim(self._rules[name], lane) for name, lane in going.items())
         self._waits = bool(going)
         self._looked_at = now = time.monotonic()
-        self._due_at = now + max(_LOOK_SECONDS, (now - began) / _LOOKING_SHARE)
+        self._due_at = now + max(self._look_after(going), (now - began) / _LOOKING_SHARE)
         return claimed
+
+    def _look_after(self, going: Mapping[str, Lane]) -> float:
+        """Seconds. Where permits are seldom, the next one is not to wait for a look."""
+        of = [(self._rules[name], lane.until_next) for name, lane in going.items()]
+        waits = [rule.wait_seconds(until_next) for rule, until_next in of if rule.interval > _SELDOM_SECONDS]
+        return min([_LOOK_SECONDS, *(max(_SOON_SECONDS, wait) for wait in waits)])
 
     def _forget_recorded(self) -> None:
         for name, ours in self._ours.items():
@@ -82,21 +97,20 @@ class Lanes:
 
     def _going(self, lanes: Mapping[str, Lane]) -> dict[str, Lane]:
         """Those in which something waits that this run may claim, now or soon."""
-        if self._once and not self._knows_upto:
-            self._upto = {name: lane.last or 0 for name, lane in lanes.items()}
-            self._knows_upto = self._claimer.is_done()  # else its claims go on putting off what was due
+        self._saw_all = self._saw_all or self._claimer.is_done()
         return {
             name: lane
             for name, lane in lanes.items()
             if lane.first is not None
             and not lane.is_open
             and not (lane.is_half_open and lane.running)
-            and lane.first <= self._upto.get(name, lane.first)
+            and (self._upto is None or lane.first <= self._upto)
         }
 
     def _claim(self, rule: LimitRule, lane: Lane) -> int:
-        room = self._claimer.allowed(self._executor.concurrency - len(self._ours[rule.name]))
-        if not lane.permits(rule, room):
+        more = self._more(rule)
+        room = self._room(rule)
+        if not lane.permits(rule, room, more):
             return 0
         claim, sent_at, tried = str(uuid4()), time.monotonic(), False
         paused = self._claimer.paused
@@ -105,11 +119,32 @@ class Lanes:
             nonlocal tried
             won = Job.objects.won_by(claim) if tried else []  # by a COMMIT whose answer was lost
             tried = True
-            return FromLane(won, []) if won else Job.objects.claim_from_lane(rule, claim, room, self._lease, paused)
+            if won:
+                return FromLane(won, [])
+            return Job.objects.claim_from_lane(rule, claim, room, self._lease, paused, upto=self._upto, more=more)
 
         claimed = run_transaction(work, seconds=self._seconds)
         if claimed.paused:
             run_transaction(partial(Job.objects.park_from_lane, paused, claimed.paused), seconds=self._seconds)
         self._ours[rule.name].update(claimed.ids)
-        self._claimer.run_claimed(claim, claimed.ids, sent_at, rule)
+        begin_by = sent_at + rule.late + more if rule.is_paced else None
+        self._claimer.run_claimed(claim, claimed.ids, sent_at, begin_by)
+        if claimed.ids:
+            self._took = time.monotonic() - sent_at
         return len(claimed.ids)
+
+    def _more(self, rule: LimitRule) -> float:
+        """Where the database is so slow that a permit is over before its job is here, it is given for longer."""
+        return min(MOST_MORE_SECONDS, max(0.0, 2 * self._took - rule.late)) if rule.is_paced else 0.0
+
+    def _room(self, rule: LimitRule) -> int:
+        """For how many there is a place now, or at any moment: what waits for one here keeps others from its permit."""
+        ours, kinds = self._ours[rule.name], self._kinds[rule.name]
+        others = [one for one in self._executor.runs_for_long(_PLACE_SECONDS) if one.job.id not in ours]
+        taken = min(sum(one.definition.is_async is kind for one in others) for kind in kinds)
+        return self._claimer.allowed(self._executor.concurrency - len(ours) - taken)
+
+
+def _last_id() -> int:
+    last: int | None = Job.objects.order_by("-id").values_list("id", flat=True).first()
+    return last or 0

@@ -74,7 +74,7 @@ def _retried(job: ClaimedJob, outcome: Retried, ran: int | None) -> Result:
         return _again(job, outcome.error, outcome.answer, delay, job.last_attempt, ran)
     attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
     said = storable_error(f"gave up after {attempts}: {outcome.error}")
-    return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran, answer=_kept(outcome.answer))
+    return Result(job, JobStatus.FAILURE, said, ran_microseconds=ran, answer=_kept(outcome.answer), gave_up=True)
 
 
 def _again(

@@ -2,7 +2,8 @@
 
 `python -m tests.chaos.limited --jobs 20000 --limit "rate=100/s concurrency=8" --kills 40` starts a MariaDB of its own;
 exit 1 when the service saw more than the limit allows in any window, or anything was lost. `--outage 60` takes the
-service down for so many seconds. A short form runs with the tests (tests/concurrency/test_limits.py).
+service down for so many seconds; then exit 1 also when any but probes called it while its breaker was open. A short
+form runs with the tests (tests/concurrency/test_limits.py).
 """
 
 import argparse
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 from jobs_app.limit_rules import LimitRule, parse_limits
@@ -42,6 +44,9 @@ MACHINES, WORKERS = 4, 2
 _STEPS = '[{"name": "one", "jobs": ["limited"]}]'
 _ROWS = 1000
 _PATIENCE_SECONDS = 120.0
+_START_SECONDS = 10.0  # until then a worker may not listen to SIGTERM yet
+_STRAGGLING_SECONDS = 1.0  # until all processes know that the breaker has opened
+Call = tuple[float, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Plan:
 class Log:
     """What the service saw: the monotonic moments at which each call came and was answered, and its status."""
 
-    calls: list[tuple[float, float, int]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     is_down: bool = False
 
 
@@ -126,12 +131,14 @@ class Machines:
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         self._environment, self._folder = environment, folder
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
+        self._born: dict[int, float] = {}
         for place in range(MACHINES * WORKERS):
             self._start(place)
 
     def _start(self, place: int) -> None:
         own = self._folder / f"machine{place % MACHINES}"
         own.mkdir(exist_ok=True)
+        self._born[place] = time.monotonic()
         with (self._folder / f"worker{place}.log").open("ab") as log:
             self._alive[place] = subprocess.Popen(
                 [sys.executable, "manage.py", "run_worker"],
@@ -153,7 +160,10 @@ class Machines:
         """Answers what is wrong with how they ended."""
         for process in self._alive.values():
             process.send_signal(signal.SIGTERM)
-        codes = [process.wait(60) for process in self._alive.values()]
+        now = time.monotonic()
+        young = {place for place, born in self._born.items() if now - born < _START_SECONDS}
+        codes = [self._alive[place].wait(60) for place in range(len(self._alive))]
+        codes = [code for place, code in enumerate(codes) if not (place in young and code == -signal.SIGTERM)]
         said = [log.read_text(errors="replace") for log in self._folder.glob("*.log")]
         wrong = [f"a worker ended with {code}" for code in codes if code]
         return wrong + [text[-3000:] for text in said if "Traceback" in text]
@@ -187,6 +197,8 @@ def run_limited(plan: Plan, environment: Mapping[str, str], folder: Path) -> Rep
         report.wrong.append(f"{plan.jobs - done} requests are not Completed")
     calls = sorted(log.calls)
     report.wrong += judge(calls, plan.rule)
+    if plan.outage and not plan.kills:  # whoever is killed has not counted what he saw
+        report.wrong += judge_outage(calls, plan.rule, plan.breaker_seconds)
     report.figures = {
         "jobs": plan.jobs,
         "calls": len(calls),
@@ -227,7 +239,7 @@ def place(environment: Mapping[str, str], count: int) -> None:
             cursor.executemany("INSERT INTO requests (action, steps) VALUES (%s, %s)", rows)
 
 
-def judge(calls: Sequence[tuple[float, float, int]], rule: LimitRule) -> list[str]:
+def judge(calls: Sequence[Call], rule: LimitRule) -> list[str]:
     """In every window of W seconds there may be W times the rate, and one second's worth."""
     wrong = []
     if rule.rate:
@@ -242,7 +254,24 @@ def judge(calls: Sequence[tuple[float, float, int]], rule: LimitRule) -> list[st
     return wrong
 
 
-def most_at_once(calls: Sequence[tuple[float, float, int]]) -> int:
+def judge_outage(calls: Sequence[Call], rule: LimitRule, breaker_seconds: float) -> list[str]:
+    """Once it is open nobody calls but probes: one at a time, each after twice the time, until one is answered."""
+    silent = sorted(call for call in calls if call[2] == 503)
+    if not rule.breaker or len(silent) < rule.breaker:
+        return [f"the service was silent {len(silent)} times: {rule}"]
+    opened = sorted(answered for _, answered, _ in silent)[rule.breaker - 1]
+    began = [came for came, *_ in silent if came <= opened + _STRAGGLING_SECONDS]
+    probes = [came for came, *_ in silent if came > opened + _STRAGGLING_SECONDS]
+    wrong = []
+    if len(began) > (most := rule.breaker + (rule.concurrency or len(began)) + (rule.rate or 0) / 4):
+        wrong.append(f"{len(began)} calls until the breaker was open, more than {most:g}")
+    for number, (before, probe) in enumerate(pairwise([opened, *probes])):
+        if probe - before < (least := breaker_seconds * 2**number):
+            wrong.append(f"a probe came after {probe - before:.1f} s, not after {least:g}")
+    return wrong
+
+
+def most_at_once(calls: Sequence[Call]) -> int:
     changes = sorted([(came, 1) for came, *_ in calls] + [(answered, -1) for _, answered, _ in calls])
     running = most = 0
     for _, change in changes:
@@ -251,7 +280,7 @@ def most_at_once(calls: Sequence[tuple[float, float, int]]) -> int:
     return most
 
 
-def used(calls: Sequence[tuple[float, float, int]], rule: LimitRule) -> float:
+def used(calls: Sequence[Call], rule: LimitRule) -> float:
     """What share of the rate was used from the first call to the last one; 0 without a rate."""
     seconds = calls[-1][0] - calls[0][0] if calls else 0.0
     return (len(calls) - 1) / seconds / rule.rate if seconds and rule.rate else 0.0

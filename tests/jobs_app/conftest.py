@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobs_app import registry
+from jobs_app.limit_rules import parse_limits
 
 
 @pytest.fixture
@@ -30,3 +31,13 @@ def let_go() -> Iterator[Event]:
     event = Event()
     yield event
     event.set()
+
+
+@pytest.fixture
+def limits(settings: Any) -> Callable[[str], None]:
+    """`limits("service2 rate=10/s")` is WRK_LIMITS from now on."""
+
+    def set_limits(text: str) -> None:
+        settings.WRK_LIMITS = parse_limits(text)
+
+    return set_limits

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test import override_settings
 
 from jobs_app.db.dialect import dialect
-from jobs_app.models import Job, PausedJob, pause
+from jobs_app.limit_rules import LimitRule
+from jobs_app.models import Job, Limit, PausedJob, pause
 from jobs_app.models.attempts import JobStatus, Result
 from requests_app.models import Request
 from requests_app.models.request import Position
@@ -55,12 +57,41 @@ def bring_back() -> None:
     Job.objects.bring_back(["noop_1"])
 
 
+LIMITED = LimitRule("service2", rate=1e6, concurrency=1000)
+
+
+def with_limits() -> None:
+    """Of one something waits in its lane and runs; nobody names the other any more."""
+    removed = LimitRule("removed", rate=1.0)
+    Limit.objects.ensure([LIMITED, removed])
+    for status, rule in [("new", removed), ("new", LIMITED), ("new", LIMITED), ("inprogress", LIMITED)]:
+        make_job(make_request("Inprogress"), "noop", status, due_at=rule.lane)
+
+
+def poll_with_limits() -> None:
+    with override_settings(WRK_LIMITS={"service2": LIMITED}):
+        assert Job.objects.poll().has_strays
+
+
+def empty_lanes() -> None:
+    with override_settings(WRK_LIMITS={"service2": LIMITED}):
+        assert Job.objects.empty_lanes()
+
+
 # What asks, and which index each table's rows are to be found by.
 POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "poll": (Job.objects.poll, {"jobs_status_due", "jobs_status_lease"}),
     "claim": (lambda: Job.objects.claim("now", 500, 30).ids, {"jobs_status_due"}),
     "claim due by": (claim_due_by, {"jobs_status_due", "jobs_status_lease"}),
     "claim beside paused names": (claim_beside_paused_names, {"jobs_status_due"}),
+    "poll with limits": (poll_with_limits, {"jobs_status_due", "jobs_status_lease"}),
+    "look at lanes": (lambda: Job.objects.look_at_lanes(["service2", "removed"]), {"jobs_status_due"}),
+    "claim from a lane": (lambda: Job.objects.claim_from_lane(LIMITED, "a claim", 5, 30), {"jobs_status_due"}),
+    "claim from a lane up to": (
+        lambda: Job.objects.claim_from_lane(LIMITED, "a claim", 5, 30, ["noop_1"], upto=10**9),
+        {"jobs_status_due"},
+    ),
+    "empty lanes": (empty_lanes, {"jobs_status_due"}),
     "park": (lambda: Job.objects.park(["noop_1"]), {"jobs_status_due"}),
     "bring back": (bring_back, {"jobs_status_due"}),
     "lease_expired": (lambda: Job.objects.lease_expired(500), {"jobs_status_lease"}),
@@ -146,7 +177,7 @@ def explain(statement: Statement) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.params)
-            lines = [row[3] for row in cursor.fetchall() if "paused_jobs" not in row[3]]
+            lines = [row[3] for row in cursor.fetchall() if "paused_jobs" not in row[3] and "_limits_" not in row[3]]
             return [{"key": index_in(line), "extra": line, "sql": statement.sql} for line in lines]
         table_form = "" if connection.mysql_is_mariadb else "FORMAT=TRADITIONAL"  # type: ignore[attr-defined] # MySQL 9 answers in one text
         cursor.execute(f"EXPLAIN {table_form} {statement.sql}", statement.params)
@@ -187,6 +218,7 @@ def test_every_poll_query_uses_its_index_and_never_sorts(filling: tuple[str, str
         some_of_each()
     if isinstance(filling, tuple):
         fill(*filling)
+    with_limits()
     faults = {name: faults_of(poll, indexes) for name, (poll, indexes) in POLLS.items()}
     assert {name: found for name, found in faults.items() if found} == {}
 
@@ -281,6 +313,47 @@ def faults_of(poll: Callable[[], object], indexes: set[str]) -> list[object]:
     if connection.vendor == "sqlite":  # a constraint's index has no name of its own there
         used = {"jobs_attempt" if key.startswith("sqlite_autoindex_jobs") else key for key in used}
     return bad or ([] if used == indexes else [used])
+
+
+def rows_read(work: Callable[[], object]) -> int:
+    """By the server's own count of this session."""
+    with connection.cursor() as cursor:
+        cursor.execute("FLUSH LOCAL STATUS" if connection.mysql_is_mariadb else "FLUSH STATUS")  # type: ignore[attr-defined]
+        work()
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+        return sum(int(value) for _, value in cursor.fetchall())
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("removed", [False, True])
+def test_of_a_hundred_thousand_that_wait_for_permits_nobody_reads_all(removed: bool, settings: Any) -> None:
+    settings.WRK_LIMITS = {} if removed else {"service2": LIMITED}
+    Limit.objects.ensure([LIMITED])
+    some_of_each()
+    fill("Inprogress", "new")
+    with connection.cursor() as cursor:
+        for attempt in range(2, 6):
+            cursor.execute(
+                "INSERT INTO jobs (request_id, step, name, attempt) SELECT id, 0, 'noop', %s FROM requests "
+                "WHERE action = 'x'",
+                [attempt],
+            )
+        cursor.execute("UPDATE jobs SET due_at = %s WHERE status = 'new' AND request_id > 20", [LIMITED.lane])
+        cursor.execute("ANALYZE TABLE jobs, requests, limits")
+        cursor.execute("SELECT COUNT(*) FROM jobs WHERE due_at = %s", [LIMITED.lane])
+        assert cursor.fetchone()[0] > 99_000
+    works: dict[str, Callable[[], object]] = {
+        "poll": Job.objects.poll,
+        "look": lambda: Job.objects.look_at_lanes(["service2"]),
+        "permits": lambda: Job.objects.claim_from_lane(LIMITED, "a claim", 5, 30),
+        "permits beside a paused name": lambda: Job.objects.claim_from_lane(LIMITED, "a claim", 5, 30, ["noop_1"]),
+        "claim": lambda: Job.objects.claim("another", 500, 30, lanes={"noop": LIMITED.lane}),
+        "lost leases": lambda: Job.objects.lease_expired(500),
+        "empty": Job.objects.empty_lanes,
+        "bring back": bring_back,
+    }
+    read = {name: rows_read(work) for name, work in works.items()}
+    assert max(read.values()) < 3000, read
 
 
 @pytest.mark.integration

@@ -1,7 +1,7 @@
 """Statements per pass do not grow with rows, and an idle pass asks little."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,11 +9,12 @@ import pytest
 from django.db import connection, transaction
 
 from jobs_app.db.dialect import dialect
-from jobs_app.models import Job
+from jobs_app.limit_rules import parse_limits
+from jobs_app.models import Job, Limit
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import Failure, JobContext, Retry
-from jobs_app.registry import job, unregister
+from jobs_app.registry import job, limits_of, unregister
 from jobs_app.worker.completer import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app import recipes
@@ -231,6 +232,64 @@ def test_recording_a_batch_and_moving_its_requests_on_is_one_commit_of_few_state
         assert len(record_results(done, run, on_recorded=progress_locked).won) == ends
     assert Request.objects.filter(step=1).count() == (ends if status == JobStatus.COMPLETED else 0)
     assert (len(heard), len(commits)) == (statements, 1), [statement.sql[:25] for statement in heard]
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+LIMITS = "measured concurrency=1000 breaker=5"
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """The job `limited` has the limit `measured`."""
+    job("limited", limit="measured")(asks_again)
+    yield
+    unregister("limited")
+
+
+def test_without_limits_set_a_job_that_has_one_costs_no_statement(limited: None) -> None:
+    with listening() as heard:
+        queue(FEW, steps=ONE_STEP.replace("async_noop", "limited"))
+        assert (pass_new()["started"], pass_jobs()["retry"]) == (FEW, FEW)
+    assert {re.sub(r" WHERE.*", "", one.sql)[:40] for one in heard if re.search(r"\blimits\b", one.sql)} == {
+        "SELECT UTC_TIMESTAMP(6), EXISTS(SELECT 1"
+        if connection.vendor == "mysql"
+        else "SELECT strftime('%%Y-%%m-%%d %%H:%%M:%%f"
+    }  # the poll's own
+
+
+def test_a_job_without_a_limit_costs_no_statement_more_where_others_have_one(limited: None, settings: Any) -> None:
+    taken = []
+    for limits in ("", LIMITS):
+        settings.WRK_LIMITS = parse_limits(limits)
+        queue(FEW, steps=ONE_STEP)
+        lanes = {name: rule.lane for name, rule in limits_of(["limited", "async_noop"]).items()}
+        counts = [count(pass_new), count(lambda: Job.objects.claim("now", 500, 30, lanes=lanes))]  # noqa: B023
+        ended = [Result(held(one), JobStatus.COMPLETED, ran_microseconds=9) for one in Job.objects.all()]
+        counts.append(count(lambda: record_results(ended, RunRecord("run_worker"), on_recorded=progress_locked)))  # noqa: B023
+        assert Request.objects.filter(status="Completed").count() == FEW
+        taken.append(counts)
+        clear()
+    assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize("waiting", [FEW, MANY])
+def test_what_permits_cost_does_not_grow_with_the_lane(waiting: int, limited: None, settings: Any) -> None:
+    settings.WRK_LIMITS = parse_limits(LIMITS)
+    rule = settings.WRK_LIMITS["measured"]
+    Limit.objects.ensure([rule])
+    in_progress(waiting, "new", "limited")
+    lanes = {"limited": rule.lane}
+    assert count(lambda: Job.objects.claim("now", 500, 30, lanes=lanes)) == 2  # they are put into their lane
+    assert count(lambda: Job.objects.look_at_lanes(["measured"])) == 1
+    # Lock the limit, count what runs, choose, claim; without a rate its schedule stays.
+    assert count(lambda: Job.objects.claim_from_lane(rule, "a claim", 500, 30)) == 4
+    ended = [Result(held(one), JobStatus.COMPLETED, ran_microseconds=9) for one in Job.objects.all()]
+    assert len(ended) == waiting
+    run, half = RunRecord("run_worker"), waiting // 2
+    plain = [result._replace(job=result.job._replace(name="noop")) for result in ended[:half]]
+    without = count(lambda: record_results(plain, run))
+    # And one look at the breaker, which locks nothing while all is well.
+    assert count(lambda: record_results(ended[half:], run)) == without + 1
 
 
 def test_an_idle_worker_keeps_one_row_and_asks_no_more_than_a_few_times_a_second_each() -> None:

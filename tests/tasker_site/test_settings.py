@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from jobs_app import registry
 from jobs_app.checks import TASKER, database_settings
+from jobs_app.limit_rules import parse_limits
 from requests_app import recipes
 from requests_app.recipes import Recipe
 from requests_app.steps import Step
@@ -582,6 +583,28 @@ def test_a_url_for_answers_without_its_keys_is_an_error_and_keys_without_it(
     assert (error.id, error.level) == ("tasker.E008", 40)
     assert f"{missing} is not" in error.msg
     assert f"Set {missing} too" in (error.hint or "")
+
+
+def test_a_limit_that_no_job_has_is_a_warning_that_names_the_known_ones(settings: Any) -> None:
+    settings.WRK_LIMITS = parse_limits("service2 rate=1/s; servce3 rate=1/s")
+    [warning] = found()
+    assert (warning.id, warning.level) == ("tasker.W004", 30)
+    assert warning.msg == "WRK_LIMITS: no job has the limit 'servce3'"
+    assert "service1, service2, service3" in (warning.hint or "")
+
+
+def test_limits_are_read_and_their_faults_named_as_those_of_other_settings(load: Load) -> None:
+    loaded = load(WRK_LIMITS="service2 rate=600/m concurrency=8 breaker=5", WRK_BREAKER_SECONDS="10")
+    assert str(loaded["WRK_LIMITS"]["service2"]) == "rate=10/s concurrency=8 breaker=5"
+    assert loaded["WRK_BREAKER_SECONDS"] == 10
+    assert load()["WRK_LIMITS"] == {}
+    found_faults = faults(load, WRK_LIMITS="service2 rate=ten", WRK_BREAKER_SECONDS="0", WRK_JOB_CONCURRENCY="x")
+    assert [fault.split(":")[0] for fault in sorted(found_faults)] == [
+        "WRK_BREAKER_SECONDS",
+        "WRK_JOB_CONCURRENCY",
+        "WRK_LIMITS",
+    ]
+    assert any("'rate=ten' is not understood" in fault and "such as: service2" in fault for fault in found_faults)
 
 
 @pytest.mark.parametrize(
