@@ -221,6 +221,7 @@ AXES_COOLOFF_TIME = timedelta(seconds=WRK_LOGIN_LOCK_SECONDS)
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "requests_app.monitoring.logins.client_address"
+AXES_USERNAME_CALLABLE = "requests_app.monitoring.logins.named_account"
 AXES_DISABLE_ACCESS_LOG = True  # monitoring/logins.py says it in the log
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 SECURE_HSTS_SECONDS = 31_536_000 if DEPLOYED else 0

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 log = structlog.stdlib.get_logger(__name__)
 
+_MOST_CHARACTERS = 255
 _OUTCOMES = ("accepted", "refused", "locked_out")
 _logins = Counter("tasker_logins", "Attempts to log in to the admin, by outcome.", ["outcome"])
 for _outcome in _OUTCOMES:
@@ -29,6 +30,12 @@ def client_address(request: HttpRequest) -> str:
         except ValueError:
             continue
     return ""
+
+
+def named_account(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str | None:
+    """Who is tried to log in as, in so many characters as the table of failed attempts takes: no account has more."""
+    name = (credentials or request.POST).get("username")
+    return None if name is None else str(name)[:_MOST_CHARACTERS]
 
 
 def told_with_account(request: HttpRequest) -> AbstractContextManager[object]:
