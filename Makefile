@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-long lint chaos bench bench-peers bench-report screenshots clean
+.PHONY: help setup demo run test test-long lint package chaos bench bench-peers bench-report screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,10 @@ test-long: ## What takes long by nature, all of it: every fault, every malformed
 lint: ## Ruff, mypy, import contracts, missing migrations, Dockerfile, docker-compose.yml
 	@scripts/setup.sh lint
 	@scripts/lint.sh
+
+package: ## The wheel and the sdist, into dist/ (docs/your-own-project.md)
+	@scripts/setup.sh lint
+	@$(PYTHONBIN) -m hatchling build
 
 chaos: ## Kill passes 2,000 times and judge what is left (about 8 minutes)
 	@scripts/setup.sh test

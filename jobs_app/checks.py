@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from jobs_app.db.tables import tables_of_other_engines
 from jobs_app.registry import definitions, limits
@@ -43,6 +43,34 @@ def limits_have_jobs(**_: object) -> list[CheckMessage]:
         )
         for name in settings.WRK_LIMITS
         if name not in limits()
+    ]
+
+
+@register(TASKER)
+def times_are_utc(**_: object) -> list[CheckMessage]:
+    """Rows hold UTC, as the databases' own clocks and other programs write it."""
+    if settings.USE_TZ and connections[DEFAULT_DB_ALIAS].timezone_name == "UTC":
+        return []
+    says = "moments would not be kept in UTC"
+    return [
+        Error(says, hint="Set USE_TZ = True, and leave TIME_ZONE out of the database's settings.", id="tasker.E020")
+    ]
+
+
+@register(TASKER)
+def sqlite_is_ready_for_many(**_: object) -> list[CheckMessage]:
+    """Without these options every move is right too, but processes refuse each other with "database is locked"."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if connection.vendor != "sqlite" or str(options.get("transaction_mode")).upper() == "IMMEDIATE":
+        return []
+    return [
+        Warning(
+            "SQLite has Django's own options: workers and the web process will wait for each other's locks",
+            hint='from tasker_site.sqlite import OPTIONS; DATABASES["default"] |= {"ENGINE": "tasker_site.sqlite", '
+            '"OPTIONS": OPTIONS}. Or use MariaDB or MySQL.',
+            id="tasker.W020",
+        )
     ]
 
 

@@ -1,6 +1,9 @@
-"""The job names and the callbacks they stand for; filled by importing jobs_app/callbacks at start-up."""
+"""The job names and the callbacks they stand for; filled at start-up by importing jobs_app/callbacks, and those of the
+apps in WRK_APPS.
+"""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -128,3 +131,21 @@ def import_submodules(package: ModuleType) -> list[ModuleType]:
     """Imports every module of a package, in name order: how callbacks and recipes are found."""
     found = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return [importlib.import_module(f"{package.__name__}.{name}") for name in found]
+
+
+def import_of_apps(name: str) -> list[ModuleType]:
+    """`callbacks` or `actions` of each app of WRK_APPS, if it has them: a module, or a package with all its modules.
+
+    Raises ImproperlyConfigured for one that cannot be imported.
+    """
+    return [module for app in settings.WRK_APPS for module in _import_of_app(f"{app}.{name}")]
+
+
+def _import_of_app(name: str) -> list[ModuleType]:
+    try:
+        if importlib.util.find_spec(name) is None:
+            return []
+        module = importlib.import_module(name)
+        return [module, *(import_submodules(module) if hasattr(module, "__path__") else ())]
+    except ImportError as error:
+        raise ImproperlyConfigured(f"WRK_APPS: {name} cannot be imported: {error}") from error

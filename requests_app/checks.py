@@ -6,7 +6,7 @@ from django.core.checks import CheckMessage, Error, register
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
 from requests_app.cron import CRON_SETTINGS, cron_fault
-from requests_app.recipes import recipes
+from requests_app.recipes import place_of, recipes
 from requests_app.steps import StepsError, read_steps, to_json
 
 
@@ -17,7 +17,7 @@ def recipes_are_good(**_: object) -> list[CheckMessage]:
         try:
             read_steps(to_json(recipe.steps), frozenset(names()))
         except StepsError as error:
-            hint = f"Mend requests_app/actions/{recipe.action}.py, or add the job's file to jobs_app/callbacks/."
+            hint = f"Mend {place_of(recipe.action)}, or add the job's file to callbacks/ beside it."
             found.append(Error(f"recipe {recipe.action}: {error}", hint=hint, id="tasker.E010"))
     return found
 

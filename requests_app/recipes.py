@@ -1,4 +1,7 @@
-"""The actions and their recipes; filled from requests_app/actions at start-up. Copied into a request at its pick-up."""
+"""The actions and their recipes; filled at start-up from requests_app/actions and those of the apps in WRK_APPS.
+
+Copied into a request at its pick-up.
+"""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -37,30 +40,39 @@ class Recipe:
 
 
 _recipes: dict[str, Recipe] = {}
+_places: dict[str, str] = {}  # by action: the module that its recipe stands in
 NOTIFY = "notify"  # the action that nobody places but Tasker Worker: models/notifications.py
 
 
-def register(recipe: Recipe) -> None:
-    """Raises ImproperlyConfigured when the action has a recipe already."""
-    if recipe.action in _recipes:
-        raise ImproperlyConfigured(f"two recipes are registered for action {recipe.action!r}")
+def register(recipe: Recipe, place: str = "the code that called register()") -> None:
+    """Raises ImproperlyConfigured when the action has another recipe already."""
+    if _recipes.get(recipe.action, recipe) is not recipe:
+        places = " and ".join(sorted((_places[recipe.action], place)))
+        raise ImproperlyConfigured(f"two recipes are registered for action {recipe.action!r}: in {places}")
     _recipes[recipe.action] = recipe
+    _places.setdefault(recipe.action, place)
 
 
 def register_all(modules: list[ModuleType]) -> None:
-    """Takes the constant RECIPE of each module. Raises ImproperlyConfigured when there is none."""
+    """Takes every recipe of each module. Raises ImproperlyConfigured when one has none; a package's own may."""
     for module in modules:
-        recipe = getattr(module, "RECIPE", None)
-        if not isinstance(recipe, Recipe):
+        found = [value for value in vars(module).values() if isinstance(value, Recipe)]
+        if not found and not hasattr(module, "__path__"):
             raise ImproperlyConfigured(
                 f"{module.__name__} defines no RECIPE: write RECIPE = Recipe(action=..., steps=...)"
             )
-        register(recipe)
+        for recipe in found:
+            register(recipe, module.__name__)
 
 
 def unregister(action: str) -> None:
     """For tests, which register recipes of their own."""
     _recipes.pop(action, None)
+    _places.pop(action, None)
+
+
+def place_of(action: str) -> str:
+    return _places[action]
 
 
 def recipe_of(action: str) -> Recipe | None:

@@ -1,4 +1,4 @@
-"""Django's admin app, with our site as the one that models are registered with."""
+"""Django's admin app, with a site of ours as the one that models are registered with."""
 
 from importlib import import_module
 
@@ -13,3 +13,9 @@ class TaskerAdminConfig(AdminConfig):
         # importing the site's own package meanwhile would be lost.
         import_module("requests_app.admin")
         super().ready()
+
+
+class OverviewAdminConfig(TaskerAdminConfig):
+    """In place of django.contrib.admin in a project that embeds this one: its admin begins with our overview."""
+
+    default_site = "requests_app.admin.site.OverviewSite"

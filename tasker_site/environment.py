@@ -3,7 +3,8 @@
 import os
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -13,18 +14,24 @@ from jobs_app.credentials import demand_header
 from jobs_app.limit_rules import LimitRule, parse_limits
 from requests_app.cron import cron_fault
 from tasker_site.base_urls import base_url_fault
-from tasker_site.dotenv_file import read_dotenv
+from tasker_site.dotenv_file import NOTHING, read_dotenv
 from tasker_site.tls_files import ca_fault, is_pair
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _LEAST_DIFFERENT_CHARACTERS = 5  # of a key; as Django's check security.W009
 _RECEIVER = re.compile(r"[a-zA-Z0-9_-]{1,50}")  # as requests.notify holds it
+_SERVICE = re.compile(r"[a-z][a-z0-9_]*")  # of which URL_NAME can be an environment variable
 _WEBHOOK_KEY = "whsec_"
 _WEBHOOK_KEY_BYTES = range(24, 65)  # Standard Webhooks, "Signature scheme"
 
 
 def _integer(text: str) -> int:
     return int(Env.parse_value(text, int))
+
+
+def _as_text(value: object) -> str:
+    """As the environment would hold it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _is_easy(secret: str, at_least: int) -> bool:
@@ -44,14 +51,16 @@ class Environment:
     """One reader for all settings. `NAME_FILE` beside `NAME` names a file that holds the value (a Docker secret).
 
     Readers never raise: they note the fault and answer the default. `stop_on_faults` raises once, with all of them.
-    Relative paths begin at the folder of .env, whatever folder a process was started in.
+    Relative paths begin at the folder of .env, whatever folder a process was started in. `own`: values that go before
+    the environment's, as another project's settings have them.
     """
 
-    def __init__(self, dotenv: Path) -> None:
-        self._folder = dotenv.parent
+    def __init__(self, dotenv: Path | None, own: Mapping[str, object] | None = None) -> None:
+        self._folder = dotenv.parent if dotenv else Path()
+        self._own = {name: _as_text(value) for name, value in (own or {}).items()}
         self.secrets: list[str] = []  # what errors and logs must not show
         self.secret_files: dict[str, str] = {}  # of those that are read again when they change
-        given, faults, ambiguous = read_dotenv(dotenv)
+        given, faults, ambiguous = read_dotenv(dotenv) if dotenv else NOTHING
         self.faults = list(faults)
         self._ambiguous = ambiguous - os.environ.keys()
         for name, value in given.items():
@@ -67,7 +76,7 @@ class Environment:
             self.faults.append(f"{name}: this process's locale cannot hold its characters; LC_ALL=C.UTF-8 can")
 
     def is_set(self, name: str) -> bool:
-        return name in os.environ or f"{name}_FILE" in os.environ
+        return bool({name, f"{name}_FILE"} & (os.environ.keys() | self._own.keys()))
 
     def text(self, name: str, default: str = "", *, required: bool = False, may_be_empty: bool = False) -> str:
         """The value, stripped; empty counts as missing unless `may_be_empty`."""
@@ -88,6 +97,8 @@ class Environment:
 
     def _given(self, name: str) -> str:
         """Raises OSError, and ValueError with a sentence."""
+        if name in self._own:
+            return self._own[name]
         if path := os.environ.get(f"{name}_FILE"):
             value = (self._folder / path).read_bytes().decode("utf-8-sig", "surrogateescape")
         elif name in self._ambiguous:
@@ -141,6 +152,27 @@ class Environment:
     def listed(self, name: str, default: str = "") -> list[str]:
         """Comma separated."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def names(self, name: str) -> list[str]:
+        """Of services, comma separated."""
+        names = self.listed(name)
+        for one in names:
+            if not _SERVICE.fullmatch(one):
+                self.faults.append(f"{name}: {one!r} is no name: a-z, 0-9 and _ are allowed, a letter first")
+        return [one for one in names if _SERVICE.fullmatch(one)]
+
+    def apps(self, name: str) -> list[str]:
+        """Django apps, comma separated, each of which is there to be imported."""
+        return [app for app in self.listed(name) if not self._app_fault(name, app)]
+
+    def _app_fault(self, name: str, app: str) -> bool:
+        try:
+            says = "" if find_spec(app) else f"there is no module {app!r}"
+        except (ImportError, ValueError) as error:  # of a package above it; a name such as "..", or "__main__"
+            says = str(error)
+        if says:
+            self.faults.append(f"{name}: the app {app!r} cannot be imported: {says}; is its folder on PYTHONPATH?")
+        return bool(says)
 
     def limits(self, name: str) -> dict[str, LimitRule]:
         try:
@@ -259,9 +291,15 @@ class Environment:
         return line
 
     def stop_on_faults(self, mode: str) -> None:
+        self._stop(
+            f"Tasker Worker cannot start (ENV is read as {mode}). Set these in the environment or in .env "
+            "(.env.example explains each)"
+        )
+
+    def stop_embedded_on_faults(self) -> None:
+        self._stop("Tasker Worker cannot start. Set these in the environment, or in the settings before embed_tasker()")
+
+    def _stop(self, says: str) -> None:
         if self.faults:
             listed = "\n".join(f"  {fault}" for fault in dict.fromkeys(self.faults))
-            raise ImproperlyConfigured(
-                f"Tasker Worker cannot start (ENV is read as {mode}). Set these in the environment or in .env "
-                f"(.env.example explains each):\n{listed}"
-            )
+            raise ImproperlyConfigured(f"{says}:\n{listed}")

@@ -21,6 +21,7 @@ _SHARED = (
 _CONSOLE = structlog.dev.ConsoleRenderer(
     colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
 )
+_LINE = structlog.processors.LogfmtRenderer(key_order=["event"])
 
 
 def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
@@ -56,6 +57,25 @@ def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
         "loggers": {"waitress.queue": {"level": "ERROR"}, "axes": {"level": "CRITICAL"}},
         "root": {"handlers": ["stderr"], "level": level},
     }
+
+
+def configure_events(*, as_json: bool) -> None:
+    """For another project, whose own LOGGING says where its log goes: each event is a message of one line in it.
+
+    What that project has told structlog stays as it is.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            _as_text,
+            _masked,
+            *((structlog.processors.JSONRenderer(),) if as_json else (_printable, _LINE)),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
 
 
 def _short_refusal(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

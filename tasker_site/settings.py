@@ -1,21 +1,17 @@
-"""Every setting, in one place. Only this file reads the environment (and .env, when there is one)."""
+"""The settings of this project. It and worker_settings.py alone read the environment, and .env when there is one."""
 
 import secrets
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from csp.constants import NONE, SELF
 
-from tasker_site.environment import Environment
 from tasker_site.logs import configure_logs
 from tasker_site.mysql.addresses import host_fault, is_list
 from tasker_site.mysql.moments import CONVERSIONS
 from tasker_site.mysql.tls import tls_faults, tls_options
-from tasker_site.sqlite.connection import Connection
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-env = Environment(BASE_DIR / ".env")
+from tasker_site.sqlite import OPTIONS as SQLITE_OPTIONS
+from tasker_site.worker_settings import *
 
 
 def _mode(name: str) -> str:
@@ -46,22 +42,7 @@ WEB_WORKERS = env.integer("WRK_WEB_WORKERS", 2, at_least=1, at_most=64)
 WEB_THREADS = env.integer("WRK_WEB_THREADS", 4, at_least=1, at_most=256)
 
 # The workers ---------------------------------------------------------------------------------------------------------
-WRK_ENABLED = env.flag("WRK_ENABLED", default=True)
-WRK_JOB_CRON = env.cron("WRK_JOB_CRON", "*/15 * * * *")
-WRK_REQUEST_NEW_CRON = env.cron("WRK_REQUEST_NEW_CRON", "*/5 * * * *")
-WRK_REQUEST_INPROGRESS_CRON = env.cron("WRK_REQUEST_INPROGRESS_CRON", "*/1 * * * *")
-WRK_JOB_CONCURRENCY = env.integer("WRK_JOB_CONCURRENCY", 32, at_least=1, at_most=10_000)
-WRK_JOB_MAX_ATTEMPTS = env.integer("WRK_JOB_MAX_ATTEMPTS", 10, at_least=1, at_most=1_000_000)
-WRK_JOB_BACKOFF_BASE_SECONDS = env.seconds("WRK_JOB_BACKOFF_BASE_SECONDS", 10)
-WRK_JOB_BACKOFF_CAP_SECONDS = env.seconds("WRK_JOB_BACKOFF_CAP_SECONDS", 900)
-WRK_JOB_TIMEOUT_SECONDS = env.seconds("WRK_JOB_TIMEOUT_SECONDS", 60, at_least=0.1)
-WRK_JOB_LEASE_SECONDS = env.seconds("WRK_JOB_LEASE_SECONDS", 300, at_least=0.5)
-WRK_STOP_GRACE_SECONDS = env.seconds("WRK_STOP_GRACE_SECONDS", 30)
-WRK_DATABASE_AWAY_SECONDS = env.seconds("WRK_DATABASE_AWAY_SECONDS", 60)
-WRK_HTTP_TIMEOUT_SECONDS = env.seconds("WRK_HTTP_TIMEOUT_SECONDS", 10, at_least=0.1)
-# What the outside services bear: how often, how many at once, and after how many ends without an answer they rest.
-WRK_LIMITS = env.limits("WRK_LIMITS")
-WRK_BREAKER_SECONDS = env.seconds("WRK_BREAKER_SECONDS", 30, at_least=0.1)
+# Most are in worker_settings.py.
 WRK_LOG_FORMAT = env.choice("WRK_LOG_FORMAT", "JSON" if DEPLOYED else "TEXT", ("JSON", "TEXT"))
 WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO" if DEPLOYED else "WARNING", ("DEBUG", "INFO", "WARNING", "ERROR"))
 
@@ -77,15 +58,6 @@ AUTH_SERVICE3, CA_SERVICE3 = env.header("AUTH_SERVICE3"), env.ca_file("CA_SERVIC
 CERT_SERVICE1 = env.cert_file("CERT_SERVICE1")
 CERT_SERVICE2 = env.cert_file("CERT_SERVICE2")
 CERT_SERVICE3 = env.cert_file("CERT_SERVICE3")
-# Where they may answer: a base URL that leads to the web process, and the keys that sign what is below it.
-WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
-WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)
-# Whom a request is about is kept hashed with them: the first makes hashes, all are searched by.
-WRK_SUBJECT_KEYS = env.keys("WRK_SUBJECT_KEYS", at_least=32)
-# Who may be told of a request's end: URLs by the names that requests.notify may have, and the keys that sign it.
-WRK_NOTIFY = env.receivers("WRK_NOTIFY")
-WRK_NOTIFY_FAILED = env.text("WRK_NOTIFY_FAILED")
-WRK_NOTIFY_KEYS = env.webhook_keys("WRK_NOTIFY_KEYS")
 
 # The database --------------------------------------------------------------------------------------------------------
 DB_NAMES = ("DB_USER", "DB_PASS", "DB_HOST", "DB_PORT", "DB_NAME")
@@ -130,13 +102,7 @@ def _sqlite() -> dict[str, Any]:
     return {
         "ENGINE": "tasker_site.sqlite",
         "NAME": env.database_file("WRK_SQLITE_FILE", str(BASE_DIR / "var" / "tasker.sqlite3")),
-        "OPTIONS": {
-            # IMMEDIATE: a transaction that starts as a reader cannot become a writer when another one wrote meanwhile.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "factory": Connection,
-            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
-        },
+        "OPTIONS": SQLITE_OPTIONS,
     }
 
 
@@ -158,6 +124,7 @@ INSTALLED_APPS = [
     "axes",
     "jobs_app",
     "requests_app",
+    *WRK_APPS,
 ]
 MIDDLEWARE = [
     "requests_app.monitoring.methods.KnownMethodsMiddleware",
@@ -181,7 +148,7 @@ WSGI_APPLICATION = "tasker_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "requests_app" / "templates"],  # before Django's own
+        "DIRS": [BASE_DIR / "tasker_site" / "templates"],  # before Django's own
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -11,17 +11,22 @@ from django.urls import reverse
 from requests_app.admin.overview import OverviewPage
 
 
-class TaskerSite(AdminSite):
-    site_header = site_title = "Tasker Worker"
+class OverviewSite(AdminSite):
+    """For a project that embeds this one: the first page, and nothing else, is ours."""
+
     index_title = "Overview"
     index_template = "admin/overview.html"
-    site_url = None  # the site is the admin
-    enable_nav_sidebar = False  # tables are wide, models are few
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         may_see = request.user.has_perm("requests_app.view_request")
         page = OverviewPage() if may_see else None
         return super().index(request, {"page": page, **(extra_context or {})})
+
+
+class TaskerSite(OverviewSite):
+    site_header = site_title = "Tasker Worker"
+    site_url = None  # the site is the admin
+    enable_nav_sidebar = False  # tables are wide, models are few
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """The web process may not write passwords: whoever breaks into it would make one of them a superuser's."""

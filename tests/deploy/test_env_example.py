@@ -28,7 +28,8 @@ class Read(NamedTuple):
 
 def read_by_the_settings() -> dict[str, Read]:
     found: dict[str, Read] = {}
-    for node in ast.walk(ast.parse((settings.BASE_DIR / "tasker_site" / "settings.py").read_text())):
+    files = [settings.BASE_DIR / "tasker_site" / name for name in ("settings.py", "worker_settings.py")]
+    for node in [node for file in files for node in ast.walk(ast.parse(file.read_text()))]:
         match node:
             case ast.Call(
                 func=ast.Attribute(value=ast.Name("env")), args=[ast.Constant(str(name)), *rest], keywords=keywords

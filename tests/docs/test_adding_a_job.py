@@ -5,19 +5,16 @@ import re
 import socket
 import sqlite3
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import Block, blocks_of, document
-from tests.docs.conftest import SECONDS, Terminals
+from tests.docs.terminals import SECONDS, Terminals, steady, wait_for
 
 pytestmark = pytest.mark.sqlite
 
 PORTS = ("8104", "8105", "8000")
-# Moments and durations differ from run to run.
-VARYING = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z)?|\d+\.\d+( s)?$")
 
 
 @pytest.fixture
@@ -46,21 +43,6 @@ def _execute(sql: str, clone: Path) -> None:
         database.execute(sql)
 
 
-def _steady(printed: str) -> list[str]:
-    """The lines that say something, without what differs from run to run."""
-    return [VARYING.sub("*", line) for line in printed.splitlines() if line.strip()]
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"nothing answers on port {port}")
-
-
 def test_the_document_leads_to_a_job_a_recipe_and_a_service(clone: Path, terminals: Terminals, text: str):
     printed, written = "", []
     for block in blocks_of(text):
@@ -74,14 +56,14 @@ def test_the_document_leads_to_a_job_a_recipe_and_a_service(clone: Path, termina
                 terminals.close()
             terminals.start(block.text)
             for port in re.findall(r"\b\d{4,5}\b", block.text):
-                _wait_for(int(port))
+                wait_for(int(port))
         elif block.info == "sql":
             _execute(block.text, clone)
         else:
             assert block.info == "text"
-            assert [line for line in _steady(block.text) if line not in _steady(printed)] == []
+            assert [line for line in steady(block.text) if line not in steady(printed)] == []
     assert len(written) == 18
-    assert "1 passed" in printed  # the document's own test
+    assert "4 passed" in printed  # what `startjob` wrote
 
 
 def test_the_job_and_the_recipe_of_the_readme_work(clone: Path, terminals: Terminals):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import Block, blocks_of, document
-from tests.docs.conftest import Terminals
+from tests.docs.terminals import Terminals
 
 pytestmark = pytest.mark.sqlite
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import runpy
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def load(tmp_path: Path) -> Load:
             environment_of(given),
             mock.patch("tasker_site.environment.read_dotenv", return_value=NOTHING),
         ):
+            sys.modules.pop("tasker_site.worker_settings", None)
             return runpy.run_path(str(SETTINGS))
 
     return run
@@ -552,7 +554,7 @@ def test_a_recipe_that_names_an_unknown_job_is_an_error(odd_recipe: None) -> Non
     [error] = found()
     assert (error.id, error.level) == ("tasker.E010", 40)
     assert error.msg.startswith('recipe odd: steps[1].jobs[1]: unknown job "service9_delete_user"')
-    assert "requests_app/actions/odd.py" in (error.hint or "")
+    assert "add the job's file to callbacks/" in (error.hint or "")
 
 
 @pytest.mark.parametrize(("lease", "wrong"), [(59, True), (60, True), (60.5, False)])

@@ -72,9 +72,8 @@ def _patient(connection: Any) -> Iterator[None]:
         yield
         return
     options = connection.settings_dict["OPTIONS"]
-    waits = (
-        f"{options['init_command']}, lock_wait_timeout = {_TURN_SECONDS}, innodb_lock_wait_timeout = {_TURN_SECONDS}"
-    )
+    first = options.get("init_command", "SET autocommit = 1")  # as it is anyway: something to add to
+    waits = f"{first}, lock_wait_timeout = {_TURN_SECONDS}, innodb_lock_wait_timeout = {_TURN_SECONDS}"
     connection.close()
     connection.settings_dict["OPTIONS"] = options | {"read_timeout": 0, "init_command": waits}
     try:

@@ -14,7 +14,7 @@ from django.core.management.base import CommandError, CommandParser
 from jobs_app.checks import TASKER
 from jobs_app.management.command import TaskerCommand
 
-TEMPLATE = settings.BASE_DIR / "deploy" / "crontab.template"
+TEMPLATE = Path(__file__).parents[1] / "crontab.template"
 # cron takes % for a line's end, and supercronic takes its escape \% as it stands: no spelling suits both.
 _FORBIDDEN = "%\n"
 
@@ -32,7 +32,7 @@ class Command(TaskerCommand):
         parser.add_argument(
             "--manage",
             type=_file,
-            default=str(settings.BASE_DIR / "manage.py"),
+            default=str(Path(settings.BASE_DIR) / "manage.py"),
             metavar="PATH",
             help="manage.py of the project (default: this one)",
         )

@@ -1,0 +1,75 @@
+"""`manage.py startjob NAME`: a job, its recipe and their test, written from templates, to begin with."""
+
+import argparse
+import keyword
+import re
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+from jobs_app.management.command import TaskerCommand
+from jobs_app.registry import definition
+from requests_app.management.new_job import Home, NewJob, home_of_app, home_of_project
+from requests_app.recipes import place_of, recipe_of
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+
+
+class Command(TaskerCommand):
+    help = "Writes a job, its recipe and their test, into an app of WRK_APPS or else this project's own folders."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name", type=_name, metavar="NAME", help="of the job, its files and its action")
+        parser.add_argument("--service", type=_name, metavar="NAME", help="the outside service that it calls")
+        parser.add_argument("--app", metavar="APP", help="the app to write it into (default: the one of WRK_APPS)")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        new = NewJob(options["name"], options["service"], _home(options["app"]))
+        _refuse_known(new.name)
+        try:
+            written = new.write()
+        except OSError as fault:
+            raise CommandError(f"startjob: {fault}") from fault
+        for path in written:
+            self.stdout.write(f"wrote {path}")
+        for number, step in enumerate(_next_steps(new), 1):
+            self.stdout.write(f"{number}. {step}")
+
+
+def _home(app: str | None) -> Home:
+    if app is None and len(settings.WRK_APPS) > 1:
+        raise CommandError(f"startjob: say --app: WRK_APPS has {', '.join(settings.WRK_APPS)}", returncode=2)
+    app = app or next(iter(settings.WRK_APPS), None)
+    home = home_of_app(app) if app else home_of_project()
+    if home is None:
+        says = f"there is no app {app!r} to import" if app else "say --app, or name an app of yours in WRK_APPS"
+        raise CommandError(f"startjob: {says}", returncode=2)
+    return home
+
+
+def _refuse_known(name: str) -> None:
+    if job := definition(name):
+        raise CommandError(f"startjob: job {name!r} is there already: in {job.callback.__module__}")
+    if recipe_of(name):
+        raise CommandError(f"startjob: action {name!r} has a recipe already: in {place_of(name)}")
+
+
+def _next_steps(new: NewJob) -> list[str]:
+    """What is left to do, in order."""
+    steps = [f"python -m pytest -q {new.test_file}", f"Write what it does: {new.callback_file}"]
+    if (app := new.home.app) and app not in settings.WRK_APPS:
+        steps.append(f"Add {app} to WRK_APPS: its callbacks and actions are not looked for yet")
+    if new.service and not getattr(settings, new.url_setting, ""):
+        steps.append(
+            f"Set WRK_SERVICES={','.join([*settings.WRK_SERVICES, new.service])} and {new.url_setting}=https://..."
+        )
+    steps.append(f"python manage.py submit_request {new.name} --params '{{\"id\": 7}}'")
+    return steps
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) and not keyword.iskeyword(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} cannot be a file's name: 1 to 60 of a-z, 0-9 and _, a letter first")
