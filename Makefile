@@ -26,7 +26,7 @@ test: ## All tests: on SQLite, then on a private MariaDB, or on the server that 
 	@scripts/setup.sh test
 	@scripts/test.sh $(ARGS)
 
-test-long: ## What takes long by nature, all of it: every fault, every malformed input, storms (about 40 minutes)
+test-long: ## What takes long by nature, all of it: every fault, every malformed input, storms (about 50 minutes)
 	@scripts/setup.sh test
 	@scripts/test_long.sh
 

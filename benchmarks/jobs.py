@@ -16,6 +16,11 @@ def calls_service(context: JobContext) -> None:
     _service.call(context, "GET", "/user/{id}", id=7)
 
 
+@job("limited", limit="bench")
+def limited(context: JobContext) -> None:
+    """Returns at once, when it gets a permit."""
+
+
 def finds(context: JobContext) -> Json:
     """A small mapping under a name of its own, to be merged into the request's extras."""
     return {context.name: {"attempt": context.attempt}}

@@ -1,6 +1,6 @@
 """What is measured, by name. A scenario yields its figures once for each time that it measured them."""
 
-from benchmarks.scenarios import answers, http, latency, size, sweeps, throughput
+from benchmarks.scenarios import answers, http, latency, limits, size, sweeps, throughput
 from benchmarks.scenarios.scale import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -12,6 +12,7 @@ SCENARIOS: dict[str, Scenario] = {
     "latency": latency.latency,
     "record_delay": latency.record_delay,
     "answers": answers.answers,
+    "limits": limits.limits,
     "idle_passes": latency.idle_passes,
     "waiting": size.waiting,
     "memory": size.memory,

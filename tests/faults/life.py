@@ -85,7 +85,7 @@ def register_jobs() -> list[str]:
     """Registers them all, and answers their names."""
     plain = (done, refuses, second_time, answers_a_list, finds_async, looks_again, waits_in_vain)
     for callback in plain:
-        job(callback.__name__)(callback)
+        job(callback.__name__, limit="life" if callback is done else None)(callback)
     for name in ("finds_1", "finds_2", "finds_3"):
         job(name)(finds)
     for name in ("waits", "asks_first", "waits_until_now"):

@@ -11,7 +11,8 @@ import pytest
 from django.db import connections
 
 from jobs_app.db import transactions as faults
-from jobs_app.models import pass_run
+from jobs_app.limit_rules import parse_limits
+from jobs_app.models import Limit, pass_run
 from requests_app.models import Request
 from requests_app.models.status import FINAL
 from tests.faults.clock import HastyClock
@@ -108,6 +109,22 @@ def test_a_statement_of_its_own_that_is_cut_loses_nothing(
     life.begin_with(name)
     run_with(Cut(text, arrives=arrives), name, life, through_proxy)
     assert_ends_as_without(life, name)
+
+
+# What a transaction that gives permits, one that puts off what is due, and one that counts ends hold.
+@ARRIVES
+@pytest.mark.parametrize("within", [b"UPDATE limits SET next_at", b"SET due_at = '9", b"UPDATE `limits` SET"])
+def test_a_commit_of_a_limit_that_is_cut_is_carried_on_with(
+    within: bytes, arrives: bool, life: Life, through_proxy: Proxy, settings: Any
+) -> None:
+    settings.WRK_LIMITS = parse_limits("life rate=1000/s concurrency=2 breaker=5")
+    life.begin_with("run_jobs")
+    if b"`limits`" in within:  # an end that changes what is counted
+        Limit.objects.ensure(settings.WRK_LIMITS.values())
+        Limit.objects.update(failures=1)
+    assert run_with(Cut(b"COMMIT", within=within, arrives=arrives), "run_jobs", life, through_proxy) == Ran()
+    assert Limit.objects.get().failures == 0
+    assert_ends_as_without(life, "run_jobs")
 
 
 @ARRIVES

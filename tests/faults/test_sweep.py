@@ -6,10 +6,12 @@ By default each N meets one of the twelve faults, in turn; in `make test-long` i
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from jobs_app.db import transactions as faults
+from jobs_app.limit_rules import parse_limits
 from requests_app import worker
 from requests_app.operations.verify import ReadCount, findings
 from tests.depth import LONG
@@ -34,15 +36,26 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("error", TEXTS)
-@pytest.mark.parametrize("name", ["run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker"])
-def test_whichever_statement_fails_the_tables_end_as_without_the_fault(name: str, error: int, life: Life) -> None:
-    without = _without.get(name) or _live_without(name, life)
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        *((name, "") for name in ("run_new_requests", "run_jobs", "run_inprogress_requests", "run_worker")),
+        ("run_jobs", "life rate=1000/s concurrency=2 breaker=5"),
+    ],
+)
+def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
+    name: str, limits: str, error: int, life: Life, settings: Any
+) -> None:
+    settings.WRK_LIMITS = parse_limits(limits)
+    without = _without.get(name + limits) or _live_without(name, limits, life)
     runs = given_up = 0
     wrong: list[str] = []
-    for number, when in _sample(without.statements, error):
+    for number, when in _sample(without.statements, error, share=2 if limits else 1):  # each run waits for permits
         life.restore(without.begun)
+        settings.WRK_LIMITS = parse_limits(limits)
         with injected(Injector(number, error, when)) as injector:
             ran = life.run(name, **OPTIONS.get(name, {}))
+        settings.WRK_LIMITS = {}  # the clean passes after it wait for no permit
         runs += 1
         given_up += bool(ran.error)
         if ran.error and when is not When.FROM_THEN_ON and not _may_end(number, error):
@@ -87,13 +100,13 @@ class Without:
 _without: dict[str, Without] = {}
 
 
-def _live_without(name: str, life: Life) -> Without:
+def _live_without(name: str, limits: str, life: Life) -> Without:
     begun = life.begin_with(name)
     with injected(Injector(MANY)) as counting:
         assert life.run(name, **OPTIONS.get(name, {})) == Ran()
     life.finish()
-    _without[name] = Without(begun, counting.seen, life.ends())
-    return _without[name]
+    _without[name + limits] = Without(begun, counting.seen, life.ends())
+    return _without[name + limits]
 
 
 def _may_end(number: int, error: int) -> bool:
@@ -101,10 +114,10 @@ def _may_end(number: int, error: int) -> bool:
     return number <= 2 and error in CLOSED
 
 
-def _sample(statements: int, error: int) -> Iterator[tuple[int, When]]:
+def _sample(statements: int, error: int, share: int = 1) -> Iterator[tuple[int, When]]:
     for number in range(1, statements + 1):
         for when in When:
-            if LONG or (number - FAULTS.index((error, when))) % len(FAULTS) == 0:
+            if LONG or (number - FAULTS.index((error, when))) % (share * len(FAULTS)) == 0:
                 yield number, when
 
 
