@@ -47,7 +47,7 @@ def test_while_a_service_is_down_only_probes_call_it_and_all_is_done_afterwards(
     report = run_limited(plan, environment, tmp_path)
 
     assert report.wrong == [], str(report)
-    assert 6 <= report.figures["silent"] == report.figures["not_completed"]
+    assert 5 <= report.figures["silent"] <= report.figures["not_completed"]
 
 
 # Two at once ---------------------------------------------------------------------------------------------------------
