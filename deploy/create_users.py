@@ -15,7 +15,7 @@ import MySQLdb
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = Path("/run/secrets")
 # The one who migrates is made by MySQL's image, as it makes the database.
-ROLES = ("worker", "web", "keeper", "caller", "answerer")
+ROLES = ("worker", "web", "keeper", "caller", "answerer", "auditor")
 _PATIENCE_SECONDS = 60
 
 

@@ -23,6 +23,7 @@ from requests_app import progress, subjects
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
+from requests_app.operations.receipts import write_receipts
 from requests_app.progress import Advance, Complete, Decision, Fail, Wait
 from requests_app.recipes import known_actions, recipe_of, recipes
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, if_fails_of, quoted, read_steps, to_json
@@ -67,7 +68,8 @@ def start_due(
             first_steps, errors = _read_all(rows)
             Request.objects.empty([row.id for row in rows if not row.is_sound])
             named = _subjects_of(rows)
-            started = Request.objects.start(list(first_steps), _recipes_of(rows), _deadlines_of(rows), named)
+            of_recipes = _recipes_of(rows), _deadlines_of(rows), _receipts_of(rows)
+            started = Request.objects.start(list(first_steps), *of_recipes, subjects=named)
             refused = Request.objects.refuse(errors, named)
             _insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
@@ -148,6 +150,11 @@ def _deadlines_of(rows: Iterable[QueuedRow]) -> dict[str, int]:
     }
 
 
+def _receipts_of(rows: Iterable[QueuedRow]) -> list[str]:
+    """The actions among theirs whose requests get a receipt, also with steps of their own."""
+    return sorted(action for action in {row.action for row in rows} if (recipe := recipe_of(action)) and recipe.receipt)
+
+
 def _insert_step(
     steps: dict[int, tuple[int, tuple[str, ...]]], claim: ClaimOnInsert | None, *, may_exist: bool = False
 ) -> None:
@@ -189,7 +196,7 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
     1. Scans for those whose current step has no open job. 2. Locks them; reads their steps and the step's job rows.
     3. Decides by the latest attempt of every job of the step. 4. One failed, and not with the reach `continue`: the
     request is `Failed`. All others completed: the next step's jobs are inserted, or it is `Completed`.
-    Anything else is left alone; `show_request` says what does not add up.
+    Anything else is left alone; `show_request` says what does not add up. At last the receipts of what has ended.
     """
     take_answers(stop, run, progress_locked, seconds=RECONNECT_SECONDS, limit=limit)
     left, after = limit, None
@@ -197,7 +204,8 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
         moved, after = progress_page(run, after, left)
         left = None if left is None else left - moved
         if after is None:
-            return
+            break
+    write_receipts(stop, run, seconds=RECONNECT_SECONDS)
 
 
 def progress_page(

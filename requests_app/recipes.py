@@ -18,13 +18,14 @@ class Recipe:
 
     `deadline`: how long after `created_at` a request of it is to have ended, such as "30d" (s, m, h, d, w); it ends
     nothing. `subject`: the key of params that says whom a request is about, for those whose caller does not say it.
-    A wrong one of either raises ImproperlyConfigured.
+    A wrong one of either raises ImproperlyConfigured. `receipt`: each end leaves a receipt (docs/receipts.md).
     """
 
     action: str
     steps: tuple[Step, ...]
     deadline: str | None = None
     subject: str | None = None
+    receipt: bool = False
 
     def __post_init__(self) -> None:
         try:

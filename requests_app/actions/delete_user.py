@@ -5,6 +5,7 @@ from requests_app.steps import Step
 
 RECIPE = Recipe(
     action="delete_user",
+    receipt=True,
     steps=(
         # Service 3 knows a user by e-mail only: it is read before anything is deleted.
         Step("retrieve_user", ("service1_get_user",)),

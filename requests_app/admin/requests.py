@@ -15,6 +15,7 @@ from jobs_app.db.dialect import database_now
 from requests_app.admin.filters import FILTERS, ColumnFilter, RequestFilter, ordering_of, together
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
+from requests_app.admin.receipts import ReceiptsAdmin
 from requests_app.admin.request_actions import VerbsAdmin, possible
 from requests_app.admin.request_page import (
     RequestPage,
@@ -72,7 +73,7 @@ class RequestList(ChangeList):
 
 
 @admin.register(Request)
-class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, RetryAlikeAdmin):
+class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, ReceiptsAdmin, RetryAlikeAdmin):
     actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "subject_", "step", "waits", "age", "deadline", "completed")
     list_filter = FILTERS
@@ -121,6 +122,7 @@ class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, RetryAl
             context["verbs"] = possible(obj) if self.has_operate_permission(request) else []
             context["alike_url"] = self.alike_url(request, obj.error_kind)
             context["interventions"] = interventions_of(obj)
+            context["receipt_url"] = self.receipt_url(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description="status")

@@ -18,6 +18,7 @@ from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
 from requests_app import subjects
 from requests_app.models.notifications import Notifications
+from requests_app.models.receipt_moves import RECEIPT_IS_WANTED_AGAIN, ReceiptState
 from requests_app.models.status import UNFINISHED, RequestStatus
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
@@ -29,8 +30,12 @@ class OperatorMoves(Notifications[Row]):
         with transaction.atomic(using=self.db, savepoint=False):
             if (request := self._lock(token, UNFINISHED)) is None:
                 return False
+            is_wanted = request.receipt == ReceiptState.WANTED
             self.filter(id=request.id, status__in=UNFINISHED).update(
-                status=RequestStatus.CANCELLED, completed_at=UtcNow(), **_subject_kept(request)
+                status=RequestStatus.CANCELLED,
+                completed_at=UtcNow(),
+                receipt=ReceiptState.DUE if is_wanted else request.receipt,
+                **_subject_kept(request),
             )
             Job.objects.cancel_new([request.id])
             self.place_notifications([request])
@@ -108,7 +113,7 @@ class OperatorMoves(Notifications[Row]):
         jobs = Job.objects.at_current_step([request.id for request in requests])
         begun = set(jobs.values_list("request_id", flat=True))
         refused = [request.id for request in requests if request.id not in begun]
-        again = "error = '', error_kind = '', completed_at = NULL"
+        again = f"error = '', error_kind = '', completed_at = NULL, {RECEIPT_IS_WANTED_AGAIN}"
         due = {id_: delays[id_] for id_ in refused} if delays else {}
         due_at = f"due_at = {dialect(self.db).later.format(case(due))}, " if due else ""
         self._update(f"status = 'Inprogress', {again}", [], begun, "Failed")

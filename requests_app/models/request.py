@@ -10,9 +10,10 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
-from jobs_app.db.dialect import EARLIEST, case, dialect, numbers
+from jobs_app.db.dialect import EARLIEST, case, dialect, marks, numbers
 from requests_app.fingerprints import error_kind
 from requests_app.models.alike import AlikeMoves
+from requests_app.models.receipt_moves import RECEIPT_IS_DUE, ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
 from requests_app.recipes import NOTIFY
@@ -72,7 +73,9 @@ class Page(NamedTuple):
     last: Position | None
 
 
-class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # type: ignore[override] # as of JobQuerySet
+class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
+    OldRequestQuerySet["Request"], AlikeMoves["Request"], ReceiptMoves["Request"]
+):
     # Filters ---------------------------------------------------------------------------------------------------------
     def without_json(self) -> Self:
         """For verbs and pages: what may be huge, or no JSON to Python, is read where it is needed (`json_texts`)."""
@@ -156,12 +159,14 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         ids: Collection[int],
         recipes: Mapping[str, str],
         deadlines: Mapping[str, int] | None = None,
+        receipts: Collection[str] = (),
         subjects: Mapping[int, str] | None = None,
     ) -> int:
         """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL.
 
-        `deadlines`: action -> seconds from created_at, for those without a deadline of their own. `subjects`: id -> as
-        it is to be kept, for those of these whose subject changes.
+        `deadlines`: action -> seconds from created_at, for those without a deadline of their own. `receipts`: actions
+        whose requests get a receipt of their end. `subjects`: id -> as it is to be kept, for those of these whose
+        subject changes.
         """
         sql, deadlines = dialect(self.db), deadlines or {}
         whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
@@ -169,10 +174,13 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         ends = " ".join(f"WHEN %s THEN {sql.plus.format('created_at', seconds)}" for seconds in deadlines.values())
         ends = f"CASE WHEN created_at < {_YEAR_9000} THEN CASE action {ends} END END"
         deadline = f"deadline_at = COALESCE(deadline_at, {ends}), " if deadlines else ""
+        wanted = f"CASE WHEN action IN ({marks(receipts)}) THEN {ReceiptState.WANTED} ELSE {ReceiptState.NONE} END"
+        receipt = f"receipt = {wanted}, " if receipts else ""
         subject, names = _set_subjects(subjects or {}, ids)
         return self._update(
-            f"{steps}{deadline}{subject}status = 'Inprogress', step = 0, shortfall = 0, started_at = {sql.now}",
-            [*(part for recipe in recipes.items() for part in recipe), *deadlines, *names],
+            f"{steps}{deadline}{receipt}{subject}status = 'Inprogress', step = 0, shortfall = 0, "
+            f"started_at = {sql.now}",
+            [*(part for recipe in recipes.items() for part in recipe), *deadlines, *receipts, *names],
             ids,
             "Queuing",
         )
@@ -198,7 +206,8 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
 
     def complete(self, ids: Collection[int], short: Mapping[int, int]) -> int:
         """`Inprogress` -> `Completed`, under their locks. `short`: as of `advance`."""
-        return self._leave_step(f"status = 'Completed', completed_at = {dialect(self.db).now}", ids, short)
+        now = dialect(self.db).now
+        return self._leave_step(f"status = 'Completed', completed_at = {now}, {RECEIPT_IS_DUE}", ids, short)
 
     def fail(self, errors: Mapping[int, str]) -> int:
         """`Inprogress` -> `Failed`, each with its reason, under their locks."""
@@ -212,7 +221,7 @@ class RequestQuerySet(OldRequestQuerySet["Request"], AlikeMoves["Request"]):  # 
         subject, names = _set_subjects(subjects or {}, errors)
         return self._update(
             f"{subject}status = 'Failed', error = {case(errors, 'error')}, error_kind = {case(errors)}, "
-            f"completed_at = {dialect(self.db).now}",
+            f"completed_at = {dialect(self.db).now}, {RECEIPT_IS_DUE}",
             [*names, *errors.values(), *map(error_kind, errors.values())],
             [*errors],
             status,
@@ -247,6 +256,7 @@ class Request(models.Model):
     due_at = models.DateTimeField(db_default=UtcNow())
     deadline_at = models.DateTimeField(null=True, blank=True)  # ends nothing; who is late is told of
     shortfall = models.IntegerField(db_default=0)  # jobs that failed and that it went on without
+    receipt = models.SmallIntegerField(choices=ReceiptState, db_default=ReceiptState.NONE.value)
     created_at = models.DateTimeField(db_default=UtcNow())
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -269,6 +279,7 @@ class Request(models.Model):
             models.Index(fields=["action", "created_at", "id"], name="requests_action"),
             models.Index(fields=["created_at", "id"], name="requests_created"),
             models.Index(fields=["shortfall", "id"], name="requests_short"),
+            models.Index(fields=["receipt", "id"], name="requests_receipt"),
             # Retention's: what has ended and is not scrubbed yet. What is, is never looked at again.
             models.Index(fields=["scrubbed_at", "completed_at", "id"], name="requests_unscrubbed"),
         ]

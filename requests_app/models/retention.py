@@ -18,6 +18,7 @@ from jobs_app.models import Answer, Job
 from jobs_app.models.answer import AnswerQuerySet
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models.intervention import Intervention
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.recipes import recipes
 from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps, to_json
 
@@ -138,13 +139,14 @@ class OldRequestQuerySet(models.QuerySet[Row]):
     def _lock_old(self, ids: Collection[int], status: str, seconds: float) -> list[int]:
         """Locks by id ascending. Under the locks no job can become open any more, so that is looked at after it.
 
-        In SQL of ours, since the index has to be named: by the index of the status, rows are locked in another order.
+        Not those whose receipt is due: it is written first. In SQL of ours, since the index has to be named: by the
+        index of the status, rows are locked in another order.
         """
         sql = dialect(self.db)
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = %s "
-                f"AND completed_at < {sql.now_plus} ORDER BY id {sql.for_update}",
+                f"AND completed_at < {sql.now_plus} AND receipt <> {ReceiptState.DUE} ORDER BY id {sql.for_update}",
                 [status, -seconds],
             )
             return self.without_open_jobs([row[0] for row in cursor.fetchall()])

@@ -32,6 +32,7 @@ class VerifiedRequest(NamedTuple):
     started_at: Any
     completed_at: Any
     steps: str | None
+    receipt: int = 0
 
 
 class VerifiedJob(NamedTuple):
@@ -79,12 +80,12 @@ class Window(NamedTuple):
 
 def read_window(after: int, using: str) -> Window:
     """The requests with ids above `after`, all jobs of these ids, and all answers to them but for late ones."""
-    with _snapshot(using) as cursor:
+    with snapshot(using) as cursor:
         last = _last_of_window(cursor, after, using)
         ids, bound = ("{0} > %s", [after]) if last is None else ("{0} > %s AND {0} <= %s", [after, last])
         cursor.execute(
             "SELECT id, token, step, shortfall, status, TRIM(error) <> '', due_at, created_at, started_at, "
-            f"completed_at, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END FROM requests "
+            f"completed_at, CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, receipt FROM requests "
             f"WHERE {ids.format('id')}",
             bound,
         )
@@ -120,7 +121,7 @@ def _is_unseen() -> str:
 
 
 @contextmanager
-def _snapshot(using: str) -> Iterator[Any]:
+def snapshot(using: str) -> Iterator[Any]:
     """A cursor whose statements all see one moment. It locks no row; on SQLite, writers wait until it is done.
 
     Inside a caller's transaction it sees what that one sees.

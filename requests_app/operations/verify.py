@@ -18,6 +18,7 @@ from jobs_app.db.dialect import from_driver
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from requests_app.models import RequestStatus
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.models.status import FINAL
 from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest, read_window
 from requests_app.operations.verify_answers import fault_of_answer, faults_of_wait
@@ -141,6 +142,8 @@ def _of_request(request: VerifiedRequest) -> Iterator[str]:
         yield "it is Failed and its error is empty"
     if request.started_at is None and request.status in (RequestStatus.INPROGRESS, RequestStatus.COMPLETED):
         yield f"it is {request.status} and was never started"
+    if request.status in FINAL and request.receipt == ReceiptState.WANTED:
+        yield f"it is {request.status} and no receipt of it is due: a release without receipts ended it"
     yield from _times(request)
 
 

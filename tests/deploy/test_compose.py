@@ -46,10 +46,10 @@ def test_our_services_write_to_their_tmp_only(name):
 
 ANSWERS = ("WRK_PUBLIC_URL", "WRK_ANSWER_KEYS", "WRK_ANSWER_KEYS_FILE")
 SECRETS = {  # who has which: the passwords of these users, and these names of .env
-    "passwords": ({"root", "owner", "web", "keeper", "caller", "answerer"}, set()),
+    "passwords": ({"root", "owner", "web", "keeper", "caller", "answerer", "auditor"}, set()),
     "db": ({"root", "owner"}, set()),
     "migrate": ({"owner"}, set()),
-    "users": ({"root", "web", "keeper", "caller", "answerer"}, {"DB_PASS"}),
+    "users": ({"root", "web", "keeper", "caller", "answerer", "auditor"}, {"DB_PASS"}),
     "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS"}),
     "worker": (
         set(),

@@ -23,7 +23,7 @@ def create_users() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("role", ["worker", "web", "keeper", "caller", "answerer"])
+@pytest.mark.parametrize("role", ["worker", "web", "keeper", "caller", "answerer", "auditor"])
 def test_each_role_gets_what_the_document_says_under_its_own_name(create_users: ModuleType, role: str) -> None:
     made = list(create_users.statements(DOCUMENT, role, "'me'", "'pw'", "`db`"))
     assert made[0] == "CREATE USER IF NOT EXISTS 'me'@'%' IDENTIFIED BY 'pw'"
@@ -35,7 +35,7 @@ def test_each_role_gets_what_the_document_says_under_its_own_name(create_users: 
 
 def test_the_worker_is_the_user_of_env_and_the_others_are_named_after_it(create_users: ModuleType) -> None:
     users = [create_users.user_of(role, "t") for role in create_users.ROLES]
-    assert users == ["t", "t_web", "t_keeper", "t_caller", "t_answerer"]
+    assert users == ["t", "t_web", "t_keeper", "t_caller", "t_answerer", "t_auditor"]
 
 
 def test_passwords_are_drawn_once(tmp_path: Path) -> None:

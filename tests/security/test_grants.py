@@ -162,10 +162,11 @@ def test_an_answerer_answers_and_nobody_needs_more_for_what_becomes_of_it(
     assert done == [""] * 3
     assert _answers(server) == [("answered", "late", "found"), ("never placed", "", "not yet")]
     assert (run("verify").returncode, run("verify").stdout[:19]) == (0, "verify: all is well")
+    run("run_inprogress_requests")  # it writes the receipt, for which a scrub waits
     _age(server, "answered")
     keeper = server | services.environment() | {"DB_USER": "tasker_keeper"}
     for span, left in [
-        ("--scrub-after", [("answered", "late", "scrubbed"), ("never placed", "", "scrubbed")]),
+        ("--scrub-after", [("answered", "late", "scrubbed"), ("never placed", "late", "scrubbed")]),
         ("--older-than", []),
     ]:
         purged = run_manage(keeper, "purge_requests", span, "1d")
@@ -179,6 +180,49 @@ def _answers(server: dict[str, str]) -> list[tuple[str, str, str]]:
     cursor.execute("SELECT token, effect, reason FROM answers WHERE token <> 'granted' ORDER BY id")
     session.close()
     return list(cursor.fetchall())
+
+
+def test_an_auditor_sees_for_one_token_who_confirmed_what_and_that_nobody_changed_it(
+    server: dict[str, str], run: Run, services: Services
+) -> None:
+    run("resume_job", "service2_delete_user", "--reason", "another test may have paused it")
+    run("submit_request", "delete_user", "--params", '{"id": 5}', "--token", "proven")
+    for command in ("run_new_requests", "run_jobs", "run_inprogress_requests") * 2:
+        assert run(command).returncode == 0
+    auditor = server | services.environment() | {"DB_USER": "auditor"}
+    said = run_manage(auditor, "receipt", "proven")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert [f"service{n}_delete_user  completed" in said.stdout for n in (1, 2, 3)] == [True] * 3
+    assert "The digest is that of what stands here." in said.stdout
+    checked = run_manage(auditor, "verify", "--receipts-from", "1")
+    assert (checked.returncode, checked.stderr, checked.stdout[:22]) == (0, "", "verify: all is well in")
+    session = _session(server, "tasker_owner")
+    session.cursor().execute("UPDATE receipts SET status = 'Failed' WHERE token = 'proven'")
+    assert run_manage(auditor, "receipt", "proven").returncode == 1
+    assert "it was changed" in run_manage(auditor, "verify", "--receipts-from", "1").stdout
+    session.cursor().execute("UPDATE receipts SET status = 'Completed' WHERE token = 'proven'")
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE receipts SET status = 'Failed'",
+        "DELETE FROM receipts",
+        "INSERT INTO receipt_head (id, last_id, digest) VALUES (2, 0, '')",
+        "UPDATE receipt_head SET last_id = 0",
+        "SELECT token FROM requests",
+        "SELECT name FROM jobs",
+    ],
+)
+def test_an_auditor_may_not(server: dict[str, str], statement: str) -> None:
+    refused_of(server, "auditor", statement)
+
+
+@pytest.mark.parametrize("user", ["tasker", "tasker_web", "tasker_keeper", "shop", "vendor"])
+@pytest.mark.parametrize("statement", ["UPDATE receipts SET status = 'Failed'", "DELETE FROM receipts"])
+def test_nobody_may_change_a_receipt(server: dict[str, str], user: str, statement: str) -> None:
+    refused_of(server, user, statement)
 
 
 @pytest.fixture

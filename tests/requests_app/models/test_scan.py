@@ -87,7 +87,8 @@ def test_a_scan_takes_one_statement_a_page() -> None:
         with listening() as heard:
             assert pass_inprogress() == {}
         asked.append(len(heard))
-    assert asked == [4, 4 + 4]  # the run's row twice, a look for answers and one page; then 19 requests are five pages
+    # The run's row twice, a look for answers, one for receipts, and one page; then 19 requests are five pages.
+    assert asked == [5, 5 + 4]
 
 
 def test_a_worker_scans_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
