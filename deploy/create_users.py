@@ -1,4 +1,4 @@
-"""Makes the database users of docs/security.md, with the rights that stand there, after the tables are there.
+"""Makes the users of docs/security.md, with the rights that stand there, and the callers' view, after the tables.
 
 For compose's own database: as root, by the password files of the roles. Safe to run again: it adds what is new.
 """
@@ -25,7 +25,10 @@ def user_of(role: str, base: str) -> str:
 
 
 def statements(document: str, role: str, user: str, password: str, database: str) -> Iterator[str]:
-    """The role's part of the document, for this user and database; names and password are SQL literals."""
+    """The role's part of the document, for this user and database; names and password are SQL literals.
+
+    `view`, for the owner: the one that callers read.
+    """
     found = re.search(rf"^```sql {role}\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
     if found is None:
         raise LookupError(f"docs/security.md has no rights for {role}")
@@ -34,7 +37,7 @@ def statements(document: str, role: str, user: str, password: str, database: str
             yield f"CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY {password}"
             yield f"ALTER USER {user}@'%' IDENTIFIED BY {password}"
         else:
-            yield re.sub(r"'\w+'@'%'", lambda _: f"{user}@'%'", line.replace(" ON tasker.", f" ON {database}."))
+            yield re.sub(r"'\w+'@'%'", lambda _: f"{user}@'%'", re.sub(r"\btasker\.", lambda _: f"{database}.", line))
 
 
 def password_of(role: str) -> str:
@@ -67,6 +70,9 @@ def main() -> None:
     database = f"`{os.environ['DB_NAME'].replace('`', '``')}`"
     connection = connect()
     cursor = connection.cursor()
+    owner = connection.literal(user_of("owner", os.environ["DB_USER"])).decode()
+    for statement in statements(document, "view", owner, "", database):
+        cursor.execute(statement)
     for role in ROLES:
         user, password = (
             connection.literal(text).decode() for text in (user_of(role, os.environ["DB_USER"]), password_of(role))

@@ -1,12 +1,12 @@
 """System checks of the requests' side: recipes name known jobs, cron lines can be read."""
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
 from requests_app.cron import CRON_SETTINGS, cron_fault
-from requests_app.recipes import place_of, recipes
+from requests_app.recipes import known_actions, place_of, recipes
 from requests_app.steps import StepsError, read_steps, to_json
 
 
@@ -29,4 +29,20 @@ def cron_lines_are_good(**_: object) -> list[CheckMessage]:
         Error(f"{name}: {fault}", hint="Five fields: minute hour day month weekday.", id="tasker.E011")
         for name, fault in faults.items()
         if fault
+    ]
+
+
+@register(TASKER)
+def callers_may_place_what_there_is(**_: object) -> list[CheckMessage]:
+    """A warning: the recipe may come with the next release."""
+    known = {recipe.action for recipe in recipes()}
+    return [
+        Warning(
+            f"WRK_CALLERS: {name} may place {action}, which has no recipe, and give no steps of its own.",
+            hint=f"Mend the name; known: {known_actions()}.",
+            id="tasker.W005",
+        )
+        for name, rule in settings.WRK_CALLERS.items()
+        for action in sorted((rule.actions or frozenset()) - known)
+        if not rule.steps
     ]

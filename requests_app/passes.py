@@ -20,6 +20,7 @@ from jobs_app.worker.answers import take_answers
 from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app import progress, subjects
+from requests_app.callers import refusal
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
@@ -114,6 +115,9 @@ def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str
 def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
     if not row.is_sound:
         raise StepsError("written without the table's CHECKs: no JSON, or a moment before 1970; place it anew")
+    has_steps = row.steps_bytes is not None
+    if not row.is_ours and (why := refusal(settings.WRK_CALLERS, row.placed_by, row.action, has_steps=has_steps)):
+        raise StepsError(why)
     if not _knows_receiver(row):
         receivers = ", ".join(sorted(settings.WRK_NOTIFY)) or "none"
         raise StepsError(f"notify: unknown receiver {quoted(row.notify)}; known: {receivers}")

@@ -12,6 +12,7 @@ from environ import Env
 
 from jobs_app.credentials import demand_header
 from jobs_app.limit_rules import LimitRule, parse_limits
+from requests_app.callers import CallerRule, parse_callers
 from requests_app.cron import cron_fault
 from tasker_site.base_urls import base_url_fault
 from tasker_site.dotenv_file import NOTHING, read_dotenv
@@ -177,6 +178,13 @@ class Environment:
     def limits(self, name: str) -> dict[str, LimitRule]:
         try:
             return parse_limits(self.text(name))
+        except ValueError as fault:
+            self.faults.append(f"{name}: {fault}")
+            return {}
+
+    def callers(self, name: str) -> dict[str, CallerRule]:
+        try:
+            return parse_callers(self.text(name))
         except ValueError as fault:
             self.faults.append(f"{name}: {fault}")
             return {}

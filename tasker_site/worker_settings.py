@@ -32,6 +32,8 @@ WRK_HTTP_TIMEOUT_SECONDS = env.seconds("WRK_HTTP_TIMEOUT_SECONDS", 10, at_least=
 # What the outside services bear: how often, how many at once, and after how many ends without an answer they rest.
 WRK_LIMITS = env.limits("WRK_LIMITS")
 WRK_BREAKER_SECONDS = env.seconds("WRK_BREAKER_SECONDS", 30, at_least=0.1)
+# Who may place what, by the database's accounts. Without it everybody may place everything.
+WRK_CALLERS = env.callers("WRK_CALLERS")
 # Where services may answer: a base URL that leads to the web process, and the keys that sign what is below it.
 WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
 WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)

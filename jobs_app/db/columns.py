@@ -45,6 +45,18 @@ class EmptyObject(models.Func):
     function = "JSON_OBJECT"
 
 
+class CurrentUser(models.Func):
+    """The account that inserts, `user@host` as the database knows it, as a column's default. SQLite has no accounts."""
+
+    output_field = models.CharField(max_length=384)
+
+    def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
+        return "CURRENT_USER()", []
+
+    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
+        return "''", []
+
+
 def json_text(column: str, characters: int | None = None) -> models.Func:
     """A JSON column as it stands in the table, or so many characters of it: it may be huge, or no JSON to Python."""
     text = Cast(column, models.TextField())

@@ -84,6 +84,25 @@ class ActionFilter(ColumnFilter):
         return Filter("action = %s", (self.value(),), "requests_action", "created_at DESC, id DESC")
 
 
+class PlacedByFilter(ColumnFilter):
+    """Of one account of the database, which each row's cell links to; shown only then."""
+
+    title, parameter_name = "placed by", "placed_by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        asked = self.value()
+        return [(asked, asked)] if asked else []
+
+    def is_on(self) -> bool:
+        return bool(self.value())
+
+    def condition(self) -> Q:
+        return Q(placed_by=self.value())
+
+    def found_by(self) -> Filter:
+        return Filter("placed_by = %s", (self.value(),), "requests_placed_by", "id DESC")
+
+
 class DayFilter(ColumnFilter):
     """The day, in UTC, on which requests were placed: one of the last, or any, such as 2026-01-31."""
 
@@ -188,7 +207,16 @@ class DeadlineFilter(RequestFilter):
         return Q(pk__in=ids_by_deadline(DeadlineState(self.value() or ""), _MOST_BY_DEADLINE))
 
 
-FILTERS = (StatusFilter, ActionFilter, DayFilter, DeadlineFilter, WaitingFilter, ShortFilter, ErrorKindFilter)
+FILTERS = (
+    StatusFilter,
+    ActionFilter,
+    PlacedByFilter,
+    DayFilter,
+    DeadlineFilter,
+    WaitingFilter,
+    ShortFilter,
+    ErrorKindFilter,
+)
 
 
 def ordering_of(on: Sequence[RequestFilter], *, is_search: bool) -> tuple[str, ...]:

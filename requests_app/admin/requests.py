@@ -1,6 +1,7 @@
 """The admin's list of requests, and the page of one: read-only but for the verbs."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -12,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import database_now
-from requests_app.admin.filters import FILTERS, ColumnFilter, RequestFilter, ordering_of, together
+from requests_app.admin.filters import FILTERS, ColumnFilter, PlacedByFilter, RequestFilter, ordering_of, together
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
 from requests_app.admin.receipts import ReceiptsAdmin
@@ -75,7 +76,7 @@ class RequestList(ChangeList):
 @admin.register(Request)
 class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, ReceiptsAdmin, RetryAlikeAdmin):
     actions = VerbsAdmin.actions
-    list_display = ("token", "state", "action", "subject_", "step", "waits", "age", "deadline", "completed")
+    list_display = ("token", "state", "action", "subject_", "placed", "step", "waits", "age", "deadline", "completed")
     list_filter = FILTERS
     filter_parameters = tuple(one.parameter_name for one in FILTERS)
     search_help_text = "A request's whole token, or whom it is about."
@@ -133,6 +134,12 @@ class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, Receipt
     @admin.display(description="subject")
     def subject_(self, request: Any) -> str:
         return subject_shown(request, is_unmasked=request.is_unmasked)
+
+    @admin.display(description="placed by")
+    def placed(self, request: Request) -> str:
+        """With a link to all of that account."""
+        by = request.placed_by
+        return format_html('<a href="?{}">{}</a>', urlencode({PlacedByFilter.parameter_name: by}), by) if by else ""
 
     @admin.display(description="waits for")
     def waits(self, request: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from django.db import connections, models, transaction
 from django.db.models import Q
 
-from jobs_app.db.columns import ByteCharField, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
+from jobs_app.db.columns import ByteCharField, CurrentUser, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import EARLIEST, case, dialect, marks, numbers
 from requests_app.fingerprints import error_kind
 from requests_app.models.alike import AlikeMoves
@@ -30,12 +30,16 @@ _IS_SOUND = (
     f"AND (deadline_at IS NULL OR deadline_at >= '{EARLIEST:%Y-%m-%d}')"
 )
 
+# A notification that we placed: no caller's grant lets it write extras.
+_IS_OURS = f"action = '{NOTIFY}' AND steps IS NULL AND LENGTH(extras) > LENGTH('{{}}')"
+
 
 class QueuedRow(NamedTuple):
     """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read.
 
     `in_params`: JSON text of what its action's recipe says to be the subject, or the beginning of it.
     `is_sound`: not of one that the table's CHECKs refuse, which any session of MariaDB may switch off for itself.
+    `is_ours`: a notification that we placed, by whichever account.
     """
 
     id: int
@@ -46,6 +50,8 @@ class QueuedRow(NamedTuple):
     steps_bytes: int | None
     is_sound: bool
     notify: str
+    placed_by: str
+    is_ours: bool
     subject: str | bytes
     subject_hashed: bool
     in_params: str | None
@@ -142,7 +148,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
             cursor.execute(
                 "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
                 f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify, "
-                f"subject, subject_hashed, {in_params} "
+                f"placed_by, {_IS_OURS}, subject, subject_hashed, {in_params} "
                 f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
                 f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
                 [
@@ -251,6 +257,8 @@ class Request(models.Model):
     error = models.TextField(blank=True, db_default="")
     error_kind = ByteCharField(max_length=8, blank=True, db_default="")  # of a Failed one: its error's fingerprint
     subject = ByteCharField(max_length=100, blank=True, db_default="")  # whom it is about
+    # Who inserted it. No grant lets a caller write it; 384: MariaDB's longest user and host, and the @.
+    placed_by = ByteCharField(max_length=384, blank=True, db_default=CurrentUser())
     subject_hashed = models.BooleanField(db_default=False)  # by us, at its pick-up: never twice
     notify = ByteCharField(max_length=50, blank=True, db_default="")  # which receiver of WRK_NOTIFY is told of its end
     due_at = models.DateTimeField(db_default=UtcNow())
@@ -275,6 +283,7 @@ class Request(models.Model):
             models.Index(fields=["status", "deadline_at", "id"], name="requests_deadline"),
             models.Index(fields=["subject", "id"], name="requests_subject"),
             models.Index(fields=["error_kind", "id"], name="requests_error_kind"),
+            models.Index(fields=["placed_by", "id"], name="requests_placed_by"),
             # The admin's filters, in the order of its list.
             models.Index(fields=["action", "created_at", "id"], name="requests_action"),
             models.Index(fields=["created_at", "id"], name="requests_created"),

@@ -12,7 +12,7 @@ from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.answer import AnswerOutcome, Effect
 from jobs_app.models.attempts import IfFails, JobStatus
 from jobs_app.registry import definition
-from jobs_app.telemetry.printable import first_line
+from jobs_app.telemetry.printable import first_line, one_line
 from requests_app import progress
 from requests_app.formatting import ago, clock_utc, duration, short_by
 from requests_app.models import Request, RequestStatus
@@ -39,11 +39,16 @@ def _state(request: Request) -> str:
         case RequestStatus.INPROGRESS:
             return _in_progress(request) + _locked(request)
         case RequestStatus.FAILED:
-            return f"It failed: {first_line(request.error)}"
+            return f"It failed: {first_line(request.error)}{_by_whom(request)}"
         case RequestStatus.CANCELLED:
             return f"It was cancelled at {clock_utc(request.completed_at)}; nothing more is started."
     short = f", {short_by(request.shortfall)}" if request.shortfall else ""
     return f"It was completed at {clock_utc(request.completed_at)}{short}."
+
+
+def _by_whom(request: Request) -> str:
+    """Of one that was refused at its pick-up: its caller can mend it."""
+    return "" if request.started_at or not request.placed_by else f" (placed by {one_line(str(request.placed_by))})"
 
 
 def _deadline(request: Request) -> str:

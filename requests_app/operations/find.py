@@ -44,7 +44,7 @@ def find_together(filters: Sequence[Filter], most: int = MOST_FOUND) -> list[int
     for number, one in enumerate(filters):
         others = [other for other in filters if other is not one]
         parts.append(
-            f"SELECT id FROM (SELECT id, status, action, created_at, shortfall, error_kind FROM requests "
+            f"SELECT id FROM (SELECT id, status, action, created_at, shortfall, error_kind, placed_by FROM requests "
             f"{dialect('default').force(one.index)} WHERE {one.where} ORDER BY {one.order} LIMIT {MOST_READ}) "
             f"AS f{number} WHERE {' AND '.join(other.where for other in others)}"
         )

@@ -33,6 +33,13 @@ def test_each_role_gets_what_the_document_says_under_its_own_name(create_users: 
     assert "tasker" not in " ".join(made)
 
 
+def test_the_callers_view_reads_with_the_owners_rights(create_users: ModuleType) -> None:
+    [made] = create_users.statements(DOCUMENT, "view", "'me'", "", "`db`")
+    assert made.startswith("CREATE OR REPLACE DEFINER = 'me'@'%' SQL SECURITY DEFINER VIEW `db`.own_requests AS")
+    assert "FROM `db`.requests" in made
+    assert "tasker" not in made
+
+
 def test_the_worker_is_the_user_of_env_and_the_others_are_named_after_it(create_users: ModuleType) -> None:
     users = [create_users.user_of(role, "t") for role in create_users.ROLES]
     assert users == ["t", "t_web", "t_keeper", "t_caller", "t_answerer", "t_auditor"]

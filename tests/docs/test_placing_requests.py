@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.db import IntegrityError, connection
 
 from demo.services import Services
 from jobs_app.models import Answer
+from requests_app.callers import parse_callers
 from requests_app.models import Request
 from tests.conftest import Manage
 from tests.docs.blocks import Block, blocks_of, document
@@ -39,9 +40,27 @@ def _block(info: str, heading: str = "") -> Block:
 
 
 @pytest.fixture
-def caller(transactional_db: None) -> Iterator[dict[str, str]]:
+def own_requests(transactional_db: None) -> Iterator[None]:
+    """The view of security.md, made by the tests' own user."""
+    view = next(block.text for block in blocks_of(document("security.md")) if block.info == "sql view")
+    made = view.replace("tasker.", "").replace("DEFINER = 'tasker_owner'@'%' ", "")
+    with connection.cursor() as cursor:
+        cursor.execute(made.strip().rstrip(";"))
+        yield
+        cursor.execute("DROP VIEW own_requests")
+
+
+@pytest.fixture
+def caller(own_requests: None) -> Iterator[dict[str, str]]:
     """DB_*, over TCP, of the user that the document grants its columns; where nobody may grant, of the tests' own."""
     with _granted("sql grant", "shop") as environment:
+        yield environment
+
+
+@pytest.fixture
+def other(own_requests: None) -> Iterator[dict[str, str]]:
+    """The same of another caller."""
+    with _granted("sql grant", "shop", user="billing") as environment:
         yield environment
 
 
@@ -53,7 +72,7 @@ def answerer(transactional_db: None) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _granted(info: str, name: str) -> Iterator[dict[str, str]]:
+def _granted(info: str, name: str, *, user: str = "") -> Iterator[dict[str, str]]:
     settings = connection.settings_dict
     at = settings["HOST"]
     upstream = at if at.startswith("/") else (at or "127.0.0.1", int(settings["PORT"] or 3306))
@@ -64,7 +83,7 @@ def _granted(info: str, name: str) -> Iterator[dict[str, str]]:
         if granting is None:
             yield environment | own
             return
-        user, password = f"{name}_{os.getpid()}", "a long password"
+        user, password = f"{user or name}_{os.getpid()}", "a long password"
         grant = _block(info).text.replace("tasker.", f"`{settings['NAME']}`.")
         with granting.cursor() as cursor:
             cursor.execute(f"DROP USER IF EXISTS '{user}'@'%'")
@@ -109,7 +128,15 @@ def _clean_environment() -> dict[str, str]:
 
 def _ended(command: list[str], folder: Path, environment: dict[str, str], stdin: str = "") -> str:
     """What it printed; fails with what it said when it did not end well."""
-    ended = subprocess.run(
+    ended = _run(command, folder, environment, stdin)
+    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+def _run(
+    command: list[str], folder: Path, environment: dict[str, str], stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         cwd=folder,
         env=_clean_environment() | environment,
@@ -119,8 +146,6 @@ def _ended(command: list[str], folder: Path, environment: dict[str, str], stdin:
         timeout=SECONDS,
         check=False,
     )
-    assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
-    return ended.stdout
 
 
 # The snippets ---------------------------------------------------------------------------------------------------------
@@ -192,6 +217,19 @@ def test_a_snippet_places_a_request_once_and_waits_for_its_end(
     assert _ended(command, tmp_path, caller | environment).split() == ["already", "placed", "Completed"]
     request = Request.objects.get()
     assert (request.token, request.action, request.params) == (TOKEN, "delete_user", {"id": 7})
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_snippet_says_that_a_token_is_somebody_elses(language: str, caller: dict[str, str], tmp_path: Path):
+    _needs_users(caller)
+    info, heading, name, _ = LANGUAGES[language]
+    command, environment = _command(language, tmp_path / name, _block(info, heading))
+    Request.objects.create(token=TOKEN, action="delete_user")  # by the tests' own user
+    ended = _run(command, tmp_path, caller | environment)
+    assert ended.returncode != 0
+    assert "somebody else's: choose another token" in ended.stdout + ended.stderr
+    assert "already placed" not in ended.stdout
 
 
 @pytest.mark.integration
@@ -316,7 +354,7 @@ def test_a_request_placed_in_the_callers_transaction_is_there_when_that_commits(
 @pytest.mark.integration
 def test_a_caller_says_by_when_and_reads_it_back(sql_client: Callable[[str], str], transactional_db: None):
     sql_client(_block("sql deadline").text)
-    kept = "SELECT deadline_at > created_at + INTERVAL 29 DAY FROM requests WHERE token = 'order-1008-erase'"
+    kept = "SELECT deadline_at > created_at + INTERVAL 29 DAY FROM own_requests WHERE token = 'order-1008-erase'"
     assert sql_client(kept).strip() == "1"
 
 
@@ -340,6 +378,9 @@ def test_two_columns_are_enough():
         "DELETE FROM requests",
         "INSERT INTO requests (action, status) VALUES ('delete_user', 'Inprogress')",
         "INSERT INTO requests (action, extras) VALUES ('delete_user', '{}')",
+        "INSERT INTO requests (action, placed_by) VALUES ('delete_user', 'billing@%')",
+        "UPDATE own_requests SET status = 'Completed'",
+        "SELECT token FROM requests",
         "SELECT * FROM jobs",
     ],
 )
@@ -347,22 +388,77 @@ def test_the_granted_user_may_do_nothing_else(sql: str, caller: dict[str, str]):
     _is_denied(sql, caller)
 
 
-def _is_denied(sql: str, user: dict[str, str]) -> None:
+def _needs_users(user: dict[str, str]) -> None:
     if user["DB_USER"] == connection.settings_dict["USER"]:
         pytest.skip("nobody here may create a user")
+
+
+def _is_denied(sql: str, user: dict[str, str]) -> None:
+    _needs_users(user)
     session = _connect(user)
     with session.cursor() as cursor, pytest.raises(MySQLdb.OperationalError, match="denied"):
         cursor.execute(sql)
     session.close()
 
 
+# Two callers ----------------------------------------------------------------------------------------------------------
+PLACE = "INSERT INTO requests (token, action, params, steps) VALUES (%s, 'delete_user', '{\"id\": 7}', %s)"
+HARMLESS = '[{"name": "only", "jobs": ["noop"]}]'
+
+
+def _statuses(session: Any) -> dict[str, str]:
+    with session.cursor() as cursor:
+        cursor.execute("SELECT token, status FROM own_requests")
+        return dict(cursor.fetchall())
+
+
+@pytest.mark.integration
+def test_who_places_anothers_token_with_harmless_steps_neither_runs_them_nor_is_taken_for_the_other(
+    caller: dict[str, str], other: dict[str, str], settings: Any
+):
+    _needs_users(caller)
+    rule = "actions=delete_user steps=no"
+    settings.WRK_CALLERS = parse_callers(f"{caller['DB_USER']} {rule}; {other['DB_USER']} {rule}")
+    squatter, robbed = _connect(caller), _connect(other)
+    squatter.cursor().execute(PLACE, [TOKEN, HARMLESS])
+    with pytest.raises(MySQLdb.IntegrityError, match="1062"):
+        robbed.cursor().execute(PLACE, [TOKEN, None])
+    assert (_statuses(squatter), _statuses(robbed)) == ({TOKEN: "Queuing"}, {})
+    robbed.cursor().execute(PLACE, ["another", None])
+    assert pass_new() == {"started": 1, "refused": 1}
+    assert (_statuses(squatter), _statuses(robbed)) == ({TOKEN: "Failed"}, {"another": "Inprogress"})
+    refused = Request.objects.get(token=TOKEN)
+    assert refused.error.startswith("steps: WRK_CALLERS lets its caller give none")
+    assert refused.placed_by == f"{caller['DB_USER']}@%"
+    assert refused.jobs.count() == 0
+    for session in (squatter, robbed):
+        session.close()
+
+
+@pytest.mark.integration
+def test_names_of_users_are_compared_as_the_database_does(own_requests: None):
+    """`Shop` and `shop` are two users, and so are `shop` and `shop@x`."""
+    users = ("pair", "Pair", "pair@x")
+    with ExitStack() as stack:
+        granted = [stack.enter_context(_granted("sql grant", "shop", user=user)) for user in users]
+        _needs_users(granted[0])
+        sessions = [stack.enter_context(closing(_connect(one))) for one in granted]
+        for session, user in zip(sessions, users, strict=True):
+            session.cursor().execute(PLACE, [user, None])
+        assert [_statuses(session) for session in sessions] == [{user: "Queuing"} for user in users]
+
+
 TWICE = '[{"name": "a", "jobs": ["service1_get_user", "service1_get_user"]}]'
 IGNORED = '[{"name": "a", "jobs": ["service1_get_user", {"job": "service2_delete_user", "if_fails": "ignore"}]}]'
+GOOD = '[{"name": "a", "jobs": ["service1_get_user"]}]'
 UNKNOWN = '[{"name": "a", "jobs": ["service1_get_user"]}, {"name": "b", "jobs": ["service9_delete_user"]}]'
 # By the beginning of the error in the document: the row that gets it.
 REFUSED = {
+    "action: WRK_CALLERS": {"action": "update_user", "placed_by": "shop@%"},
+    "steps: WRK_CALLERS": {"action": "delete_user", "placed_by": "shop@%", "steps": GOOD},
+    "placed_by:": {"action": "delete_user", "placed_by": "billing@%"},
     "notify:": {"action": "delete_user", "notify": "shpo"},
-    "action:": {"action": "delet_user"},
+    "action: unknown": {"action": "delet_user"},
     "params:": {"action": "delete_user", "params": "[7]"},
     "steps: an empty list": {"action": "mine", "steps": "[]"},
     "steps[0].jobs: an empty list": {"action": "mine", "steps": '[{"name": "a", "jobs": []}]'},
@@ -385,8 +481,10 @@ def test_every_refusal_of_the_table_has_its_example_here():
 
 
 @pytest.mark.parametrize("beginning", REFUSED)
-def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, transactional_db: None):
+def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, transactional_db: None, settings: Any):
     row = REFUSED[beginning]
+    if "placed_by" in row:
+        settings.WRK_CALLERS = parse_callers("shop actions=delete_user steps=no")
     with connection.cursor() as cursor:
         marks = ", ".join(["%s"] * len(row))
         cursor.execute(f"INSERT INTO requests ({', '.join(row)}) VALUES ({marks})", list(row.values()))

@@ -268,7 +268,7 @@ def test_show_request_prints_steps_attempts_and_what_it_waits_for(manage: Manage
 def test_show_request_says_the_deadline(transactional_db: None) -> None:
     make_request(token="mine", deadline_at="2026-01-31 08:30Z")
     text = called_here("show_request", "mine").stdout
-    assert re.search(r"^placed \S+  deadline 2026-01-31T08:30:00\.000Z$", text, re.MULTILINE)
+    assert re.search(r"^placed \S+( by \S+)?  deadline 2026-01-31T08:30:00\.000Z$", text, re.MULTILINE)
     assert re.search(r"It should have ended by 2026-01-31 08:30:00 UTC; it is \d+ d \d+ h late\.$", text, re.MULTILINE)
     assert json.loads(called_here("show_request", "mine", "--json").stdout)["deadline_at"] == "2026-01-31T08:30:00.000Z"
 

@@ -30,7 +30,7 @@ def server() -> Iterator[dict[str, str]]:
         with MariaDBServer() as server:
             at = server.environment()
             root = MySQLdb.connect(unix_socket=at["DB_HOST"], user="root", autocommit=True)
-            for name in ("owner", "worker", "web", "caller", "answerer", "keeper", "auditor"):
+            for name in ("owner", "worker", "web", "view", "caller", "answerer", "keeper", "auditor"):
                 if name == "worker":  # a table must be there before it is granted
                     run_manage(at | {"DB_USER": "tasker_owner", "DB_PASS": PASSWORD}, "migrate", "--verbosity", "0")
                 for statement in filter(str.strip, GRANTS[name].replace("'%'", "'localhost'").split(";\n")):

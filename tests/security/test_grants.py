@@ -65,9 +65,9 @@ def test_the_passes_and_the_worker_need_no_more(run: Run, caller: Any) -> None:
         ended = run(command)
         assert (ended.returncode, ended.stderr) == (0, "")
     assert run("run_worker", "--max-seconds", "2").returncode == 0
-    caller.execute("SELECT deadline_at IS NULL FROM requests WHERE token = 'order-5'")
+    caller.execute("SELECT deadline_at IS NULL FROM own_requests WHERE token = 'order-5'")
     assert caller.fetchall() == ((0,),)
-    caller.execute("SELECT token, status FROM requests WHERE token LIKE 'order-%' ORDER BY id")
+    caller.execute("SELECT token, status FROM own_requests WHERE token LIKE 'order-%' ORDER BY id")
     assert [status for _, status in caller.fetchall()] == ["Completed"] * 4 + ["Failed"]
     assert run("verify").returncode == 0
 
@@ -322,6 +322,10 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
         "DELETE FROM requests",
         "INSERT INTO requests (action, status) VALUES ('a', 'Completed')",
         "INSERT INTO requests (action, extras) VALUES ('a', '{}')",
+        "INSERT INTO requests (action, placed_by) VALUES ('a', 'billing@%')",
+        "INSERT INTO own_requests (action) VALUES ('a')",
+        "UPDATE own_requests SET status = 'Cancelled'",
+        "SELECT token FROM requests",
         "SELECT params FROM requests",
         "SELECT answer FROM jobs",
         "SELECT token FROM answers",

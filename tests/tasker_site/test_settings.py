@@ -200,6 +200,7 @@ MALFORMED = {
         ),
         *("shop=https://a;shop=https://b", "shop=https://a:b@c", "shop=https://a;;ops"),
     ),
+    "WRK_CALLERS": (";", "shop", "shop actions=a steps=maybe", "shop actions=a steps=no; shop actions=b steps=no"),
     "WRK_NOTIFY_KEYS": (
         *("x", "k" * 40, "whsec_", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", f"whsec_{'A' * 32}", "whsec_MfKQ9r8G"),
         *("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", f"{KEY},x", f"whsec_{'MfKQ9r8G' * 11}"),

@@ -98,9 +98,10 @@ def _as_text(request: Request, explanation: str) -> str:
         ("ended", request.completed_at),
         ("deadline", request.deadline_at),
     ]
+    by = f" by {one_line(str(request.placed_by))}" if request.placed_by else ""
     lines = [
         f"{one_line(request.action)}  {one_line(request.token)}  {request.status}",
-        "  ".join(f"{word} {iso(at)}" for word, at in times if at),
+        "  ".join(f"{word} {iso(at)}{by if word == 'placed' else ''}" for word, at in times if at),
         explanation,
     ]
     if request.shortfall:

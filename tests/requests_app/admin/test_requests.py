@@ -203,7 +203,8 @@ def filtered(db) -> None:
     ):
         made = make_request(number, status, shortfall=short)
         created_at = datetime(2026, 1, day, 23, 59, 59, 999_999, tzinfo=UTC)
-        Request.objects.filter(pk=made.pk).update(action=action, created_at=created_at)
+        by = "shop@%" if number % 2 else "billing@%"
+        Request.objects.filter(pk=made.pk).update(action=action, created_at=created_at, placed_by=by)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,10 @@ def filtered(db) -> None:
         ("status__exact=Failed", "43"),
         ("status__exact=nonsense", "43210"),
         ("short=yes", "12"),
+        ("placed_by=shop@%25", "31"),
+        ("placed_by=nobody@%25", ""),
+        ("placed_by=", "43210"),
+        ("placed_by=shop@%25&status__exact=Completed", "1"),
         ("day=2026-01-02&action=delete_user", "1"),
         ("day=2026-01-02&status__exact=Completed", "21"),
         ("status__exact=Failed&action=update_user", "3"),
@@ -235,6 +240,14 @@ def filtered(db) -> None:
 )
 def test_each_filter_and_several_together(operator, filtered, query, numbers):
     assert tokens(text_of(operator.get(f"{REQUESTS}?{query}"))) == [f"token-{number}" for number in numbers]
+
+
+def test_who_placed_a_request_is_in_the_list_and_on_its_page_each_with_a_link(operator, filtered):
+    link = '<a href="{}?placed_by=shop%40%25">shop@%</a>'
+    assert text_of(operator.get(REQUESTS)).count(link.format("")) == 2
+    assert link.format(REQUESTS) in page(operator, Request.objects.get(token="token-1"))
+    Request.objects.update(placed_by="")
+    assert "placed by" not in page(operator, Request.objects.get(token="token-1"))
 
 
 def test_filters_together_take_one_statement_more_and_say_how_far_they_look(operator, filtered, monkeypatch):
@@ -395,6 +408,7 @@ def test_no_list_is_sorted_or_read_as_a_whole(operator):
             subject=f"{n % 4000}",
             status="Completed" if n % 50 else "Failed",
             shortfall=n % 100 == 7,
+            placed_by="shop@%" if n % 50 else "rare@%",
             created_at=MOMENT + timedelta(seconds=60 * n),
             **columns,
         )
@@ -418,6 +432,10 @@ QUERIES = (
     "?day=2030-01-02",
     "?day=2026-01-02&p=2",
     "?short=yes",
+    "?placed_by=shop@%25",
+    "?placed_by=rare@%25",
+    "?placed_by=nobody@%25&p=2",
+    "?placed_by=shop@%25&status__exact=Completed",
     "?waiting=answer",
     "?action=often&day=2026-01-02",
     "?action=often&status__exact=Completed",
