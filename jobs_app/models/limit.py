@@ -48,10 +48,10 @@ class LimitQuerySet(models.QuerySet["Limit"]):
         self.bulk_create([Limit(name=rule.name, lane=rule.lane) for rule in rules], ignore_conflicts=True)
 
     def count_ends(self, results: Sequence[Result]) -> None:
-        """Opens and closes breakers by how these attempts ended, once that is recorded.
+        """Opens and closes breakers by how these attempts ended, right before that is recorded.
 
-        Without a statement for jobs without a breaker; while all is well by one that locks nothing. What a kill takes
-        away in between is counted by nobody: of a probe's word, another probe brings it.
+        Else a probe's row would be free for the next probe before its own word has counted. Without a statement for
+        jobs without a breaker; while all is well by one that locks nothing.
         """
         rules = {name: rule for name, rule in limits_of(r.job.name for r in results).items() if rule.breaker}
         if not rules:

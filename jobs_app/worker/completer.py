@@ -92,8 +92,6 @@ def record_results(
     if (rest := _without(results, won)) and not lease_expired:
         locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=seconds)
         _tell_too_late(_without(rest, locked), run, seconds)
-    if not lease_expired:
-        run_transaction(lambda: Limit.objects.count_ends(won), seconds=seconds)
     events.log_ended(won, lease_expired=lease_expired)
     run.add(Counter(map(counted, won)) + Counter(recording.progressed))
     return Recorded(won, locked)
@@ -217,6 +215,7 @@ class Completer:
     def _work(self) -> None:
         try:
             while (batch := self._collect()) is not None:
+                self._judge(batch)
                 self._record([*self.locked, *batch])
                 self._changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
@@ -228,6 +227,10 @@ class Completer:
     def _collect(self) -> list[Result] | None:
         wait_seconds = _LOCKED_SECONDS if self.locked else None
         return collect(self._results, self._executor.owned, wait_seconds)
+
+    def _judge(self, batch: list[Result]) -> None:
+        """Each result once, and before it is recorded: as long as a probe runs there is no other."""
+        run_transaction(lambda: Limit.objects.count_ends(batch), seconds=self._seconds)
 
     def _record(self, results: list[Result]) -> None:
         claim = self._claimer.claim_on_insert(replacing=len(results)) if self._on_recorded else None
