@@ -5,12 +5,14 @@ With WRK_SUBJECT_KEYS only an HMAC-SHA256 of it is kept. Nothing here logs one.
 
 import hmac
 import json
+import re
 
 from django.conf import settings
 
 from jobs_app.outcomes import storable_text
 
 MOST_CHARACTERS = 100
+_HASH = re.compile(r"[0-9a-f]{64}")
 MOST_JSON_CHARACTERS = 1300  # of a value in params: 100 characters take 1,202 where each is a pair of escapes
 
 
@@ -38,6 +40,16 @@ def cleaned(subject: str | bytes) -> str:
 def kept(subject: str) -> str:
     """As the table keeps it: hashed under the first key; plain where there are none."""
     return _hashed(settings.WRK_SUBJECT_KEYS[0], subject) if subject and are_hashed() else subject
+
+
+def kept_of(subject: str | bytes, *, is_hashed: bool) -> str:
+    """Of a row whose pick-up may be to come: as it will be kept."""
+    return str(subject) if is_hashed else kept(cleaned(subject))
+
+
+def is_hash(subject: str) -> bool:
+    """Of a table that does not say so."""
+    return are_hashed() and bool(_HASH.fullmatch(str(subject)))
 
 
 def kept_as(subject: str) -> list[str]:

@@ -34,6 +34,8 @@ WRK_LIMITS = env.limits("WRK_LIMITS")
 WRK_BREAKER_SECONDS = env.seconds("WRK_BREAKER_SECONDS", 30, at_least=0.1)
 # Who may place what, by the database's accounts. Without it everybody may place everything.
 WRK_CALLERS = env.callers("WRK_CALLERS")
+# How long it is known who looked at what, and who did what: rows of audit_events, which purge_requests deletes.
+WRK_AUDIT_DAYS = env.integer("WRK_AUDIT_DAYS", 365, at_least=1, at_most=36_500)
 # Where services may answer: a base URL that leads to the web process, and the keys that sign what is below it.
 WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
 WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)

@@ -1,6 +1,7 @@
 """The tables of the jobs' side, by which Django finds them. Each file has one table, or one part of the jobs' moves."""
 
 from jobs_app.models.answer import Answer as Answer
+from jobs_app.models.audit_event import AuditEvent as AuditEvent
 from jobs_app.models.job import Job as Job
 from jobs_app.models.limit import Limit as Limit
 from jobs_app.models.pass_run import PassRun as PassRun

@@ -13,6 +13,7 @@ from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
+from jobs_app.telemetry.audit import audit
 from jobs_app.tracing import traceparent
 
 log = structlog.stdlib.get_logger(__name__)
@@ -58,7 +59,7 @@ def log_answer_kept(address: AnswerAddress, outcome: str) -> None:
 
 def log_paused(verb: str, name: str, by: str) -> None:
     """Once it is committed. Not the reason: people write names into it."""
-    transaction.on_commit(partial(log.info, verb, job=name, by=by))
+    transaction.on_commit(partial(audit, log.info, verb, job=name, by=by))
 
 
 def log_not_storable(result: Result, error: BaseException) -> None:

@@ -3,9 +3,13 @@
 import re
 from typing import Any
 
-from requests_app.formatting import TOO_DEEP, pretty
+from requests_app.formatting import TOO_DEEP, pretty, shortened
+from requests_app.subjects import cleaned
 
 _MARKED = re.compile(r'"(<(?:text of \d+|number of \d+|true or false)>)"')
+
+_MOST_SUBJECT = 100
+_HASH_CHARACTERS = 8
 
 
 def mask(value: object) -> Any:
@@ -30,3 +34,11 @@ def masked(value: object) -> str:
         return _MARKED.sub(r"\1", pretty(mask(value)))
     except RecursionError:
         return TOO_DEEP
+
+
+def masked_subject(subject: str | bytes, *, is_hashed: bool, is_unmasked: bool) -> str:
+    """A hash says nothing of anybody: its beginning, to tell one from another."""
+    text = cleaned(subject)
+    if is_hashed:
+        return f"{text[:_HASH_CHARACTERS]}… (hashed)"
+    return shortened(text, _MOST_SUBJECT) if is_unmasked or not text else masked(text)

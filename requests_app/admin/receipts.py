@@ -1,24 +1,30 @@
-"""The page of a request's receipts, to print: `<id>/receipt/`, for whoever may see the request."""
+"""The admin's list of receipts; and the page to print of a request's: of the request's page, and of the list."""
 
 from typing import Any
 
 from csp.constants import NONCE, SELF
 from csp.decorators import csp_update
+from django.contrib import admin
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 
+from requests_app.admin.about_people import AboutPeopleAdmin
+from requests_app.formatting import clock
 from requests_app.models import Receipt, Request
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.operations.printed_receipt import as_page
 
+_WITH_ITS_STYLE: Any = csp_update({"style-src": [SELF, NONCE]})  # in the page, the same as a file of `receipt --html`
+
 
 class ReceiptsAdmin(ModelAdmin):  # type: ignore[type-arg]
+    """Adds `<id>/receipt/` to requests, for whoever may see the request."""
+
     def get_urls(self) -> list[URLPattern]:
-        # Its style stands in the page, which is the same as a file of `receipt --html`.
-        view: Any = self.admin_site.admin_view(self.receipt)
-        view = csp_update({"style-src": [SELF, NONCE]})(view)
+        view = _WITH_ITS_STYLE(self.admin_site.admin_view(self.receipt))
         return [path("<path:object_id>/receipt/", view, name="requests_app_request_receipt"), *super().get_urls()]
 
     def receipt_url(self, request: Request) -> str:
@@ -33,7 +39,38 @@ class ReceiptsAdmin(ModelAdmin):  # type: ignore[type-arg]
             raise Http404
         if not self.has_view_permission(http, request):
             raise PermissionDenied
-        rows = Receipt.objects.of_token(request.token)
-        if not rows:
+        return _page(http, request.token)
+
+
+@admin.register(Receipt)
+class ReceiptAdmin(AboutPeopleAdmin):
+    """Also of requests that are purged."""
+
+    list_display = ("id", "token", "action", "status", "about", "ended", "written")
+    search_help_text = "A request's whole token, or a person's subject."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).defer("body")
+
+    @method_decorator(_WITH_ITS_STYLE)
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **options: Any) -> HttpResponse:
+        receipt: Any = self.get_object(request, object_id)
+        if receipt is None:
             raise Http404
-        return HttpResponse(as_page(rows, str(http.csp_nonce)))  # type: ignore[attr-defined]
+        if not self.has_view_permission(request, receipt):
+            raise PermissionDenied
+        return _page(request, receipt.token)
+
+    @admin.display(description="ended")
+    def ended(self, receipt: Receipt) -> str:
+        return clock(receipt.ended_at)
+
+    @admin.display(description="written")
+    def written(self, receipt: Receipt) -> str:
+        return clock(receipt.created_at)
+
+
+def _page(http: HttpRequest, token: str) -> HttpResponse:
+    if not (rows := Receipt.objects.of_token(token)):
+        raise Http404
+    return HttpResponse(as_page(rows, str(http.csp_nonce)))  # type: ignore[attr-defined]

@@ -13,14 +13,13 @@ from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import JobStatus
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS
 from jobs_app.telemetry.printable import first_line
-from requests_app.admin.masking import masked
+from requests_app.admin.masking import masked, masked_subject
 from requests_app.admin.timeline import timeline
 from requests_app.formatting import badge, clock, job_badge, pretty, put_off, read_json, short_by, shortened, span
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state
 from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
-from requests_app.subjects import cleaned
 
 _MOST_ATTEMPTS = 500
 _MOST_INTERVENTIONS = 100
@@ -28,8 +27,6 @@ _MOST_ANSWERS = 100
 _MOST_ERROR_CHARACTERS = 8_000
 _MOST_REASON_CHARACTERS = 1_000
 _MOST_JSON = MAX_STEPS_BYTES  # characters of each of params, extras and steps; a longer one is not read
-_MOST_SUBJECT = 100
-_HASH_CHARACTERS = 8
 _MOST_EXTRAS = 4_000  # characters of each attempt's
 _ENDS = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE, JobStatus.CANCELLED)
 LEGEND = {status.value: badge(status, status.label) for status in _ENDS}
@@ -79,11 +76,7 @@ def deadline_shown(request: Request, now: datetime) -> SafeString:
 
 
 def subject_shown(request: Request, *, is_unmasked: bool) -> str:
-    """A hash says nothing of anybody: its beginning, to tell one from another."""
-    if request.subject_hashed:
-        return f"{request.subject[:_HASH_CHARACTERS]}… (hashed)"
-    subject = cleaned(request.subject)
-    return shortened(subject, _MOST_SUBJECT) if is_unmasked or not subject else masked(subject)
+    return masked_subject(request.subject, is_hashed=request.subject_hashed, is_unmasked=is_unmasked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,7 @@ class Receipt(models.Model):
         db_table = "receipts"
         indexes: ClassVar = [
             models.Index(fields=["token", "id"], name="receipts_token"),
+            models.Index(fields=["subject", "id"], name="receipts_subject"),
             models.Index(fields=["digest"], name="receipts_digest"),
             models.Index(fields=["created_at", "id"], name="receipts_created_at"),
         ]

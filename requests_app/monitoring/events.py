@@ -1,7 +1,7 @@
 """What the log says of requests and of the verbs done to them, once the transaction that did it is committed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,11 +12,17 @@ from jobs_app.models import Answer
 from jobs_app.models.attempts import LockedRequest
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
+from jobs_app.telemetry.audit import audit, audit_each
+from requests_app import subjects
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import QueuedRow
 from requests_app.monitoring.tallies import subject
 
 log = structlog.stdlib.get_logger(__name__)
+
+SHOWN, SCRUB, PURGE, EXPORTED = "personal_data_shown", "scrub", "purge_requests", "receipts_exported"
+_VERBS = ("retry_request", "retry_now", "complete_job", "fail_job", "cancel_request", "pause_job", "resume_job")
+AUDITED = ("login", "login_refused", "logout", SHOWN, *_VERBS, SCRUB, PURGE, EXPORTED)  # all that audit_events can name
 
 
 class HasToken(Protocol):
@@ -39,20 +45,45 @@ def log_ended(rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) 
 
 
 def log_intervention(trace: Intervention, request: HasToken) -> None:
-    """Not the reason: people write names into it."""
-    of_job = {"job": trace.job} if trace.job else {}
-    of_request = {"token": request.token, "action": subject(request.action)}
-    transaction.on_commit(partial(log.info, trace.verb, **of_request, by=trace.by, **of_job))
+    log_interventions([trace], [request])
+
+
+def log_interventions(traces: Sequence[Intervention], requests: Sequence[HasToken]) -> None:
+    """Of one verb. Not the reason: people write names into it."""
+    each = [
+        {"token": request.token, "action": subject(request.action), "by": trace.by}
+        | ({"job": trace.job} if trace.job else {})
+        for trace, request in zip(traces, requests, strict=True)
+    ]
+    if traces:
+        transaction.on_commit(partial(audit_each, log.info, traces[0].verb, each))
 
 
 def log_personal_data_shown(row: Request | Answer) -> None:
     """To whom is in the context: logins.py, by_hand.py."""
-    of_row: dict[str, Any] = {"token": row.token}
     if isinstance(row, Request):
-        of_row |= {"action": subject(row.action)}
+        about = subjects.kept_of(row.subject, is_hashed=row.subject_hashed)
+        of_row: dict[str, Any] = {"subject": about, "action": subject(row.action)}
     else:
-        of_row |= {"step": row.step, "job": row.job if definition(row.job) else OTHER}
-    log.info("personal_data_shown", **of_row)
+        of_row = {"step": row.step, "job": row.job if definition(row.job) else OTHER}
+    audit(log.info, SHOWN, token=row.token, **of_row)
+
+
+def log_person_shown(person: str, requests: int, receipts: int) -> None:
+    """All that is kept about them, at once."""
+    audit(log.info, SHOWN, subject=subjects.kept(subjects.cleaned(person)), requests=requests, receipts=receipts)
+
+
+def log_scrubbed(person: str, by: str, counts: Mapping[str, int]) -> None:
+    audit(log.info, SCRUB, subject=subjects.kept(subjects.cleaned(person)), by=by, **counts)
+
+
+def log_purge(by: str, spans: Mapping[str, str]) -> None:
+    audit(log.info, PURGE, by=by, **spans)
+
+
+def log_receipts_exported(month: str) -> None:
+    audit(log.info, EXPORTED, month=month)
 
 
 def _log(level: int, event: str, rows: Sequence[QueuedRow | LockedRequest], **how: str) -> None:

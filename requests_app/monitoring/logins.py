@@ -1,4 +1,4 @@
-"""Who came in, who was refused and who left: one log event each, with the account and the address, and a count."""
+"""Who came in, who was refused and who left: one audit event each, with the account and the address, and a count."""
 
 from contextlib import AbstractContextManager
 from ipaddress import ip_address
@@ -11,6 +11,8 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.dispatch import receiver
 from django.http import HttpRequest
 from prometheus_client import Counter
+
+from jobs_app.telemetry.audit import audit
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -47,7 +49,7 @@ def told_with_account(request: HttpRequest) -> AbstractContextManager[object]:
 @receiver(user_logged_in)
 def _accepted(request: HttpRequest, user: Any, **_: object) -> None:
     _logins.labels("accepted").inc()
-    log.info("login", account=user.get_username(), address=client_address(request))
+    audit(log.info, "login", account=user.get_username(), address=client_address(request))
 
 
 @receiver(user_login_failed)
@@ -55,13 +57,13 @@ def _refused(credentials: dict[str, Any], request: HttpRequest | None = None, **
     outcome = "locked_out" if getattr(request, "axes_locked_out", False) else "refused"
     _logins.labels(outcome).inc()
     address = client_address(request) if request else ""
-    log.warning("login_refused", account=_account(credentials), address=address, outcome=outcome)
+    audit(log.warning, "login_refused", account=_account(credentials), address=address, outcome=outcome)
 
 
 @receiver(user_logged_out)
 def _left(request: HttpRequest, user: Any, **_: object) -> None:
     if user:
-        log.info("logout", account=user.get_username(), address=client_address(request))
+        audit(log.info, "logout", account=user.get_username(), address=client_address(request))
 
 
 def _account(credentials: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Answers ids. Each statement names its indexes: the optimizers would read a million rows to find the few.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,17 @@ def find(text: str, most: int = MOST_FOUND) -> list[int]:
         for n in range(len(subjects))
     ]
     return _newest(" UNION ALL ".join(parts), [text.strip(), *subjects], most) if subjects[0] else []
+
+
+def find_rows(table: str, wanted: Mapping[str, Sequence[str]], most: int = MOST_FOUND) -> list[int]:
+    """Of a table, what has one of the wanted values in one of these columns, each by its index: `table_column`."""
+    rows = [(column, value) for column, values in wanted.items() for value in values]
+    parts = [
+        f"SELECT id FROM (SELECT id FROM {table} {dialect('default').force(f'{table}_{column}')} "
+        f"WHERE {column} = %s ORDER BY id DESC LIMIT {most:d}) AS s{number}"
+        for number, (column, _) in enumerate(rows)
+    ]
+    return _newest(" UNION ALL ".join(parts), [value for _, value in rows], most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.db import models, transaction
@@ -18,7 +19,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
-from jobs_app.models import Answer, Job, JobIntervention, PassRun, PausedJob
+from jobs_app.models import Answer, AuditEvent, Job, JobIntervention, PassRun, PausedJob
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models import Intervention, Purge, Request, RequestStatus
 
@@ -52,6 +53,7 @@ class Retention:
             self.purge_answers(older_than.total_seconds())
             self.purge_passes(older_than.total_seconds())
             self.purge_logs(older_than.total_seconds())
+            self.purge_audit_events()
         if scrub_after:
             self.scrub(scrub_after.total_seconds(), older_than.total_seconds() if older_than else None)
         if first := scrub_after or older_than:
@@ -110,6 +112,11 @@ class Retention:
             ("sessions", Session.objects.filter(expire_date__lt=UtcNow())),
         ):
             self._in_batches(what, rows, lambda batch: batch.delete()[0])
+
+    def purge_audit_events(self) -> None:
+        """By an age of their own: who looked is to be known for longer than what was seen."""
+        old = AuditEvent.objects.filter(at__lt=UtcNow() - timedelta(days=settings.WRK_AUDIT_DAYS))
+        self._in_batches("audit_events", old, lambda batch: batch.delete()[0])
 
     def scrub_reasons(self, seconds: float, purged_after: float | None = None) -> None:
         """Of what was done to job names so long ago. A pause that lasts stays, without its reason.

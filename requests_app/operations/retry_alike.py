@@ -107,6 +107,5 @@ def _leave_traces(retried: Retried, by: str, reason: str) -> None:
         Intervention(request_id=request.id, verb="retry_request", by=by, reason=reason) for request in retried.requests
     ]
     Intervention.objects.bulk_create(traces)
-    for trace, request in zip(traces, retried.requests, strict=True):
-        events.log_intervention(trace, request)
+    events.log_interventions(traces, retried.requests)
     tally.add(tallies.count_intervention("retry_request", len(retried.requests)))

@@ -8,16 +8,20 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import account
+from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
+from requests_app.formatting import duration
 from requests_app.management.durations import duration_flag
 from requests_app.models import RequestStatus
+from requests_app.monitoring.events import log_purge
 from requests_app.operations.retention import CLOSED, Retention
 
 _PROGRESS_SECONDS = 2.0
 _PRINTED = ("requests", "jobs", "interventions", "passes", "scrubbed")
-_PRINTED_IF_ANY = ("job_interventions", "admin_log", "sessions", "reasons", "answers", "answers_emptied", "locked")
+_PRINTED_IF_ANY = (
+    *("job_interventions", "admin_log", "sessions", "audit_events", "reasons", "answers", "answers_emptied", "locked"),
+)
 
 
 class Command(TaskerCommand):
@@ -45,6 +49,8 @@ class Command(TaskerCommand):
         statuses = (*CLOSED, RequestStatus.FAILED) if options["failed"] else CLOSED
         self._retention = Retention(statuses, options["limit"], options["dry_run"], self._say_progress)
         try:
+            if not options["dry_run"]:
+                self._tell(older_than, scrub_after)
             self._retention.run(older_than, scrub_after, account())
         except DatabaseAway as away:
             raise CommandError(f"purge_requests: {away}; until then {self._counts()}") from away
@@ -52,6 +58,11 @@ class Command(TaskerCommand):
             raise CommandError(f"purge_requests: the database refused a statement: {fault_line(error)}") from error
         dry = " dry run, nothing is changed:" if options["dry_run"] else ""
         self.stdout.write(f"purge_requests{dry} {self._counts()} seconds={time.monotonic() - self._began:.1f}")
+
+    def _tell(self, older_than: timedelta | None, scrub_after: timedelta | None) -> None:
+        spans = {"older_than": older_than, "scrub_after": scrub_after}
+        with told_with_account():
+            log_purge(account(), {name: duration(span.total_seconds()) for name, span in spans.items() if span})
 
     def _say_progress(self) -> None:
         if time.monotonic() - self._said_at >= _PROGRESS_SECONDS:

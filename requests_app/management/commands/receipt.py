@@ -9,10 +9,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.management.by_hand import told_with_account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.telemetry.printable import one_line
 from requests_app.models import Receipt
 from requests_app.models.receipt import ReceiptRow
+from requests_app.monitoring.events import log_receipts_exported
 from requests_app.operations.printed_receipt import CHANGED, as_page, as_text
 from requests_app.operations.verify_receipts import as_line, faults_of_export
 
@@ -54,6 +56,8 @@ class Command(TaskerCommand):
 
     def _answer(self, options: dict[str, Any]) -> None:
         if options["month"]:
+            with told_with_account():
+                log_receipts_exported(f"{options['month'][0]:%Y-%m}")
             for row in Receipt.objects.written_between(*options["month"]):
                 self.stdout.write(as_line(row))
         elif options["check"]:

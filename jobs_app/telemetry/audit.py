@@ -1,0 +1,57 @@
+"""Tells who did what to whose data: the log event and its row in `audit_events` come from here, and from here alone.
+
+The row is written right after the deed, by a statement of its own. That it cannot be written (the database is
+read-only, its user may not) takes no tool from an operator: the log has the event all the same, and says beside it that
+the row is missing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+from django.db import DatabaseError, InterfaceError, transaction
+from prometheus_client import Counter
+
+from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.models import AuditEvent
+
+log = structlog.stdlib.get_logger(__name__)
+
+_COLUMNS = ("account", "address", "token")  # of what an event says; the rest is its detail
+_MOST_ACCOUNT, _MOST_DETAIL = 255, 500
+_not_kept = Counter("tasker_audit_events_not_kept", "Audit events that are in the log and not in their table.")
+
+
+def audit(tell: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> None:
+    """`tell`: the method of a logger. `subject`: as a table keeps it; it is in the row and never in the log."""
+    audit_each(tell, event, [said | {"subject": subject}])
+
+
+def audit_each(tell: Callable[..., Any], event: str, each: Iterable[Mapping[str, Any]]) -> None:
+    """Many of one event. Their rows are written at once."""
+    rows = [_told(tell, event, **said) for said in each]
+    transaction.on_commit(partial(_keep, rows))  # at once, where there is no transaction
+
+
+def _told(tell: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> AuditEvent:
+    tell(event, **said)
+    who = structlog.contextvars.get_contextvars()  # logins.py, by_hand.py
+    known = {"account": said.get("by", ""), **{name: who[name] for name in _COLUMNS if name in who}, **said}
+    detail = " ".join(f"{name}={value}" for name, value in said.items() if name not in _COLUMNS)
+    columns = {name: str(known.get(name, ""))[:_MOST_ACCOUNT] for name in _COLUMNS}
+    return AuditEvent(event=event, subject=subject, detail=detail[:_MOST_DETAIL], **columns)
+
+
+def _keep(rows: list[AuditEvent]) -> None:
+    try:
+        run_transaction(partial(AuditEvent.objects.bulk_create, rows))
+    except DatabaseAway as away:
+        _missing(rows, str(away))
+    except (DatabaseError, InterfaceError) as error:
+        _missing(rows, fault_line(error))
+
+
+def _missing(rows: list[AuditEvent], fault: str) -> None:
+    _not_kept.inc(len(rows))
+    log.error("audit_event_not_kept", of=rows[0].event, number=len(rows), fault=fault)
