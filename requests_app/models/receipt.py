@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from django.db import connections, models
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes
-from jobs_app.db.dialect import dialect, from_driver
+from jobs_app.db.dialect import dialect, from_driver, numbers
 
 GENESIS = "0" * 64  # what the first receipt follows
 _WINDOW = 200  # rows that are read at once
@@ -77,6 +77,9 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
 
     def of_token(self, token: str) -> list[ReceiptRow]:
         return self._rows("token = %s ORDER BY id", [token])
+
+    def of_ids(self, ids: Sequence[int]) -> list[ReceiptRow]:
+        return self._rows(f"id IN ({numbers(ids)}) ORDER BY id", [])
 
     def of_digest(self, digest: str) -> list[ReceiptRow]:
         return self._rows("digest = %s ORDER BY id", [digest])

@@ -69,13 +69,13 @@ def log_personal_data_shown(row: Request | Answer) -> None:
     audit(log.info, SHOWN, token=row.token, **of_row)
 
 
-def log_person_shown(person: str, requests: int, receipts: int) -> None:
-    """All that is kept about them, at once."""
-    audit(log.info, SHOWN, subject=subjects.kept(subjects.cleaned(person)), requests=requests, receipts=receipts)
+def log_person_shown(subject: str, requests: int, receipts: int) -> None:
+    """All that is kept about them, at once. Whom, is in the row alone."""
+    audit(log.info, SHOWN, subject=subjects.kept(subjects.cleaned(subject)), requests=requests, receipts=receipts)
 
 
-def log_scrubbed(person: str, by: str, counts: Mapping[str, int]) -> None:
-    audit(log.info, SCRUB, subject=subjects.kept(subjects.cleaned(person)), by=by, **counts)
+def log_scrubbed(subject: str, by: str, counts: Mapping[str, int]) -> None:
+    audit(log.info, SCRUB, subject=subjects.kept(subjects.cleaned(subject)), by=by, **counts)
 
 
 def log_purge(by: str, spans: Mapping[str, str]) -> None:

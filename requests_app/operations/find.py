@@ -3,16 +3,18 @@
 Answers ids. Each statement names its indexes: the optimizers would read a million rows to find the few.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
-from jobs_app.db.dialect import dialect
+from jobs_app.db.dialect import dialect, marks
+from requests_app.recipes import NOTIFY
 from requests_app.subjects import kept_as
 
 MOST_FOUND = 500  # of a list of 1,000 ids MariaDB makes a table and sorts
+_PAGE = 200  # requests about one subject
 MOST_READ = 5_000  # entries of each filter's index, newest first, of which those are chosen that the others want too
 
 
@@ -26,6 +28,42 @@ def find(text: str, most: int = MOST_FOUND) -> list[int]:
         for n in range(len(subjects))
     ]
     return _newest(" UNION ALL ".join(parts), [text.strip(), *subjects], most) if subjects[0] else []
+
+
+class RequestAbout(NamedTuple):
+    id: int
+    token: str
+    status: str
+
+
+def requests_about(subject: str) -> Iterator[RequestAbout]:
+    """All that are about this subject (plain); behind each page of them those that told receivers of their ends."""
+    for kept in kept_as(subject) if subject.strip() else ():
+        after = 0
+        # A notification's subject is a token, which may look like somebody's subject.
+        while page := _about([kept], after, f"NOT (action = '{NOTIFY}' AND LENGTH(extras) > LENGTH('{{}}'))"):
+            yield from page
+            yield from _notifications(page)
+            after = page[-1].id
+
+
+def _notifications(page: Sequence[RequestAbout]) -> Iterator[RequestAbout]:
+    subjects = [kept for one in page for kept in kept_as(one.token)]
+    after = 0
+    while found := _about(subjects, after, f"action = '{NOTIFY}'"):
+        yield from found
+        after = found[-1].id
+
+
+def _about(subjects: Sequence[str], after: int, where: str) -> list[RequestAbout]:
+    force = dialect("default").force("requests_subject")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, token, status FROM requests {force} WHERE subject IN ({marks(subjects)}) AND id > %s "
+            f"AND {where} ORDER BY id LIMIT {_PAGE}",
+            [*subjects, after],
+        )
+        return [RequestAbout(*row) for row in cursor.fetchall()]
 
 
 def find_rows(table: str, wanted: Mapping[str, Sequence[str]], most: int = MOST_FOUND) -> list[int]:

@@ -1,8 +1,6 @@
 """`manage.py show_request TOKEN`: a request with every attempt, and its explanation; or those about a subject."""
 
 import json
-from collections.abc import Collection, Mapping
-from datetime import datetime
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -19,11 +17,12 @@ from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
 from jobs_app.telemetry.printable import first_line, one_line
 from jobs_app.tracing import traceparent
 from requests_app.formatting import iso, put_off, read_json, short_by, span
-from requests_app.models import Intervention, Request, RequestStatus
+from requests_app.models import Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.events import log_personal_data_shown
 from requests_app.operations.explain import explain
 from requests_app.operations.find import find
+from requests_app.operations.stored_rows import answer_columns, columns_of, job_columns, request_columns
 
 _MOST_ATTEMPTS = 5_000
 _MOST_ANSWERS = 1_000
@@ -84,7 +83,7 @@ def _list_as_text(requests: list[Request]) -> str:
 
 def _list_as_json(requests: list[Request]) -> str:
     """Without params, extras and steps, which each one's token gives."""
-    shown = [_columns(request, leave_out=JsonTexts._fields) for request in requests[:_MOST_REQUESTS]]
+    shown = [columns_of(request, leave_out=JsonTexts._fields) for request in requests[:_MOST_REQUESTS]]
     return json.dumps({"requests": shown, "has_more": len(requests) > len(shown)}, indent=2)
 
 
@@ -180,45 +179,19 @@ def _answer(answer: Answer) -> str:
 
 def _as_json(request: Request, explanation: str) -> str:
     """All that is stored. Of what cannot be read, a sentence that says so."""
-    texts, extras_text = Request.objects.json_texts(request.pk), {"extras_text": json_text("extras")}
     return json.dumps(
         {
-            **_columns(request, texts._asdict()),
+            **request_columns(request),
             "why": explanation,
             "jobs": [
-                _columns(job, {"extras": job.extras_text})
-                | {"due_at": None if put_off(job) else iso(job.due_at), "put_off": put_off(job)}
-                | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
+                job_columns(job) | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
                 for job in request.jobs.with_extras_text().order_by("step", "name", "attempt")
             ],
             "answers": [
-                _columns(answer, {"extras": answer.extras_text})
-                for answer in _answers(request).annotate(**extras_text)[:_MOST_ANSWERS]
+                answer_columns(answer)
+                for answer in _answers(request).annotate(extras_text=json_text("extras"))[:_MOST_ANSWERS]
             ],
-            "interventions": [_columns(row) for row in request.interventions.order_by("id")],
+            "interventions": [columns_of(row) for row in request.interventions.order_by("id")],
         },
         indent=2,
     )
-
-
-def _columns(
-    row: Request | Job | Answer | Intervention,
-    texts: Mapping[str, str | None] | None = None,
-    leave_out: Collection[str] = (),
-) -> dict[str, Any]:
-    """`texts`: of its columns of JSON."""
-    names = [field.name for field in row._meta.concrete_fields if field.name not in {"request", *leave_out}]
-    return {name: _value(texts[name]) if texts and name in texts else _plain(getattr(row, name)) for name in names}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):  # which SQLite stores where a text belongs
-        return value.decode(errors="replace")
-    return iso(value) if isinstance(value, datetime) else value
-
-
-def _value(text: str | None) -> object:
-    try:
-        return read_json(text)
-    except ValueError as why:
-        return str(why)
