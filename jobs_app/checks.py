@@ -199,6 +199,21 @@ def receivers_are_https(**_: object) -> list[CheckMessage]:
     ]
 
 
+@register(TASKER, deploy=True)
+def services_are_https(**_: object) -> list[CheckMessage]:
+    """Of all names that can be a service's: URL_SERVICE1, and those of WRK_SERVICES."""
+    names = sorted(name for name in dir(settings) if name.startswith("URL_"))
+    return [
+        Warning(
+            f"{name} is http:// to another machine: whoever listens on the way reads whom it is about, and our key",
+            hint="Let the service speak TLS, and give its https:// address; or silence it on a network of yours.",
+            id="tasker.W006",
+        )
+        for name in names
+        if _is_plain_to_others(str(getattr(settings, name)))
+    ]
+
+
 def _is_plain_to_others(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}

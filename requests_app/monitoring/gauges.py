@@ -26,6 +26,7 @@ from requests_app.monitoring.awaited_answers import MOST_READ, AwaitedAnswers, U
 from requests_app.monitoring.backlog import MOST_COUNTED, Backlog, read_backlog
 from requests_app.monitoring.counters import read_sums, tally_families
 from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline
+from requests_app.monitoring.due_receipts import MOST_DUE, DueReceipts, read_due_receipts
 from requests_app.monitoring.limits import Breaker, LimitState, read_limits
 from requests_app.monitoring.pass_health import WORKER, Health, is_late, read_health
 from requests_app.monitoring.probe_connection import probe_connection
@@ -47,6 +48,7 @@ class DatabaseCollector(Collector):
                     _waiting_family(backlog.awaited),
                     *_untaken_families(read_untaken(connection)),
                     *_deadline_families(count_by_deadline(connection)),
+                    *_receipt_families(read_due_receipts(connection)),
                     _paused_family(connection),
                     *_limit_families(read_limits(connection, settings.WRK_LIMITS.values())),
                     *_pass_families(read_health(connection)),
@@ -106,6 +108,19 @@ def _deadline_families(counts: Mapping[DeadlineState, Mapping[str, int]]) -> Ite
         f"Requests not done with a tenth of their time left, or less, by action. {bound}",
         "action",
         counts[DeadlineState.DUE_SOON],
+    )
+
+
+def _receipt_families(due: DueReceipts) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "tasker_receipts_due",
+        f"Requests that have ended and whose receipt is not written yet. Counted up to {MOST_DUE}.",
+        due.count,
+    )
+    yield GaugeMetricFamily(
+        "tasker_receipts_due_oldest_seconds",
+        "How long ago the first of those that are written next ended; 0 when none is due.",
+        _age(due.since, due.now),
     )
 
 

@@ -16,6 +16,7 @@ from jobs_app.telemetry.printable import first_line, one_line
 from requests_app import progress
 from requests_app.formatting import ago, clock_utc, duration, short_by
 from requests_app.models import Request, RequestStatus
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state, has_open_deadline
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
 from requests_app.operations.explain_limits import by_permit, waits_for_permit
@@ -28,8 +29,8 @@ _MOST_ANSWERS = 100
 def explain(request: Request) -> str:
     """One sentence, times in UTC. Reads the request's current jobs, the passes' health and the database's clock."""
     sentence = _state(request)
-    deadline = _deadline(request)
-    return f"{sentence.rstrip('.')}. {deadline}" if deadline else sentence
+    more = " ".join(filter(None, [_deadline(request), _receipt(request)]))
+    return f"{sentence.rstrip('.')}. {more}" if more else sentence
 
 
 def _state(request: Request) -> str:
@@ -60,6 +61,15 @@ def _deadline(request: Request) -> str:
         late = duration(int((now - request.deadline_at).total_seconds()))
         return f"It should have {'been completed' if has_ended else 'ended'} by {at}; it is {late} late."
     return f"It is to {'be completed' if has_ended else 'end'} by {at}."
+
+
+def _receipt(request: Request) -> str:
+    """Of one that has ended and whose receipt is not written yet."""
+    if request.receipt != ReceiptState.DUE:
+        return ""
+    if Job.objects.open().filter(request=request).exists():
+        return "Its receipt is written once its running jobs have ended."
+    return f"Its receipt is written by run_inprogress_requests, which {_last_success('run_inprogress_requests')}."
 
 
 def _locked(request: Request) -> str:

@@ -3,7 +3,7 @@
 Answers ids. Each statement names its indexes: the optimizers would read a million rows to find the few.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from requests_app.recipes import NOTIFY
 from requests_app.subjects import kept_as
 
 MOST_FOUND = 500  # of a list of 1,000 ids MariaDB makes a table and sorts
-_PAGE = 200  # requests about one subject
+_TOKENS = 200  # in one statement
 MOST_READ = 5_000  # entries of each filter's index, newest first, of which those are chosen that the others want too
 
 
@@ -36,32 +36,26 @@ class RequestAbout(NamedTuple):
     status: str
 
 
-def requests_about(subject: str) -> Iterator[RequestAbout]:
-    """All that are about this subject (plain); behind each page of them those that told receivers of their ends."""
-    for kept in kept_as(subject) if subject.strip() else ():
-        after = 0
-        # A notification's subject is a token, which may look like somebody's subject.
-        while page := _about([kept], after, f"NOT (action = '{NOTIFY}' AND LENGTH(extras) > LENGTH('{{}}'))"):
-            yield from page
-            yield from _notifications(page)
-            after = page[-1].id
+def requests_about(subject: str) -> list[RequestAbout]:
+    """All that are about this subject (plain), and behind them those that told receivers of their ends."""
+    if not subject.strip():
+        return []
+    # A notification's subject is a token, which may look like somebody's subject.
+    is_none = f"NOT (action = '{NOTIFY}' AND LENGTH(extras) > LENGTH('{{}}'))"
+    found = _about(kept_as(subject), is_none)
+    tokens = [kept for one in found for kept in kept_as(one.token)]
+    pages = (tokens[start : start + _TOKENS] for start in range(0, len(tokens), _TOKENS))
+    return found + [one for page in pages for one in _about(page, f"action = '{NOTIFY}'")]
 
 
-def _notifications(page: Sequence[RequestAbout]) -> Iterator[RequestAbout]:
-    subjects = [kept for one in page for kept in kept_as(one.token)]
-    after = 0
-    while found := _about(subjects, after, f"action = '{NOTIFY}'"):
-        yield from found
-        after = found[-1].id
-
-
-def _about(subjects: Sequence[str], after: int, where: str) -> list[RequestAbout]:
+def _about(subjects: Sequence[str], where: str) -> list[RequestAbout]:
+    """By id: else SQLite, which cannot be told an index, would read the table."""
     force = dialect("default").force("requests_subject")
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, token, status FROM requests {force} WHERE subject IN ({marks(subjects)}) AND id > %s "
-            f"AND {where} ORDER BY id LIMIT {_PAGE}",
-            [*subjects, after],
+            f"SELECT id, token, status FROM requests {force} "
+            f"WHERE subject IN ({marks(subjects)}) AND {where} ORDER BY id",
+            list(subjects),
         )
         return [RequestAbout(*row) for row in cursor.fetchall()]
 

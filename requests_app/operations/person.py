@@ -62,7 +62,7 @@ class Person:
 
 
 def find_person(subject: str) -> Person:
-    requests = list(requests_about(subject))
+    requests = requests_about(subject)
     return Person(subject, requests, _ids_about(Receipt.objects.all(), subject, requests))
 
 

@@ -28,7 +28,7 @@ class PersonScrub:
 
     def find(self) -> list[RequestAbout]:
         """First: what is scrubbed is not found by a plain subject any more."""
-        return run_transaction(lambda: list(requests_about(self.subject)), seconds=RECONNECT_SECONDS)
+        return run_transaction(partial(requests_about, self.subject), seconds=RECONNECT_SECONDS)
 
     def run(self, requests: Sequence[RequestAbout]) -> Iterator[str]:
         """Answers of each that is left a line that says why."""

@@ -13,8 +13,11 @@ from django.db import connections
 from jobs_app.db import transactions as faults
 from jobs_app.limit_rules import parse_limits
 from jobs_app.models import Limit, pass_run
-from requests_app.models import Request
+from requests_app.models import Receipt, ReceiptHead, Request
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.models.status import FINAL
+from requests_app.operations import receipts
+from requests_app.operations.verify_receipts import faults_of_table
 from tests.faults.clock import HastyClock
 from tests.faults.life import Ends, Life, Ran, steps
 from tests.proxy import Cut, Proxy
@@ -166,6 +169,24 @@ def test_each_end_is_told_once_when_its_commit_is_cut(
         extras["token"] for extras in Request.objects.filter(action="notify").values_list("extras", flat=True)
     )
     assert told == [token for token in ends.values_list("token", flat=True) if token not in before] != []
+
+
+@ARRIVES
+@pytest.mark.parametrize("name", ["run_inprogress_requests", "run_worker"])
+def test_receipts_whose_commit_is_cut_are_written_once_and_their_chain_is_whole(
+    name: str, arrives: bool, life: Life, through_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life.place()
+    life.finish()
+    Receipt.objects.all().delete()
+    ReceiptHead.objects.all().delete()
+    Request.objects.update(receipt=ReceiptState.DUE)
+    monkeypatch.setattr(receipts.write_page, "__defaults__", (5,))  # so that there are several pages
+    assert run_with(Cut(b"COMMIT", within=b"INSERT INTO receipts", arrives=arrives), name, life, through_proxy) == Ran()
+    assert life.run("run_inprogress_requests") == Ran()
+    assert list(faults_of_table()) == []
+    tokens = Receipt.objects.order_by("token").values_list("token", flat=True)
+    assert list(tokens) == list(Request.objects.order_by("token").values_list("token", flat=True))
 
 
 class BusyClock(HastyClock):

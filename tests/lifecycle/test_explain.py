@@ -20,7 +20,8 @@ from jobs_app.models.attempts import JobStatus, Result
 from requests_app.models import Request
 from requests_app.models.request import Position
 from requests_app.monitoring.deadlines import DeadlineState, count_by_deadline, ids_by_deadline
-from requests_app.operations.find import Filter, find, find_together
+from requests_app.monitoring.due_receipts import read_due_receipts
+from requests_app.operations.find import Filter, find, find_together, requests_about
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
 
@@ -100,6 +101,8 @@ POLLS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "old": (old_pages, {"requests_status_due", "requests_unscrubbed"}),
     "scan": (scans, {"requests_status_due", "jobs_attempt"}),
     "lock old": (lambda: Request.objects.purge(range(1, 200), "Completed", 60), set()),
+    "due receipts": (lambda: read_due_receipts(connection), {"requests_receipt"}),
+    "about somebody": (lambda: requests_about("Ann"), {"requests_subject"}),
     "read what was claimed": (lambda: Job.objects.with_requests("a claim", range(1, 300)), set()),
     "read what was claimed directly": (read_directly_claimed, {"jobs_attempt"}),
 }

@@ -86,6 +86,8 @@ def test_the_operators_commands_need_no_more(run: Run) -> None:
         ("resume_job", "service2_delete_user", *because),
         ("cancel_request", "mine", *because),
         ("show_request", "mine"),
+        ("person", "seven"),
+        ("receipt", "--month", "2026-11"),
     ]:
         ended = run(*arguments)
         assert (ended.returncode, ended.stderr) == (0, ""), arguments
@@ -219,6 +221,37 @@ def test_an_auditor_may_not(server: dict[str, str], statement: str) -> None:
     refused_of(server, "auditor", statement)
 
 
+def test_the_keeper_needs_no_more_to_scrub_a_person(server: dict[str, str], run: Run, services: Services) -> None:
+    run("submit_request", "delete_user", "--params", '{"id": 77}', "--token", "to scrub")
+    run("run_new_requests")
+    run("cancel_request", "to scrub", "--reason", "a test")
+    run("run_inprogress_requests")  # it writes the receipt, for which a scrub waits
+    keeper = server | services.environment() | {"DB_USER": "tasker_keeper"}
+    done = run_manage(keeper, "scrub", "--subject", "77")
+    said = "scrub scrubbed=1 before=0 left=0 receipts_kept=1\n"
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", said)
+
+
+@pytest.mark.parametrize("user", ["tasker", "tasker_web", "tasker_keeper", "auditor"])
+@pytest.mark.parametrize("statement", ["UPDATE audit_events SET account = 'x'"])
+def test_nobody_may_change_an_audit_event(server: dict[str, str], user: str, statement: str) -> None:
+    refused_of(server, user, statement)
+
+
+@pytest.mark.parametrize("user", ["tasker", "tasker_web", "auditor"])
+def test_only_the_keeper_may_delete_an_audit_event(server: dict[str, str], user: str) -> None:
+    refused_of(server, user, "DELETE FROM audit_events")
+
+
+def test_an_audit_event_that_its_user_may_not_write_is_said_and_the_command_does_what_it_should(
+    server: dict[str, str],
+) -> None:
+    exported = run_manage(server | {"DB_USER": "auditor"}, "receipt", "--month", "2026-11")
+    assert exported.returncode == 0
+    assert exported.stderr.count("\n") == 1
+    assert "audit_event_not_kept" in exported.stderr
+
+
 @pytest.mark.parametrize("user", ["tasker", "tasker_web", "tasker_keeper", "shop", "vendor"])
 @pytest.mark.parametrize("statement", ["UPDATE receipts SET status = 'Failed'", "DELETE FROM receipts"])
 def test_nobody_may_change_a_receipt(server: dict[str, str], user: str, statement: str) -> None:
@@ -256,7 +289,9 @@ def test_the_probes_and_the_admin_need_no_more(web: str, server: dict[str, str],
         page = found.url.removeprefix(web)
         assert (found.status_code, page.endswith("/change/")) == (200, True)
         assert browser.get(f"{web}/admin/jobs_app/passrun/", timeout=10).status_code == 200
-        assert browser.get(f"{web}/admin/jobs_app/answer/", timeout=10).status_code == 200
+        for listed in ("answer", "auditevent"):
+            assert browser.get(f"{web}/admin/jobs_app/{listed}/", timeout=10).status_code == 200
+        assert browser.get(f"{web}/admin/requests_app/receipt/", timeout=10).status_code == 200
         token = browser.cookies["csrftoken"]
         unmask = web + page.replace("/change/", "/personal_data/")
         assert "shown this once" in browser.post(unmask, {"csrfmiddlewaretoken": token}, timeout=10).text

@@ -10,9 +10,9 @@ PRODUCTION = {
     "DB_HOST": "127.0.0.1",
     "DB_PORT": "3306",
     "DB_NAME": "n",
-    "URL_SERVICE1": "http://service1.example",
-    "URL_SERVICE2": "http://service2.example",
-    "URL_SERVICE3": "http://service3.example",
+    "URL_SERVICE1": "https://service1.example",
+    "URL_SERVICE2": "https://service2.example",
+    "URL_SERVICE3": "https://service3.example",
     "DJANGO_ALLOWED_HOSTS": "tasker.example",
     "DJANGO_SECRET_KEY": "Zk3vJ8-rT5w_Qy7uXn2pLc9dBf6hGm4sWa1eRi0oUtYvKjHxNz",
 }
@@ -39,6 +39,16 @@ def test_notifications_over_plain_http_to_another_machine_are_warned_of(manage_w
         checked = manage_without_database("check", "--deploy", "--fail-level", "WARNING", **given)
         assert checked.returncode == code, checked.stderr
         assert ("tasker.W003" in checked.stderr) == bool(code)
+
+
+@pytest.mark.parametrize("name", ["URL_SERVICE2", "URL_CRM"])
+def test_a_service_over_plain_http_on_another_machine_is_warned_of(name, manage_without_database):
+    """Also one of WRK_SERVICES; what listens on this machine is nobody else's to hear."""
+    for url, code in (("https://x.example", 0), ("http://[::1]:81", 0), ("http://x.example", 1)):
+        given = PRODUCTION | {"WRK_SERVICES": "crm", "URL_CRM": "https://crm.example"} | {name: url}
+        checked = manage_without_database("check", "--deploy", "--fail-level", "WARNING", **given)
+        assert checked.returncode == code, checked.stderr
+        assert (f"(tasker.W006) {name} is http://" in checked.stderr) == bool(code)
 
 
 @pytest.mark.parametrize("name", ["PORT", "DB_HOST", "URL_SERVICE2"])

@@ -17,6 +17,7 @@ from jobs_app.models.pause import PARKED_AT
 from jobs_app.models.tally import BOUNDS, Key
 from jobs_app.registry import names
 from requests_app.models import Request, RequestStatus
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.models.status import UNFINISHED
 from requests_app.monitoring import awaited_answers, backlog, gauges
 from requests_app.monitoring.awaited_answers import awaiting_requests, read_awaited, read_untaken
@@ -51,6 +52,16 @@ def make_request(status: str = "Queuing", due_at=None) -> Request:
     return Request.objects.create(
         action="a", status=status, due_at=due_at or ago(0), completed_at=ago(0) if final else None
     )
+
+
+def test_receipts_that_are_due_are_counted_with_the_age_of_the_first(registry: CollectorRegistry) -> None:
+    assert registry.get_sample_value("tasker_receipts_due") == 0
+    assert registry.get_sample_value("tasker_receipts_due_oldest_seconds") == 0
+    for receipt, seconds in ((ReceiptState.DUE, 30), (ReceiptState.DUE, 90), (ReceiptState.WRITTEN, 900)):
+        request = make_request("Completed")
+        Request.objects.filter(pk=request.pk).update(receipt=receipt, completed_at=ago(seconds))
+    assert registry.get_sample_value("tasker_receipts_due") == 2
+    assert 90 <= (registry.get_sample_value("tasker_receipts_due_oldest_seconds") or 0) < 100
 
 
 def make_job(request: Request, name: str, status: str = "new", *, due_at=None, lease_until=None) -> Job:

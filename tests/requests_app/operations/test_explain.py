@@ -9,6 +9,7 @@ import pytest
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PassRun, PausedJob
 from requests_app.models import Request
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.operations.explain import explain
 from tests.factories import Row, make_answer, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 
@@ -250,3 +251,14 @@ def test_a_late_pass_is_said_with_its_line_and_since_when(settings: Any) -> None
         "run_new_requests, which has not succeeded since 2026-01-02 03:04:05 UTC: by its line (*/5 * * * *) it is late"
         "; see whether cron (or run_worker) runs, and what the passes print."
     )
+
+
+@pytest.mark.parametrize("status", ["Completed", "Cancelled"])
+def test_an_ended_request_says_who_writes_its_receipt_while_it_is_due(status: str) -> None:
+    request = make_request(status, receipt=ReceiptState.DUE)
+    assert ". Its receipt is written by run_inprogress_requests, which has never run" in explain(request)
+    job = make_job(request, status="inprogress")
+    assert explain(request).endswith(". Its receipt is written once its running jobs have ended.")
+    job.delete()
+    Request.objects.update(receipt=ReceiptState.WRITTEN)
+    assert "receipt" not in explain(Request.objects.get())

@@ -121,7 +121,7 @@ def test_a_hashed_person_is_found_under_every_key_and_before(settings: Any) -> N
 
 
 def test_pages_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "_PAGE", 2)
+    monkeypatch.setattr(find, "_TOKENS", 2)
     monkeypatch.setattr(person, "_PAGE", 2)
     monkeypatch.setattr(person, "_NAMES", 2)
     request = life_of(ANN)
