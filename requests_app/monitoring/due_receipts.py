@@ -15,7 +15,7 @@ _MOST_READ = 1_000  # rows, of those that are written next
 class DueReceipts(NamedTuple):
     """`since`: when the first of those that are written next ended; None when none is due."""
 
-    count: int
+    due: int
     since: datetime | None
     now: datetime
 
@@ -31,5 +31,5 @@ def read_due_receipts(connection: BaseDatabaseWrapper) -> DueReceipts:
             f"(SELECT completed_at FROM {due} ORDER BY id LIMIT {_MOST_READ}) AS soonest), {sql.now}",
             [],
         )
-        count, since, now = cursor.fetchone()
-    return DueReceipts(count, from_driver(since) if since else None, from_driver(now))
+        due, since, now = cursor.fetchone()
+    return DueReceipts(due, from_driver(since) if since else None, from_driver(now))

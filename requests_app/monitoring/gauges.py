@@ -111,16 +111,16 @@ def _deadline_families(counts: Mapping[DeadlineState, Mapping[str, int]]) -> Ite
     )
 
 
-def _receipt_families(due: DueReceipts) -> Iterator[Metric]:
+def _receipt_families(receipts: DueReceipts) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "tasker_receipts_due",
         f"Requests that have ended and whose receipt is not written yet. Counted up to {MOST_DUE}.",
-        due.count,
+        receipts.due,
     )
     yield GaugeMetricFamily(
         "tasker_receipts_due_oldest_seconds",
         "How long ago the first of those that are written next ended; 0 when none is due.",
-        _age(due.since, due.now),
+        _age(receipts.since, receipts.now),
     )
 
 

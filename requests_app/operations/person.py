@@ -24,6 +24,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 _PAGE = 100  # rows read at once: each may hold as much as a job may return
 _NAMES = 500  # tokens or ids in one statement
+_EXTRAS_TEXT: dict[str, Any] = {"extras_text": json_text("extras")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _request(request: Request) -> Iterator[str]:
     jobs = request.jobs.with_extras_text().order_by("step", "name", "attempt")
     answers = Answer.objects.of([request.token]).order_by("step", "job", "id").defer("extras")
     yield from _listed("jobs", _rows(jobs, job_columns))
-    yield from _listed("answers", _rows(answers.annotate(extras_text=json_text("extras")), answer_columns))
+    yield from _listed("answers", _rows(answers.annotate(**_EXTRAS_TEXT), answer_columns))
     yield from _listed("interventions", _rows(request.interventions.order_by("id"), columns_of))
     yield "}"
 

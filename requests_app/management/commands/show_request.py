@@ -27,6 +27,7 @@ from requests_app.operations.stored_rows import answer_columns, columns_of, job_
 _MOST_ATTEMPTS = 5_000
 _MOST_ANSWERS = 1_000
 _MOST_REQUESTS = 100  # of a subject
+_EXTRAS_TEXT: dict[str, Any] = {"extras_text": json_text("extras")}
 
 
 class Command(TaskerCommand):
@@ -188,8 +189,7 @@ def _as_json(request: Request, explanation: str) -> str:
                 for job in request.jobs.with_extras_text().order_by("step", "name", "attempt")
             ],
             "answers": [
-                answer_columns(answer)
-                for answer in _answers(request).annotate(extras_text=json_text("extras"))[:_MOST_ANSWERS]
+                answer_columns(answer) for answer in _answers(request).annotate(**_EXTRAS_TEXT)[:_MOST_ANSWERS]
             ],
             "interventions": [columns_of(row) for row in request.interventions.order_by("id")],
         },

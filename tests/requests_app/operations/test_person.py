@@ -38,7 +38,7 @@ def life_of(subject: str, **columns: Any) -> Request:
     Intervention.objects.create(request=request, verb="retry_request", by="ada", reason=f"{subject} asked")
     AuditEvent.objects.create(event="retry_request", account="ada", token=request.token)
     ada, _ = User.objects.get_or_create(username="ada", is_staff=True)
-    LogEntry.objects.log_actions(ada.pk, [request], CHANGE, change_message=f"{subject} asked")  # type: ignore[arg-type]
+    LogEntry.objects.log_actions(ada.pk, [request], CHANGE, change_message=f"{subject} asked")
     return request
 
 
@@ -110,7 +110,7 @@ def test_who_was_told_of_an_end_is_there_and_a_token_that_looks_like_them_is_not
 
 
 def test_a_hashed_person_is_found_under_every_key_and_before(settings: Any) -> None:
-    tokens = []
+    tokens: list[str] = []
     for keys in ([], [OLD], [KEY, OLD]):
         settings.WRK_SUBJECT_KEYS = keys
         tokens.append(f"order-{len(tokens)}")
