@@ -23,12 +23,12 @@ class DueReceipts(NamedTuple):
 def read_due_receipts(connection: BaseDatabaseWrapper) -> DueReceipts:
     """One statement. Receipts are written in the order of requests' ids: the first of these have waited the longest."""
     sql = dialect("default")
-    due = f"requests {sql.force('requests_receipt')} WHERE receipt = {ReceiptState.DUE}"
+    those = f"requests {sql.force('requests_receipt')} WHERE receipt = {ReceiptState.DUE}"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {due} LIMIT {MOST_DUE}) AS counted), "
+            f"SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {those} LIMIT {MOST_DUE}) AS counted), "
             "(SELECT MIN(completed_at) FROM "
-            f"(SELECT completed_at FROM {due} ORDER BY id LIMIT {_MOST_READ}) AS soonest), {sql.now}",
+            f"(SELECT completed_at FROM {those} ORDER BY id LIMIT {_MOST_READ}) AS soonest), {sql.now}",
             [],
         )
         due, since, now = cursor.fetchone()

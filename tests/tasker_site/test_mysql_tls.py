@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import MySQLdb
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.db.utils import ConnectionHandler
 
 from tasker_site.mysql.tls import tls_faults, tls_options
@@ -111,6 +111,17 @@ def test_nothing_is_said_in_plain_text(server: Server) -> None:
     assert cipher(server.plain, "demands") == ""
     with pytest.raises(OperationalError, match="2026"):
         cipher(server.plain, "demands", server.trusted.ca)
+
+
+@pytest.mark.integration
+def test_the_server_under_test_is_refused_with_a_ca_that_is_not_its_own(tmp_path: Path) -> None:
+    """MySQL makes certificates of its own at its first start; MariaDB has none, which is plain text."""
+    access = {name: connections["default"].settings_dict[name] for name in ("USER", "PASSWORD", "HOST", "PORT")}
+    options = {"connect_timeout": 5, **tls_options(Authority(tmp_path / "other").ca, "", "")}
+    settings = {"ENGINE": "django.db.backends.mysql", "NAME": "", "OPTIONS": options} | access
+    connection: Any = ConnectionHandler({"default": settings})["default"]
+    with pytest.raises(OperationalError, match="2026"):
+        connection.ensure_connection()
 
 
 # The files ------------------------------------------------------------------------------------------------------------
