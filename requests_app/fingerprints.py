@@ -14,6 +14,7 @@ KIND_CHARACTERS = 8
 _CHARACTERS = 160
 # As progress.decide writes it: which other jobs failed in the same moment is chance, and makes no other kind.
 _FAILED = re.compile(r"(.{1,100}?) failed(?: \(as did .*?\))?: ")
+_GAVE_UP = re.compile(r"gave up after \d+ attempts?: ")  # as retry_policy writes it
 _CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients write it, without an id
 _ANSWERED = re.compile(r"\banswered (\d{3})\b")
 _NO_JSON = re.compile(r"\bthe answer is not a JSON object\b")
@@ -37,6 +38,8 @@ def fingerprint(error: str) -> str:
 
 
 def _fingerprint(error: str) -> str:
+    if gave_up := _GAVE_UP.match(error):
+        return "gave up after # attempts: " + _fingerprint(error[gave_up.end() :])
     line = first_line(error)
     call = _CALL.match(line)
     ours, line, code = (call[0], line[call.end() :], "") if call else ("", line, "")

@@ -13,12 +13,13 @@ from requests_app.fingerprints import fingerprint
 
 LATEST = 500  # of each kind
 _MOST_SHOWN = 10
+_MOST_FAILED_BY = 2_000  # characters of a request's error, which has a line for each job that failed
 
 
 class Ended(NamedTuple):
     """One row that ended badly. `kind`: failure, retry or refused. `where`: its job's name, or the request's action.
 
-    `error_kind`: of its request, if that is Failed.
+    `error_kind`, `failed_by`: of its request, if that is Failed.
     """
 
     kind: str
@@ -27,11 +28,15 @@ class Ended(NamedTuple):
     request_id: int
     at: datetime
     error_kind: str = ""
+    failed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FrequentError:
-    """`request_id`: the latest request that has it. `at`: when that was due. `error_kind`: of the latest Failed one."""
+    """`request_id`: the latest request that has it. `at`: when that was due.
+
+    `error_kind`: of the latest request that is Failed by it.
+    """
 
     count: int
     kind: str
@@ -54,10 +59,18 @@ def most_frequent(ended: Iterable[Ended]) -> list[FrequentError]:
     found = []
     for (kind, where, text), rows in groups.items():
         latest = max(rows, key=lambda row: row.at)
-        of_failed = max((row for row in rows if row.error_kind), key=lambda row: row.at, default=latest)
-        error = FrequentError(len(rows), kind, where, text, latest.request_id, latest.at, of_failed.error_kind)
+        failed = (row.error_kind for row in sorted(rows, key=lambda row: row.at, reverse=True) if _failed_by(row))
+        error = FrequentError(len(rows), kind, where, text, latest.request_id, latest.at, next(failed, ""))
         found.append(error)
     return sorted(found, key=lambda error: (error.count, error.at), reverse=True)[:_MOST_SHOWN]
+
+
+def _failed_by(row: Ended) -> bool:
+    """Whether its request is Failed by this error, or gave up after it: not by a later one, since it was retried."""
+    if not row.error_kind or row.kind == "refused":
+        return bool(row.error_kind)
+    named = {fingerprint(f"{row.where} failed: {gave_up}{row.error}") for gave_up in ("", "gave up after 2 attempts: ")}
+    return any(fingerprint(line) in named for line in row.failed_by.splitlines())
 
 
 def _place(where: str) -> str:
@@ -69,12 +82,13 @@ def _latest() -> list[Ended]:
     """One statement: of each kind the newest by their due times, through an index."""
     sql = dialect("default")
     jobs = (
-        "SELECT latest.*, (SELECT error_kind FROM requests r WHERE r.id = latest.request_id) FROM "
+        f"SELECT latest.*, r.error_kind, SUBSTR(r.error, 1, {_MOST_FAILED_BY}) FROM "
         "(SELECT status, name, SUBSTR(error, 1, 600) AS error, request_id, due_at FROM jobs "
-        f"{sql.force('jobs_status_due')} WHERE status = %s ORDER BY due_at DESC, id DESC LIMIT {LATEST}) AS latest"
+        f"{sql.force('jobs_status_due')} WHERE status = %s ORDER BY due_at DESC, id DESC LIMIT {LATEST}) AS latest "
+        "JOIN requests r ON r.id = latest.request_id"
     )
     refused = (
-        "SELECT 'refused', action, error, id, due_at, error_kind FROM "
+        "SELECT 'refused', action, error, id, due_at, error_kind, '' FROM "
         "(SELECT action, SUBSTR(error, 1, 600) AS error, id, due_at, error_kind, "
         f"started_at FROM requests {sql.force('requests_status_due')} WHERE status = 'Failed' "
         f"ORDER BY due_at DESC, id DESC LIMIT {LATEST}) AS failed WHERE started_at IS NULL"

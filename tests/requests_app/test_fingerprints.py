@@ -27,6 +27,7 @@ UUID = "0b9d7a5e-1f6e-4f0b-9a43-2f5d7c1e8a61"
         (DELETE, DELETE.replace(" failed", " failed (as did service1_delete_user, service3_delete_user)")),
         (DELETE, f"{DELETE}\nservice3_delete_user failed: answered 500"),
         ("noop failed: gave up after 9 attempts: no answer", "noop failed: gave up after 10 attempts: no answer"),
+        ("noop failed: gave up after 1 attempt: no answer", "noop failed: gave up after 2 attempts: no answer"),
         ("noop failed: user 4711 is not known", "noop failed: user 4712 is not known"),
         (f"noop failed: order {UUID}", "noop failed: order 7c1e8a61-1f6e-4f0b-9a43-0b9d7a5e2f5d"),
         ("noop failed: 'Ann Lee' is gone", 'noop failed: "Bob" is gone'),

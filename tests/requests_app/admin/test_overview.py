@@ -271,6 +271,10 @@ def test_the_page_begins_with_what_needs_somebody(operator: Client) -> None:
             "service1 GET /user/{id}: the answer is not a JSON object: Expecting value: line 1 column 1: Ann owes us",
             "service1 GET /user/{id}: the answer is not a JSON object",
         ),
+        (
+            "gave up after 10 attempts: service2 DELETE /user/{id}: answered 503: Ann owes us",
+            "gave up after # attempts: service2 DELETE /user/{id}: answered 503",
+        ),
         ("user 4711 is not known\nTraceback: Ann", "user # is not known"),
         ("ann.lee+x@mail.example.org isn't 'Ann Lee', nor \"Bob", '<e-mail> isn\'t "…", nor "…"'),
         ("order 0b9d7a5e-1f6e-4f0b-9a43-2f5d7c1e8a61 of DE89370400440532013000", "order # of #"),
@@ -304,6 +308,26 @@ def test_the_ten_most_frequent_come_first_with_their_latest_request() -> None:
     assert {(error.kind, error.text) for error in errors} >= {
         ("failure", "no"),
         ("refused", 'unknown action "…"; known: b'),
+    }
+
+
+def test_an_error_leads_to_the_requests_that_are_failed_by_it_not_to_what_failed_otherwise_since() -> None:
+    retried, alone, both = (make_request("Inprogress", ["noop", "fails"]) for _ in range(3))
+    make_job(retried, "noop", "failure", error="no user")
+    make_job(retried, "noop", "retry", attempt=2, error="answered 503")
+    make_job(retried, "noop", "failure", attempt=3, error="gave up after 3 attempts: answered 503")
+    make_job(alone, "fails", "failure", error="refused")
+    make_job(both, "noop", "failure", error="no user at all", due_in=-9)
+    make_job(both, "fails", "failure", error="refused", due_in=-9)
+    run("run_inprogress_requests")
+    for request in (retried, alone, both):
+        request.refresh_from_db()
+    assert {(error.where, error.text): error.error_kind for error in frequent_errors()} == {
+        ("noop", "no user"): "",
+        ("noop", "answered 503"): retried.error_kind,
+        ("noop", "gave up after # attempts: answered 503"): retried.error_kind,
+        ("noop", "no user at all"): both.error_kind,
+        ("fails", "refused"): alone.error_kind,
     }
 
 
