@@ -3,14 +3,20 @@
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 MAX_LIMIT_CHARACTERS = 50
 LANES_FROM = datetime(9300, 1, 1, tzinfo=UTC)
 _PER_SECOND = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_RATE = re.compile(r"(\d{1,7})/([smh])")
-_COUNT = re.compile(r"[1-9]\d{0,5}")
+_RATE = re.compile(r"([1-9][0-9]{0,6})/([smh])")
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
+_FORMS = {
+    "rate": "a whole number a second, a minute or an hour is needed (10/s, 600/m, 90/h)",
+    "concurrency": "a whole number from 1 to 999999 is needed",
+    "breaker": "a whole number from 1 to 999999 is needed",
+}
 _EXAMPLE = "service2 rate=600/m concurrency=8 breaker=5"
 _MOST_LATE_SECONDS = 0.25
 _LATE_SHARE = 0.03  # of the interval: what a permit of one at a time loses of its rate
@@ -93,30 +99,48 @@ class LimitRule:
         return " ".join(parts + [f"{key}={value}" for key, value in said.items() if value])
 
 
+def is_limit_name(text: str) -> bool:
+    """Whether WRK_LIMITS can name it."""
+    return 0 < len(text) <= MAX_LIMIT_CHARACTERS and text.isprintable() and not set(text) & set(" ;=")
+
+
 def parse_limits(text: str) -> dict[str, LimitRule]:
     """Raises ValueError with what is wrong and an example."""
     rules: dict[str, LimitRule] = {}
     for part in filter(None, map(str.strip, text.split(";"))):
-        name, *given = part.split()
-        if name in rules or len(name) > MAX_LIMIT_CHARACTERS or "=" in name:
-            raise ValueError(f"{name!r} stands there twice, is too long or is no name; such as: {_EXAMPLE}")
-        rules[name] = _rule(name, given)
+        name, *words = part.split()
+        if not is_limit_name(name):
+            raise _fault(f"{name!r} is no name: a limit begins with one, of up to {MAX_LIMIT_CHARACTERS} characters")
+        rule = _rule(name, words)
+        if twin := next((other for other in rules.values() if other.lane == rule.lane), None):
+            by_chance = f"{name}: by chance it has the lane of {twin.name}: rename one of them"
+            raise _fault(f"{name} stands there twice" if twin.name == name else by_chance)
+        rules[name] = rule
     return rules
 
 
-def _rule(name: str, given: list[str]) -> LimitRule:
+def _rule(name: str, words: Sequence[str]) -> LimitRule:
     rule = LimitRule(name)
-    for word in given:
+    for word in words:
         key, _, value = word.partition("=")
-        if getattr(rule, key, 0) is not None or (parsed := _value(key, value)) is None:
-            raise ValueError(f"{name}: {word!r} is not understood, or stands there twice; such as: {_EXAMPLE}")
+        if key not in _FORMS:
+            raise _fault(f"{name}: {word!r} is none of rate=, concurrency= and breaker=, and a ; begins the next limit")
+        if getattr(rule, key) is not None:
+            raise _fault(f"{name}: {key}= stands there twice")
+        if (parsed := _value(key, value)) is None:
+            raise _fault(f"{name}: {word!r}: {_FORMS[key]}")
         rule = replace(rule, **{key: parsed})  # type: ignore[arg-type] # a rate is a float, the others are whole
-    if not given:
-        raise ValueError(f"{name}: has neither rate= nor concurrency= nor breaker=; such as: {_EXAMPLE}")
+    if not words:
+        raise _fault(f"{name}: has neither rate= nor concurrency= nor breaker=")
     return rule
 
 
 def _value(key: str, value: str) -> float | int | None:
-    if key == "rate" and (match := _RATE.fullmatch(value)) and int(match[1]):
-        return int(match[1]) / _PER_SECOND[match[2]]
-    return int(value) if key in {"concurrency", "breaker"} and _COUNT.fullmatch(value) else None
+    if key == "rate":
+        match = _RATE.fullmatch(value)
+        return int(match[1]) / _PER_SECOND[match[2]] if match else None
+    return int(value) if _COUNT.fullmatch(value) else None
+
+
+def _fault(what: str) -> ValueError:
+    return ValueError(f"{what}; such as: {_EXAMPLE}")

@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from jobs_app.limit_rules import LimitRule
+from jobs_app.limit_rules import MAX_LIMIT_CHARACTERS, LimitRule, is_limit_name
 from jobs_app.outcomes import JobContext
 
 Callback = Callable[[JobContext], Any]
@@ -75,6 +75,11 @@ def job(
         raise ImproperlyConfigured(f"job name {name!r}: a number before a colon reads as a step in an Idempotency-Key")
     if (max_attempts is not None and max_attempts < 1) or (timeout is not None and timeout <= 0):
         raise ImproperlyConfigured(f"job {name}: max_attempts starts at 1, timeout above 0 seconds")
+    if limit is not None and not is_limit_name(limit):
+        raise ImproperlyConfigured(
+            f"job {name}: limit {limit!r}: 1 to {MAX_LIMIT_CHARACTERS} characters without spaces, ; and = are allowed: "
+            "WRK_LIMITS has to name it"
+        )
 
     def register(callback: Callback) -> Callback:
         if taken := _definitions.get(name):

@@ -105,7 +105,7 @@ class OverviewPage:
         self.latest = LATEST
         alarms = _alarms(backlog, health, deadlines[DeadlineState.OVERDUE], len(put_off))
         self.is_well = not alarms
-        self.sentence = f"{'; '.join(alarms) or _all_is_well(health)}.{_oldest(waiting, now)}"
+        self.sentence = f"{'; '.join(alarms) or _all_is_well(health)}.{_oldest(waiting, backlog)}"
 
 
 # Cards ---------------------------------------------------------------------------------------------------------------
@@ -243,6 +243,10 @@ def _all_is_well(health: Health) -> str:
     return f"Every pass is on time; {', '.join(awaited)} not due yet" if awaited else "Every pass is on time"
 
 
-def _oldest(waiting: list[Waiting], now: datetime) -> str:
-    since = min((row.since for row in waiting if row.what in {"queued", "due"}), default=None)
-    return f" The oldest due work has waited {span(since, now)}." if since else " Nothing is due."
+def _oldest(waiting: list[Waiting], backlog: Backlog) -> str:
+    if since := min((row.since for row in waiting if row.what in {"queued", "due"}), default=None):
+        return f" The oldest due work has waited {span(since, backlog.now)}."
+    if backlog.in_lanes:
+        jobs = "1 job waits" if backlog.in_lanes == 1 else f"{_number(backlog.in_lanes)} jobs wait"
+        return f" {jobs} for a permit of a limit."
+    return " Nothing is due."

@@ -44,13 +44,16 @@ class DatabaseCollector(Collector):
         try:
             with probe_connection(_ANSWER_SECONDS) as connection:
                 families = [
-                    *_backlog_families(backlog := read_backlog(connection, UNFINISHED)),
+                    *_backlog_families(
+                        backlog := read_backlog(connection, UNFINISHED),
+                        limits := read_limits(connection, settings.WRK_LIMITS.values()),
+                    ),
                     _waiting_family(backlog.awaited),
                     *_untaken_families(read_untaken(connection)),
                     *_deadline_families(count_by_deadline(connection)),
                     *_receipt_families(read_due_receipts(connection)),
                     _paused_family(connection),
-                    *_limit_families(read_limits(connection, settings.WRK_LIMITS.values())),
+                    *_limit_families(limits),
                     *_pass_families(read_health(connection)),
                     *tally_families(read_sums(connection)),
                 ]
@@ -69,7 +72,7 @@ class DatabaseCollector(Collector):
 
 
 # The backlog ---------------------------------------------------------------------------------------------------------
-def _backlog_families(backlog: Backlog) -> Iterator[Metric]:
+def _backlog_families(backlog: Backlog, limits: Sequence[LimitState]) -> Iterator[Metric]:
     bound = f"Counted up to {MOST_COUNTED}."
     jobs = {JobStatus.NEW: backlog.new, JobStatus.INPROGRESS: backlog.running}
     yield _gauge("tasker_requests", f"Unfinished requests by status. {bound}", "status", backlog.requests)
@@ -81,8 +84,8 @@ def _backlog_families(backlog: Backlog) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "tasker_oldest_due_job_age_seconds",
-        "How long the longest-waiting new job has been due; 0 when none is.",
-        _age(backlog.oldest_job, backlog.now),
+        "How long the longest-waiting new job has been due, for a pass or for a permit; 0 when none is.",
+        max(_age(oldest, backlog.now) for oldest in (backlog.oldest_job, *(limit.oldest for limit in limits))),
     )
     yield GaugeMetricFamily(
         "tasker_expired_leases",

@@ -31,7 +31,7 @@ class LimitState:
     that tries its service. `opened_at`, `open_until`: None while its breaker is closed.
 
     `waiting`: jobs for a permit, `running`: by one; each up to MOST_COUNTED. `oldest`: when the first that waits was
-    made. `now`: the database's.
+    made; not of one that looks for an answer, which is made long before. `now`: the database's.
     """
 
     rule: LimitRule
@@ -71,9 +71,10 @@ def _of_one(rule: LimitRule) -> str:
         f"(SELECT COUNT(*) FROM (SELECT 1 {in_lane} = '{status}' LIMIT {MOST_COUNTED}) AS counted)"
         for status in ("new", "inprogress")
     )
+    made = "CASE WHEN answer_by IS NULL THEN created_at END"
     return (
         f"SELECT %s, COALESCE(l.failures, 0), l.probe, COALESCE(l.reason, ''), {waiting}, {running}, l.opened_at, "
-        f"l.open_until, (SELECT created_at {in_lane} = 'new' ORDER BY id LIMIT 1), {sql.now} "
+        f"l.open_until, (SELECT {made} {in_lane} = 'new' ORDER BY id LIMIT 1), {sql.now} "
         "FROM (SELECT 1 AS one) AS one_row LEFT JOIN limits l ON l.name = %s"
     )
 

@@ -28,19 +28,28 @@ def test_each_limit_has_a_rate_a_concurrency_and_a_breaker_or_some_of_them():
     ("text", "fault"),
     [
         ("service2", "service2: has neither rate= nor concurrency= nor breaker="),
-        ("service2 rate=10", "service2: 'rate=10' is not understood, or stands there twice"),
-        ("service2 rate=0/s", "'rate=0/s' is not understood"),
-        ("service2 rate=1.5/s", "'rate=1.5/s' is not understood"),
-        ("service2 rate=10/d", "'rate=10/d' is not understood"),
-        ("service2 concurrency=0", "'concurrency=0' is not understood"),
-        ("service2 breaker=-1", "'breaker=-1' is not understood"),
-        ("service2 breaker", "'breaker' is not understood"),
-        ("service2 lane=1", "'lane=1' is not understood"),
-        ("service2 burst=1", "'burst=1' is not understood"),
-        ("service2 breaker=5 breaker=6", "'breaker=6' is not understood, or stands there twice"),
-        ("service2 rate=1/s; service2 rate=2/s", "'service2' stands there twice"),
-        ("rate=10/s", "'rate=10/s' stands there twice, is too long or is no name"),
-        (f"{'s' * 51} rate=1/s", "is too long"),
+        *(
+            (
+                f"service2 rate={rate}",
+                f"service2: 'rate={rate}': a whole number a second, a minute or an hour is needed",
+            )
+            for rate in ("", "10", "0/s", "1.5/s", "10/d", "600/min", "10/s,", "\N{FULLWIDTH DIGIT THREE}/s")
+        ),
+        ("service2 concurrency=0", "service2: 'concurrency=0': a whole number from 1 to 999999 is needed"),
+        ("service2 breaker=-1", "'breaker=-1': a whole number from 1"),
+        ("service2 breaker", "'breaker': a whole number from 1"),
+        *(
+            (
+                f"service2 rate=1/s {word}",
+                f"service2: {word!r} is none of rate=, concurrency= and breaker=, and a ; begins",
+            )
+            for word in ("lane=1", "burst=1", "concurency=8", "service3", "=", "name=x")
+        ),
+        ("service2 breaker=5 breaker=6", "service2: breaker= stands there twice"),
+        ("service2 rate=1/s; service2 rate=2/s", "service2 stands there twice"),
+        ("plumless rate=1/s; buckeroo rate=2/s", "by chance it has the lane of plumless: rename one"),
+        ("rate=10/s", "'rate=10/s' is no name"),
+        (f"{'s' * 51} rate=1/s", "is no name: a limit begins with one, of up to 50 characters"),
     ],
 )
 def test_a_fault_is_named_with_an_example(text: str, fault: str):

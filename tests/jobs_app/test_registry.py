@@ -87,6 +87,7 @@ def test_names_differ_by_case() -> None:
         {"name": "made_up", "max_attempts": 0},
         {"name": "made_up", "timeout": 0},
         {"name": "made_up", "timeout": -1},
+        *({"name": "made_up", "limit": limit} for limit in ("", "crm 2", "crm;", "crm=2", "crm\n", "x" * 51)),
     ],
     ids=str,
 )

@@ -607,7 +607,9 @@ def test_limits_are_read_and_their_faults_named_as_those_of_other_settings(load:
         "WRK_JOB_CONCURRENCY",
         "WRK_LIMITS",
     ]
-    assert any("'rate=ten' is not understood" in fault and "such as: service2" in fault for fault in found_faults)
+    assert any(
+        "service2: 'rate=ten': a whole number" in fault and "such as: service2" in fault for fault in found_faults
+    )
 
 
 @pytest.mark.parametrize(

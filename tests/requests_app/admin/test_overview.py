@@ -111,6 +111,7 @@ def test_each_limit_has_a_line_with_its_state_and_its_rule(operator: Client, set
         ["service3", "closed", "", "0", "", "0", "rate=7/m"],
     ]
     assert "Jobs waiting for a permit<b>2</b>" in html
+    assert "2 jobs wait for a permit of a limit." in html
     assert "<td>a permit of its limit</td>" in html
     assert "Open limits" not in html
 

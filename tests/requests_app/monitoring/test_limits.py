@@ -134,7 +134,17 @@ def test_each_limit_of_the_settings_has_its_gauges(rules: dict[str, LimitRule]) 
         make_in_lane(rules["service2"], JOB, status)
     assert (told("open"), told("waiting"), told("running")) == ([1, 1], [2, 0], [1, 0])
     value = registry.get_sample_value
-    assert (value("tasker_jobs", {"status": "new"}), value("tasker_oldest_due_job_age_seconds")) == (2, 0)
+    assert value("tasker_jobs", {"status": "new"}) == 2
+
+
+def test_what_waits_for_a_permit_is_due_but_for_what_only_looks_for_an_answer(rules: dict[str, LimitRule]) -> None:
+    registry = CollectorRegistry()
+    registry.register(DatabaseCollector())
+    made = database_now() - timedelta(hours=2)
+    make_in_lane(rules["service3"], JOB, created_at=made, answer_in=900)
+    assert registry.get_sample_value("tasker_oldest_due_job_age_seconds") == 0
+    make_in_lane(rules["service2"], JOB, created_at=made)
+    assert registry.get_sample_value("tasker_oldest_due_job_age_seconds") == pytest.approx(7200, abs=5)
 
 
 def test_without_limits_nothing_is_told_of_any() -> None:
