@@ -44,11 +44,16 @@ def kind_of(token: str) -> tuple[int, str]:
     request = Request.objects.without_json().get(token=token)
     if request.status != RequestStatus.FAILED:
         raise Refused(
-            f"retry_request: only what failed like a Failed request can be retried; this one is {request.status}. "
-            f"{explain(request)}"
+            f"retry_request: only what failed like a Failed request can be retried; this one is {request.status}: name "
+            f"one that is Failed. {explain(request)}"
         )
+    if request.scrubbed_at:
+        raise Refused("retry_request: it is scrubbed, and has no error kind any more: name another that failed like it")
     if not request.error_kind:
-        raise Refused("retry_request: it has no error kind: it failed before there were any, or is scrubbed")
+        raise Refused(
+            "retry_request: it failed before requests had error kinds: retry it, and each like it, by its token "
+            "(retry_request -, with one token a line)"
+        )
     return request.pk, request.error_kind
 
 

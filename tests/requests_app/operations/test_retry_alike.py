@@ -260,7 +260,7 @@ def test_a_limit_takes_the_oldest() -> None:
     [
         (["--like", "nobody"], 1, "there is no request with token nobody"),
         (["--like", "done"], 1, "only what failed like a Failed request can be retried; this one is Completed"),
-        (["--like", "of-before"], 1, "it has no error kind"),
+        (["--like", "of-before"], 1, "retry it, and each like it, by its token (retry_request -"),
         (["--like", "bad", "--pace", "10"], 2, "is no pace: so many a second, minute or hour are needed"),
         (["--like", "bad", "--pace", "0/s"], 2, "is no pace"),
         (["--like", "bad", "--since", "soon"], 2, "is no span of time"),
