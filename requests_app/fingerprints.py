@@ -15,7 +15,9 @@ _CHARACTERS = 160
 # As progress.decide writes it: which other jobs failed in the same moment is chance, and makes no other kind.
 _FAILED = re.compile(r"(.{1,100}?) failed(?: \(as did .*?\))?: ")
 _GAVE_UP = re.compile(r"gave up after \d+ attempts?: ")  # as retry_policy writes it
-_CALL = re.compile(r"[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*(?=:)")  # as our clients write it, without an id
+_CALL = re.compile(
+    r"(?:[\w-]+ [A-Z]{3,7} /[a-z/{}_-]*|notify [\w-]+ POST)(?=:)"
+)  # as our clients write it, without an id
 _ANSWERED = re.compile(r"\banswered (\d{3})\b")
 _NO_JSON = re.compile(r"\bthe answer is not a JSON object\b")
 _REPLACED = (  # in this order; looked for at the beginning of a word only, or a long word would take its square

@@ -120,7 +120,7 @@ def _steps_of(row: QueuedRow, known: frozenset[str]) -> tuple[Step, ...]:
         raise StepsError(why)
     if not _knows_receiver(row):
         receivers = ", ".join(sorted(settings.WRK_NOTIFY)) or "none"
-        raise StepsError(f"notify: unknown receiver {quoted(row.notify)}; known: {receivers}")
+        raise StepsError(f"notify: unknown receiver {quoted(row.notify)}; known: {receivers}; WRK_NOTIFY names them")
     if not row.params_are_object:
         raise StepsError('params: not a JSON object; write an object, for example {"id": 7}')
     if row.steps is not None:

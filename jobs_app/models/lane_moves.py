@@ -14,7 +14,7 @@ from django.db import connections, models, transaction
 from jobs_app.db.dialect import Dialect, dialect, literal, numbers
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.limit import Limit
-from jobs_app.registry import limits
+from jobs_app.registry import definition, limits
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -86,6 +86,8 @@ class LaneMoves(models.QuerySet[Row]):
     ) -> FromLane:
         """`new` -> `inprogress`, the oldest first, as many as get a permit; none while another process gives permits.
 
+        What stands before them and has another limit by now, or none, is due: it is not for this one's permits.
+
         `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `more`: so many seconds later
         than `rule.late` they may begin.
         """
@@ -106,7 +108,9 @@ class LaneMoves(models.QuerySet[Row]):
                 [ROWS_PER_TRANSACTION if paused else permits],
             )
             rows = cursor.fetchall()
-            if ids := [id_ for id_, name in rows if name not in paused][:permits]:
+            if strays := [id_ for id_, name in rows if _has_another_limit(name, rule)]:
+                _make_due(cursor, sql, strays)
+            if ids := [id_ for id_, name in rows if name not in paused and id_ not in strays][:permits]:
                 cursor.execute(
                     f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
                     f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
@@ -114,13 +118,10 @@ class LaneMoves(models.QuerySet[Row]):
                 )
                 probe = claim if lane.is_half_open else None
                 _use_permits(cursor, sql, rule, len(ids) * rule.interval + more, probe)
-        return FromLane(ids, [id_ for id_, name in rows if name in paused])
+        return FromLane(ids, [id_ for id_, name in rows if name in paused and id_ not in strays])
 
     def empty_lanes(self) -> int:
-        """What waits for a limit that no job or WRK_LIMITS has any more is due; answers how many, at most 500.
-
-        Due since it was inserted, so that a pass that has begun finds it.
-        """
+        """What waits for a limit that no job or WRK_LIMITS has any more is due; answers how many, at most 500."""
         sql, strays = dialect(self.db), Limit.objects.using(self.db).exclude(name__in=limits())
         if not (lanes := [literal(lane) for lane in strays.values_list("lane", flat=True)]):
             return 0
@@ -131,8 +132,19 @@ class LaneMoves(models.QuerySet[Row]):
                 [],
             )
             if ids := [row[0] for row in cursor.fetchall()]:
-                cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = created_at WHERE id IN ({numbers(ids)})", [])
+                _make_due(cursor, sql, ids)
             return len(ids)
+
+
+def _has_another_limit(name: str, rule: LimitRule) -> bool:
+    """Not of a name that this release does not know: the one that does has put it there."""
+    known = definition(name)
+    return known is not None and known.own_limit != rule.name
+
+
+def _make_due(cursor: Any, sql: Dialect, ids: Collection[int]) -> None:
+    """Locked `new` rows. Due since they were inserted, so that a pass that has begun finds them."""
+    cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = created_at WHERE id IN ({numbers(ids)})", [])
 
 
 def _state(sql: Any) -> str:

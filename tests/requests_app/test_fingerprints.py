@@ -49,6 +49,7 @@ def test_another_job_answer_or_reason_is_another_kind() -> None:
         DELETE.replace("503", "500"),
         DELETE.replace("service2", "service3"),
         DELETE.replace("delete_user", "update_user"),
+        *(f"notify failed: notify shop{n} POST: answered 503" for n in (1, 2)),
         "noop failed: no answer",
         "noop_1 failed: no answer",
         "no answer",

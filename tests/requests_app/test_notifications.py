@@ -202,7 +202,8 @@ def test_a_request_that_names_an_unknown_receiver_is_refused_and_its_neighbours_
     assert pass_new() == {"started": 1, "refused": 1}  # and not locked=1: that is the notification of the refusal
     wrong.refresh_from_db()
     right.refresh_from_db()
-    assert (wrong.status, wrong.error) == ("Failed", 'notify: unknown receiver "shpo"; known: ops, shop')
+    error = 'notify: unknown receiver "shpo"; known: ops, shop; WRK_NOTIFY names them'
+    assert (wrong.status, wrong.error) == ("Failed", error)
     assert right.status == "Inprogress"
     assert placed() == [("ops", wrong.token, "Failed")]
 
@@ -211,7 +212,7 @@ def test_without_any_receiver_the_reason_says_so(settings: Any) -> None:
     settings.WRK_NOTIFY = {}
     id_ = insert_raw("delete_user", notify="shop")
     assert pass_new() == {"refused": 1}
-    assert Request.objects.get(pk=id_).error == 'notify: unknown receiver "shop"; known: none'
+    assert Request.objects.get(pk=id_).error == 'notify: unknown receiver "shop"; known: none; WRK_NOTIFY names them'
 
 
 def test_a_receiver_that_the_settings_lost_does_not_hold_up_an_end_and_can_be_mended(

@@ -418,6 +418,26 @@ def test_so_is_the_lane_of_a_limit_that_no_job_has_any_more(register: Register, 
     assert pass_for(PATIENCE) == {"claimed": 3, "completed": 3}
 
 
+@pytest.mark.parametrize("limit", ["service3", None])
+def test_a_job_whose_limit_is_another_one_now_takes_no_permit_of_the_one_before(
+    limit: str | None, register: Register, limits: Limits
+) -> None:
+    began: list[str] = []
+    register("moved", lambda context: began.append(context.name), limit="service2")
+    register("limited", lambda context: began.append(context.name), limit="service2")
+    limits("service2 concurrency=1; service3 breaker=5")
+    put_in_lane(2, "moved")
+    put_in_lane(1)
+    unregister("moved")
+    register("moved", lambda context: began.append(context.name), limit=limit)
+    rule = limit_of("limited")
+    assert rule
+    assert Job.objects.claim_from_lane(rule, "claim", 1, 300).ids == []
+    assert in_lane() == 2
+    assert pass_jobs()["completed"] == 3
+    assert sorted(began) == ["limited", "moved", "moved"]
+
+
 def test_what_runs_while_its_limit_is_removed_ends_as_due_when_it_began(register: Register, limits: Limits) -> None:
     register("limited", lambda _: limits(""), limit="service2")
     limits("service2 concurrency=1")
