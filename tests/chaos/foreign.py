@@ -90,8 +90,8 @@ class Writer:
 class Inserter:
     """Places requests as a foreign program does, and keeps the tokens whose INSERT was acknowledged."""
 
-    def __init__(self, count: int, steps: int, environment: Mapping[str, str]) -> None:
-        self._count, self._steps, self._writer = count, steps, Writer(environment)
+    def __init__(self, count: int, steps: int, environment: Mapping[str, str], notify: str = "") -> None:
+        self._count, self._steps, self._writer, self._notify = count, steps, Writer(environment), notify
         self.acknowledged: list[str] = []
         self._wanted = 0
         self._changed = threading.Condition()
@@ -118,8 +118,8 @@ class Inserter:
 
     def _insert(self, token: str, kind: Kind) -> None:
         """Until it is acknowledged. After a lost answer the same token again: refused as double, it was there."""
-        sql = "INSERT INTO requests (token, action, steps) VALUES (%s, %s, %s)"
-        self._writer.insert(sql, [token, kind.name, json.dumps(kind.json(self._steps))], is_there=None)
+        sql = "INSERT INTO requests (token, action, steps, notify) VALUES (%s, %s, %s, %s)"
+        self._writer.insert(sql, [token, kind.name, json.dumps(kind.json(self._steps)), self._notify], is_there=None)
         self.acknowledged.append(token)
 
 

@@ -32,7 +32,7 @@ def calls(context: JobContext) -> Json:
 
 
 for name in kinds.NAMES:
-    job(name)(calls)
+    job(name, limit=kinds.LIMIT if name in kinds.LIMITED else None)(calls)
 
 
 @job("limited", limit="service1")

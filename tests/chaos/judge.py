@@ -50,6 +50,15 @@ class AnswerEnd:
     late: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A notification. `subject`: the token of the request that ended."""
+
+    token: str
+    subject: str
+    status: str
+
+
 def lost_requests(acknowledged: Iterable[str], requests: Sequence[RequestEnd]) -> Iterator[str]:
     """Nothing that was acknowledged is lost, nothing is left open, each has the end of its kind."""
     there = {request.token for request in requests}
@@ -144,6 +153,19 @@ def wrong_answers(
             yield f"{rows[0].key} attempt {rows[0].attempt} was ended by an answer that is taken {taken[mark]} times"
     there = {answer.mark for answer in answers}
     yield from (f"answer {mark} was acknowledged and is gone" for mark in acknowledged if mark not in there)
+
+
+def wrong_notifications(requests: Iterable[RequestEnd], told: Iterable[Told], calls: Iterable[Call]) -> Iterator[str]:
+    """Of each end one was placed, it is done, and its receiver was called with it."""
+    by_subject: dict[str, list[Told]] = defaultdict(list)
+    for one in told:
+        by_subject[one.subject].append(one)
+    called = {call.key.partition(":")[0] for call in calls}
+    for request in requests:
+        of_it = by_subject.pop(request.token, [])
+        if [(one.status, one.token in called) for one in of_it] != [("Completed", True)]:
+            yield f"request {request.token} was told of by {of_it}"
+    yield from (f"{subject} was told of, which is no request" for subject in by_subject)
 
 
 def repeated(calls: Sequence[Call], attempts: Sequence[AttemptEnd]) -> int:

@@ -22,6 +22,8 @@ LOOKS = "looks_again"  # nobody answers; its first check returns
 FOLLOWS = "follows"  # its call has others answer LOOKS of the step before, too late
 REFUSES = "refuses"  # raises Failure
 NAMES = (*CALLS, EARLY, SOON, TWICE, BOTH, AGAIN, REFUSED, BESIDE, NEVER, JUST, LOOKS, FOLLOWS, REFUSES)
+LIMITED = {CALLS[3], SOON, LOOKS}  # behind the limit of this name
+LIMIT = "storm"
 MAY_FAIL = {BOTH, REFUSED, REFUSES}
 
 JUST_SECONDS = 1.0  # how long JUST and NEVER wait

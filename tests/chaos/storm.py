@@ -5,6 +5,7 @@ when anything was lost, doubled or wrong. A short form runs with the tests (test
 """
 
 import argparse
+import base64
 import json
 import os
 import random
@@ -19,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo.services import Services
-from tests.chaos import judge
+from demo.services import Answer, Fault, Services
+from tests.chaos import judge, kinds
 from tests.chaos.foreign import ANSWER_KEY, Answerer, Inserter, read, serving
 from tests.chaos.processes import ROOT, Processes
 from tests.database_server import DB_NAMES, MariaDBServer
@@ -44,7 +45,11 @@ SETTINGS = {
     "WRK_LOG_LEVEL": "WARNING",
     "WRK_ANSWER_KEYS": ANSWER_KEY,
     "WRK_PUBLIC_URL": "http://tasker.example",
+    # No concurrency (limited.py has it): the dead would keep all places until their leases are over.
+    "WRK_LIMITS": f"{kinds.LIMIT} rate=500/s breaker=5",
+    "WRK_NOTIFY_KEYS": f"whsec_{base64.b64encode(bytes(range(32))).decode()}",
 }
+RECEIVER = Fault(2, "POST", None, Answer(204))  # service 2, at any path that is no user's
 AT_ONCE = 4
 DRAIN_SECONDS = 60.0
 _TURN_SECONDS = 0.01
@@ -101,10 +106,11 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
     draw, report = random.Random(plan.seed), Report()
     deadlocks = count_deadlocks(environment)
     with ExitStack() as stack:
-        services = stack.enter_context(Services(faults=()))
-        everything = {**os.environ, **environment, **SETTINGS, **services.environment()}
+        services = stack.enter_context(Services(faults=[RECEIVER]))
+        receiver = {"WRK_NOTIFY": f"shop={services.urls[1]}/told"}
+        everything = {**os.environ, **environment, **SETTINGS, **services.environment(), **receiver}
         address = stack.enter_context(serving(everything))
-        inserter = Inserter(plan.requests, plan.steps, everything)
+        inserter = Inserter(plan.requests, plan.steps, everything, "shop")
         answerer = Answerer(services, inserter, plan.steps, everything, address, random.Random(plan.seed))
         inserter.want(_HEAD_START)
         with Processes(everything, folder) as processes:
@@ -116,7 +122,7 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
             drained = time.monotonic()
         answerer.finish()
         calls, attempts, answers = services.calls(1), _attempts(environment), _answers(environment, answerer)
-        requests = _requests(environment)
+        requests, told = _requests(environment), _told(environment)
     report.figures = {
         "kills": processes.count_killed(),
         "database_kills": plan.database_kills,
@@ -126,6 +132,7 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         "calls": len(calls),
         "repeated": judge.repeated(calls, attempts),
         "waits": sum(attempt.checks for attempt in attempts),
+        "told": len(told),
         "answers": len(answers),
         "taken": sum(answer.effect == "taken" for answer in answers),
         # Of processes that lived: nobody may take a job from them while they renew its lease.
@@ -139,6 +146,7 @@ def run_storm(plan: Plan, environment: Mapping[str, str], folder: Path, server: 
         *judge.lost_requests(inserter.acknowledged, requests),
         *judge.wrong_calls(calls, attempts),
         *judge.wrong_ends(requests, attempts),
+        *judge.wrong_notifications(requests, told, services.calls(2)),
         *judge.wrong_answers(answerer.acknowledged, answers, attempts),
         *(fault for child in processes.children for fault in child.faults()),
         *_verify(everything),
@@ -193,15 +201,22 @@ def _count_ended(environment: Mapping[str, str]) -> int:
 
 
 def _requests(environment: Mapping[str, str]) -> list[judge.RequestEnd]:
-    rows = read(environment, "SELECT token, status, error, action, shortfall, extras FROM requests")
+    rows = read(
+        environment, "SELECT token, status, error, action, shortfall, extras FROM requests WHERE action <> 'notify'"
+    )
     ends = [[*columns, json.loads(extras)] for *columns, extras in rows]
     return [judge.RequestEnd(*end) for end in ends]
+
+
+def _told(environment: Mapping[str, str]) -> list[judge.Told]:
+    rows = read(environment, "SELECT token, subject, status FROM requests WHERE action = 'notify'")
+    return [judge.Told(*row) for row in rows]
 
 
 def _attempts(environment: Mapping[str, str]) -> list[judge.AttemptEnd]:
     sql = (
         "SELECT CONCAT(r.token, ':', j.step, ':', j.name), j.attempt, j.status, j.error, j.checks, j.if_fails, "
-        "j.answer, j.extras FROM jobs j JOIN requests r ON r.id = j.request_id"
+        "j.answer, j.extras FROM jobs j JOIN requests r ON r.id = j.request_id WHERE j.name <> 'notify'"
     )
     ends = [[*columns, answer or _only(extras)] for *columns, answer, extras in read(environment, sql)]
     return [judge.AttemptEnd(*end) for end in ends]

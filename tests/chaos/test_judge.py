@@ -8,11 +8,13 @@ from tests.chaos.judge import (
     AnswerEnd,
     AttemptEnd,
     RequestEnd,
+    Told,
     lost_requests,
     repeated,
     wrong_answers,
     wrong_calls,
     wrong_ends,
+    wrong_notifications,
 )
 from tests.chaos.processes import Child
 
@@ -152,6 +154,17 @@ def test_a_job_that_ends_otherwise_than_its_kind_allows_a_lost_finding_and_a_wro
     assert (
         list(wrong_ends([replace(request, kind="stopped")], [*rows, end(status="cancelled", key="t:0:calls_2")])) == []
     )
+
+
+def test_an_end_that_nobody_was_told_of_that_is_told_twice_or_was_not_sent_is_wrong():
+    ended, told, calls = [RequestEnd("t", "Completed", "")], Told("n", "t", "Completed"), [call("n:0:notify")]
+
+    assert list(wrong_notifications(ended, [told], calls)) == []
+    assert len(list(wrong_notifications(ended, [], calls))) == 1
+    assert len(list(wrong_notifications(ended, [told, told], calls))) == 1
+    assert len(list(wrong_notifications(ended, [replace(told, status="Failed")], calls))) == 1
+    assert len(list(wrong_notifications(ended, [told], []))) == 1
+    assert len(list(wrong_notifications([], [told], calls))) == 1
 
 
 def test_a_command_may_end_with_one_clear_line_and_1(tmp_path: Path):
