@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +433,20 @@ def test_who_places_anothers_token_with_harmless_steps_neither_runs_them_nor_is_
     assert refused.jobs.count() == 0
     for session in (squatter, robbed):
         session.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("how", ["FOR UPDATE", "LOCK IN SHARE MODE"])
+def test_a_caller_who_reads_with_a_lock_holds_up_nobody(how: str, caller: dict[str, str], other: dict[str, str]):
+    reader, placer = _connect(caller), _connect(other)
+    with closing(reader), closing(placer):
+        placer.cursor().execute(PLACE, [TOKEN, None])
+        placer.cursor().execute("SET SESSION innodb_lock_wait_timeout = 1")
+        reader.autocommit(False)
+        with suppress(MySQLdb.OperationalError):  # MySQL refuses FOR UPDATE to who may not UPDATE
+            reader.cursor().execute(f"SELECT * FROM own_requests {how}")
+        placer.cursor().execute(PLACE, ["another", None])
+        assert pass_new() == {"started": 2}
 
 
 @pytest.mark.integration
