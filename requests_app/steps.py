@@ -87,7 +87,7 @@ def _step(place: str, value: object, known_jobs: Collection[str] | None) -> Step
         raise StepsError(f'{place}: {_kind(value)} where {{"name": ..., "jobs": [...]}} is needed')
     if strange := sorted(set(value) - {"name", "jobs"}):
         raise StepsError(f"{place}: unknown key {quoted(strange[0])}; only name and jobs are allowed")
-    name = _name(f"{place}.name", value.get("name"))
+    name = storable_text(_name(f"{place}.name", value.get("name")))  # pages and receipts encode it
     jobs = value.get("jobs")
     if not isinstance(jobs, list) or not jobs:
         raise StepsError(f"{place}.jobs: {_kind(jobs)} where a list with at least one job name is needed")

@@ -163,7 +163,7 @@ def insert_raw(action: str = "made_up", **columns: Any) -> int:
         cursor.execute(
             f"INSERT INTO requests ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
             [
-                value if value is None or isinstance(value, str | int) else json.dumps(value)
+                value if value is None or isinstance(value, str | int | bytes) else json.dumps(value)
                 for value in values.values()
             ],
         )

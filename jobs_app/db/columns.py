@@ -84,11 +84,20 @@ class SqliteTypes(models.CheckConstraint):
 
     `moments`: columns that hold `YYYY-MM-DD HH:MM:SS`, with or without a fraction, or NULL. SQLite compares moments
     as texts, so another spelling would be compared wrongly. `integers`: columns that hold whole numbers, or NULL.
+    `texts`: columns that hold no bytes (a BLOB), which are equal to no text.
     """
 
-    def __init__(self, *, name: str, moments: Iterable[str], integers: Iterable[str]) -> None:
-        self._columns = {"moments": tuple(moments), "integers": tuple(integers)}
-        super().__init__(condition=models.Q(*map(_IsMoment, moments), *map(_IsInteger, integers)), name=name)
+    def __init__(
+        self, *, name: str, moments: Iterable[str] = (), integers: Iterable[str] = (), texts: Iterable[str] = ()
+    ) -> None:
+        self._columns = {"moments": tuple(moments), "integers": tuple(integers)} | (
+            {"texts": tuple(texts)} if texts else {}
+        )
+        super().__init__(condition=models.Q(*self._checks().values()), name=name)
+
+    def _checks(self) -> dict[str, models.Func]:
+        kinds = {"moments": _IsMoment, "integers": _IsInteger, "texts": _IsText}
+        return {column: kinds[kind](column) for kind, columns in self._columns.items() for column in columns}
 
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
         path, _, _ = super().deconstruct()
@@ -103,15 +112,13 @@ class SqliteTypes(models.CheckConstraint):
         """One CHECK for each column: an UPDATE evaluates only the CHECKs of the columns that it sets."""
         if not _is_sqlite(schema_editor):
             return ""
-        checks: dict[str, models.Func] = {name: _IsMoment(name) for name in self._columns["moments"]}
-        checks |= {name: _IsInteger(name) for name in self._columns["integers"]}
         return ", ".join(
             str(
                 models.CheckConstraint(condition=models.Q(check), name=f"{self.name}_{column}").constraint_sql(
                     model, schema_editor
                 )
             )
-            for column, check in checks.items()
+            for column, check in self._checks().items()
         )
 
     def create_sql(self, model: Any, schema_editor: Any) -> Any:
@@ -141,4 +148,9 @@ class _IsMoment(models.Func):
 
 class _IsInteger(models.Func):
     template = "(typeof(%(expressions)s) = 'integer' OR %(expressions)s IS NULL)"
+    output_field = models.BooleanField()
+
+
+class _IsText(models.Func):
+    template = "(typeof(%(expressions)s) <> 'blob')"
     output_field = models.BooleanField()

@@ -174,6 +174,7 @@ class Answer(models.Model):
                 name="answers_effect_known",
             ),
             SqliteTypes(name="answers_types", moments=("created_at", "taken_at"), integers=("step", "attempt")),
+            SqliteTypes(name="answers_texts", texts=("token", "job", "extras", "reason")),
         ]
 
     def __str__(self) -> str:

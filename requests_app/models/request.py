@@ -52,7 +52,7 @@ class QueuedRow(NamedTuple):
     notify: str
     placed_by: str
     is_ours: bool
-    subject: str | bytes
+    subject: str
     subject_hashed: bool
     in_params: str | None
 
@@ -310,6 +310,7 @@ class Request(models.Model):
                 moments=(*_MOMENTS, "deadline_at"),
                 integers=("step", "shortfall"),
             ),
+            SqliteTypes(name="requests_texts", texts=("token", "action", *JsonTexts._fields, "subject", "notify")),
         ]
 
     def __str__(self) -> str:

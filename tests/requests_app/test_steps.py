@@ -39,6 +39,11 @@ def test_the_reach_that_a_recipe_gives_is_written_and_read_again(if_fails: str) 
     assert [if_fails_of(job) for job in step.jobs] == ["stop", if_fails]
 
 
+def test_half_of_a_surrogate_pair_in_a_name_is_read_as_pages_can_show_it() -> None:
+    """SQLite keeps it; the request's page answered 500."""
+    assert read_steps('[{"name": "a\\ud800", "jobs": ["noop"]}]') == (Step("a\N{REPLACEMENT CHARACTER}", ("noop",)),)
+
+
 def test_the_same_job_may_stand_in_two_steps() -> None:
     assert len(parse_steps([{"name": "a", "jobs": ["noop"]}, {"name": "a", "jobs": ["noop"]}], KNOWN)) == 2
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
 
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
@@ -127,15 +126,6 @@ def test_the_shipped_recipes_are_about_the_users_id() -> None:
 def test_a_recipe_whose_subject_is_no_key_stops_the_start(subject: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="recipe odd: subject"):
         Recipe("odd", (Step("only", ("noop",)),), subject=subject)
-
-
-@pytest.mark.sqlite  # which stores bytes where a text belongs
-def test_a_subject_of_bytes_stops_nobody(keys: list[str]) -> None:
-    odd, next_ = about(), about()
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE requests SET subject = x'fffe' WHERE id = %s", [odd])
-    assert pass_new() == {"started": 2}
-    assert (kept(odd)[1], kept(next_)) == (True, (hashed("4711"), True))
 
 
 # Hashed --------------------------------------------------------------------------------------------------------------
