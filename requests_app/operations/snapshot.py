@@ -16,6 +16,7 @@ from jobs_app.registry import limits_of, names
 from requests_app.steps import MAX_STEPS_BYTES
 
 _REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
+_ANSWERS = 1000  # that have no request; more of the same would be told
 
 
 class VerifiedRequest(NamedTuple):
@@ -106,6 +107,20 @@ def read_window(after: int, using: str) -> Window:
         answers = [VerifiedAnswer(*row) for row in cursor.fetchall()]
         cursor.execute(f"SELECT {dialect(using).now}", [])
         return Window(requests, jobs, answers, last, cursor.fetchone()[0])
+
+
+def read_answers_to_nobody(using: str) -> tuple[list[tuple[str, VerifiedAnswer]], Any]:
+    """(token, answer) of the first that are not taken and have no request; and the database's clock."""
+    sql = dialect(using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT a.token, a.id, a.step, a.job, a.attempt, a.outcome, a.effect, a.created_at, {sql.now} "
+            f"FROM answers a {sql.force('answers_effect')} LEFT JOIN requests r ON r.token = a.token "
+            f"WHERE a.effect = '' AND r.id IS NULL ORDER BY a.id LIMIT {_ANSWERS}",
+            [],
+        )
+        rows = cursor.fetchall()
+    return [(row[0], VerifiedAnswer(0, *row[1:-1])) for row in rows], rows[0][-1] if rows else None
 
 
 def _is_astray() -> str:

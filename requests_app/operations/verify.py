@@ -20,8 +20,14 @@ from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from requests_app.models import RequestStatus
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.models.status import FINAL
-from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest, read_window
-from requests_app.operations.verify_answers import fault_of_answer, faults_of_wait
+from requests_app.operations.snapshot import (
+    VerifiedAnswer,
+    VerifiedJob,
+    VerifiedRequest,
+    read_answers_to_nobody,
+    read_window,
+)
+from requests_app.operations.verify_answers import fault_of_untaken, faults_of_answers, faults_of_wait
 from requests_app.operations.verify_limits import faults_of_limit, read_rows
 from requests_app.steps import Step, StepsError, if_fails_of, read_steps
 
@@ -70,7 +76,10 @@ class ReadCount:
 def findings(
     count: ReadCount, on_window: Callable[[], None] = lambda: None, using: str = DEFAULT_DB_ALIAS
 ) -> Iterator[Finding]:
-    """All that is wrong: of limits, then by request id ascending. `on_window` is called after each window read."""
+    """All that is wrong: of limits, then by request id ascending, then of answers that have no request.
+
+    `on_window` is called after each window read.
+    """
     limits = run_transaction(partial(read_rows, using), seconds=RECONNECT_SECONDS)
     yield from (Finding("", what, limit=limit.name) for limit in limits for what in faults_of_limit(limit))
     after: int | None = -1
@@ -88,6 +97,7 @@ def findings(
             else:
                 yield from _orphans(rows)
         on_window()
+    yield from _of_answers_to_nobody(using)
 
 
 def _by_request(rows: Iterable[Row]) -> dict[int, list[Row]]:
@@ -300,12 +310,18 @@ def _order_of_steps(
 
 
 def _of_answers(
-    request: VerifiedRequest, jobs: Sequence[VerifiedJob], answers: Iterable[VerifiedAnswer], now: datetime
+    request: VerifiedRequest, jobs: Sequence[VerifiedJob], answers: Sequence[VerifiedAnswer], now: datetime
 ) -> Iterator[Finding]:
-    for answer in answers:
-        attempts = [job for job in jobs if (job.step, job.name) == (answer.step, answer.job)]
-        if what := fault_of_answer(answer, request, attempts, now):
-            yield Finding(request.token, what, answer.step, answer.job)
+    for answer, what in faults_of_answers(request, jobs, answers, now):
+        yield Finding(request.token, what, answer.step, answer.job)
+
+
+def _of_answers_to_nobody(using: str) -> Iterator[Finding]:
+    """Those whose request was purged, or never placed: a pass marks them late."""
+    found, now = run_transaction(partial(read_answers_to_nobody, using), seconds=RECONNECT_SECONDS)
+    for token, answer in found:
+        if what := fault_of_untaken(answer, answer.created_at, "it has no request", from_driver(now)):
+            yield Finding(token, what, answer.step, answer.job)
 
 
 def _later(job: VerifiedJob, moment: Any) -> bool:

@@ -130,7 +130,9 @@ def fill_answered() -> None:
     answer(1, "waits", 1, "c", "completed")  # it came early
     answer(2, "waits", 0, "b", "completed", effect="late")
     answer(3, "waits", 0, "a", "retry", attempt=2)  # for an attempt to come
-    answer(4, "gone", 0, "a", "completed")  # its request was purged, or never placed
+    answer(4, "gone", 0, "a", "completed", effect="late")  # its request was purged, or never placed
+    answer(7, "running", 1, "c", "failure")  # it came while its job runs
+    answer(8, "queued", 0, "a", "completed")
 
     request(12, "answered", "Completed", steps=ONE_STEP)  # before its next check was due
     job(12, 0, "a", "completed", due_at=_at(3000), answer_by=_at(3500), waits_for="the vendor", checks=1)
@@ -387,11 +389,11 @@ CORRUPTIONS = {
     ),
     "an answer that is taken without effect": Corruption(
         f"UPDATE answers SET effect = 'taken', taken_at = '{_at(12)}' WHERE token = 'waits' AND job = 'c'",
-        "request waits step 1 job c: its answer 1 is taken and no attempt has ended",
+        "request waits step 1 job c: its answer 1 is taken and no attempt that waited has ended by it",
     ),
     "an answer taken while its job waits on": Corruption(
         f"UPDATE answers SET effect = 'taken', taken_at = '{_at(12)}' WHERE token = 'waits' AND job = 'a'",
-        "request waits step 0 job a: its answer 3 is taken and no attempt has ended",
+        "request waits step 0 job a: its answer 3 is taken and no attempt that waited has ended by it",
     ),
     "an answer that nobody takes": Corruption(
         "UPDATE answers SET attempt = NULL WHERE token = 'waits' AND job = 'a'",
@@ -400,6 +402,41 @@ CORRUPTIONS = {
     "an answer to an attempt before that nobody marks late": Corruption(
         "UPDATE answers SET attempt = 1 WHERE token = 'waits' AND job = 'a'",
         "request waits step 0 job a: its answer 3 is not taken since 2026-01-01 00:00:10 UTC and its job waits",
+    ),
+    "an answer to a step that is over that nobody marks late": Corruption(
+        "UPDATE answers SET step = 0, job = 'a' WHERE id = 7",
+        "request running step 0 job a: its answer 7 is not taken since 2026-01-01 00:00:10 UTC and its step is over",
+    ),
+    "an answer to no job of a step that is over": Corruption(
+        "UPDATE answers SET step = 0, job = 'z' WHERE id = 7",
+        "request running step 0 job z: its answer 7 is not taken since 2026-01-01 00:00:10 UTC and its step is over",
+    ),
+    "an answer to a job that has ended that nobody marks late": Corruption(
+        "UPDATE answers SET effect = '', taken_at = NULL WHERE id = 2",
+        "request waits step 0 job b: its answer 2 is not taken since 2026-01-01 00:00:10 UTC and its job has ended",
+    ),
+    "an answer to an attempt that another one followed": Corruption(
+        "UPDATE answers SET job = 'd', attempt = 1 WHERE id = 7",
+        "request running step 1 job d: its answer 7 is not taken since 2026-01-01 00:00:24 UTC "
+        "and its attempt has ended",
+    ),
+    "an answer to a job of the current step that there is not": Corruption(
+        "UPDATE answers SET job = 'z' WHERE id = 7",
+        "request running step 1 job z: its answer 7 is not taken since 2026-01-01 00:00:10 UTC "
+        "and its request has no such job",
+    ),
+    "an answer to a step to come that there is not": Corruption(
+        "UPDATE answers SET step = 2 WHERE id = 7",
+        "request running step 2 job c: its answer 7 is not taken since 2026-01-01 00:00:10 UTC "
+        "and its request has no such job",
+    ),
+    "an answer to no request that nobody marks late": Corruption(
+        "UPDATE answers SET effect = '', taken_at = NULL WHERE token = 'gone'",
+        "request gone step 0 job a: its answer 4 is not taken since 2026-01-01 00:00:10 UTC and it has no request",
+    ),
+    "a second answer taken by one attempt": Corruption(
+        "UPDATE answers SET effect = 'taken' WHERE token = 'answered' AND outcome = 'failure'",
+        "request answered step 0 job a: its answer 6 is taken and no attempt that waited has ended by it",
     ),
     "an answer to an ended request that nobody marks late": Corruption(
         "UPDATE answers SET effect = '', taken_at = NULL WHERE token = 'answered' AND outcome = 'failure'",
