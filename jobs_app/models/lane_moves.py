@@ -13,7 +13,7 @@ from django.db import connections, models, transaction
 
 from jobs_app.db.dialect import Dialect, dialect, literal, numbers
 from jobs_app.limit_rules import LimitRule
-from jobs_app.models.limit import Limit
+from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
 from jobs_app.registry import definition, limits
 
 Row = TypeVar("Row", bound=models.Model)
@@ -148,9 +148,10 @@ def _make_due(cursor: Any, sql: Dialect, ids: Collection[int]) -> None:
 
 
 def _state(sql: Any) -> str:
-    """Columns of `_lane`, of the row `l`."""
+    """Columns of `_lane`, of the row `l`. A breaker that is open for longer than it can be was set by another clock."""
     until_next = sql.microseconds.format(sql.now, "l.next_at")
-    return f"{until_next}, COALESCE(l.open_until > {sql.now}, 0), l.open_until IS NOT NULL"
+    is_open = f"l.open_until > {sql.now} AND l.open_until <= {sql.later.format(MOST_OPEN_SECONDS)}"
+    return f"{until_next}, COALESCE({is_open}, 0), l.open_until IS NOT NULL"
 
 
 def _lane(rule: LimitRule | None, until_next: int, is_open: bool, has_opened: bool, *counts: Any) -> Lane:

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from jobs_app.db.dialect import dialect, from_driver, literal
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
+from jobs_app.models.limit import MOST_OPEN_SECONDS
 from requests_app.monitoring.backlog import MOST_COUNTED
 
 MOST_BEFORE = 10_000  # of those that wait before one job
@@ -49,7 +50,8 @@ class LimitState:
     def breaker(self) -> Breaker:
         if self.rule.breaker is None or self.open_until is None:  # what a breaker did that is none any more is over
             return Breaker.CLOSED
-        return Breaker.OPEN if self.open_until > self.now else Breaker.HALF_OPEN
+        seconds = (self.open_until - self.now).total_seconds()
+        return Breaker.OPEN if 0 < seconds <= MOST_OPEN_SECONDS else Breaker.HALF_OPEN  # as a claim has it
 
 
 def read_limits(connection: BaseDatabaseWrapper, rules: Iterable[LimitRule]) -> list[LimitState]:

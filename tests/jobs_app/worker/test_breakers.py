@@ -224,6 +224,17 @@ def test_a_probe_that_times_out_at_its_last_attempt_does_not_close_it(
     assert state() == (3, 1, True)
 
 
+def test_the_databases_clock_that_went_back_keeps_it_open_no_longer(service: Service) -> None:
+    """As after a failover to a server whose clock is right again: it would be open for a day."""
+    service.then = DOWN
+    place(4)
+    pass_jobs()
+    Limit.objects.update(open_until=UtcNow() + timedelta(days=1))
+    service.then = None
+    assert pass_jobs()["completed"] == 1
+    assert state() == (0, 0, False)
+
+
 def test_a_killed_probe_is_followed_by_another_when_its_lease_is_over(service: Service) -> None:
     open_it()
     place(3)
