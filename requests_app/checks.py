@@ -6,7 +6,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
 from requests_app.cron import CRON_SETTINGS, cron_fault
-from requests_app.recipes import known_actions, place_of, recipes
+from requests_app.recipes import known_actions, params_check, place_of, recipes
 from requests_app.steps import StepsError, read_steps, to_json
 
 
@@ -20,6 +20,16 @@ def recipes_are_good(**_: object) -> list[CheckMessage]:
             hint = f"Mend {place_of(recipe.action)}, or add the job's file to callbacks/ beside it."
             found.append(Error(f"recipe {recipe.action}: {error}", hint=hint, id="tasker.E010"))
     return found
+
+
+@register(TASKER)
+def params_can_be_checked(**_: object) -> list[CheckMessage]:
+    checks = ((recipe.action, params_check(recipe)) for recipe in recipes())
+    return [
+        Error(f"recipe {action}: params: {check.schema_fault}", hint=f"Mend {place_of(action)}.", id="tasker.E015")
+        for action, check in checks
+        if check and check.schema_fault
+    ]
 
 
 @register(TASKER)

@@ -3,13 +3,19 @@
 Copied into a request at its pick-up.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from requests_app.durations import parse_duration
 from requests_app.steps import Step
+
+if TYPE_CHECKING:
+    from requests_app.params.check import ParamsCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class Recipe:
     `deadline`: how long after `created_at` a request of it is to have ended, such as "30d" (s, m, h, d, w); it ends
     nothing. `subject`: the key of params that says whom a request is about, for those whose caller does not say it.
     A wrong one of either raises ImproperlyConfigured. `receipt`: each end leaves a receipt (docs/receipts.md).
+    `params`: what params have to be, a JSON Schema or a dataclass; a wrong one is an error of `check`.
     """
 
     action: str
@@ -26,6 +33,7 @@ class Recipe:
     deadline: str | None = None
     subject: str | None = None
     receipt: bool = False
+    params: Mapping[str, Any] | type | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         try:
@@ -42,6 +50,7 @@ class Recipe:
 
 _recipes: dict[str, Recipe] = {}
 _places: dict[str, str] = {}  # by action: the module that its recipe stands in
+MAX_PARAMS_BYTES = 64 * 1024  # of those that are checked: larger ones would hold up the requests beside them
 NOTIFY = "notify"  # the action that nobody places but Tasker Worker: models/notifications.py
 
 
@@ -82,6 +91,16 @@ def recipe_of(action: str) -> Recipe | None:
 
 def recipes() -> list[Recipe]:
     return [_recipes[action] for action in sorted(_recipes)]
+
+
+@cache
+def params_check(recipe: Recipe) -> "ParamsCheck | None":
+    """Compiled at its first use in a process."""
+    if recipe.params is None:
+        return None
+    from requests_app.params.check import ParamsCheck  # 25 ms, which most processes have no use for
+
+    return ParamsCheck(recipe.params)
 
 
 def known_actions() -> str:

@@ -16,7 +16,7 @@ from requests_app.models.alike import AlikeMoves
 from requests_app.models.receipt_moves import RECEIPT_IS_DUE, ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
-from requests_app.recipes import NOTIFY
+from requests_app.recipes import MAX_PARAMS_BYTES, NOTIFY
 from requests_app.steps import MAX_STEPS_BYTES
 from requests_app.subjects import MOST_JSON_CHARACTERS, are_hashed
 
@@ -38,6 +38,7 @@ class QueuedRow(NamedTuple):
     """A locked request that waits for its pick-up. `steps`: JSON text; None when it is NULL, or too long to read.
 
     `in_params`: JSON text of what its action's recipe says to be the subject, or the beginning of it.
+    `params`: as JSON text, where they are to be checked and not too long for it.
     `is_sound`: not of one that the table's CHECKs refuse, which any session of MariaDB may switch off for itself.
     `is_ours`: a notification that we placed, by whichever account.
     """
@@ -55,6 +56,7 @@ class QueuedRow(NamedTuple):
     subject: str
     subject_hashed: bool
     in_params: str | None
+    params: str | None
 
 
 class Position(NamedTuple):
@@ -135,25 +137,30 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         return Page(settled, Position(*rows[-1][:2]) if len(rows) == limit else None)
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
-    def lock_due(self, limit: int, subject_keys: Mapping[str, str] | None = None) -> list[QueuedRow]:
+    def lock_due(
+        self, limit: int, subject_keys: Mapping[str, str] | None = None, checked: Collection[str] = ()
+    ) -> list[QueuedRow]:
         """Due `Queuing` requests, oldest first, locked; those that another pass has locked are skipped.
 
         What may be huge stays in the database: of params only whether they are an object, of steps what is readable.
-        `subject_keys`: action -> the key of params that holds its subject.
+        `subject_keys`: action -> the key of params that holds its subject. `checked`: actions whose params are read.
         """
         sql, keys = dialect(self.db), subject_keys or {}
         whens = " ".join([f"WHEN %s THEN {sql.json_part.format('params')}"] * len(keys))
         in_params = f"SUBSTR(CASE action {whens} END, 1, {MOST_JSON_CHARACTERS})" if keys else "NULL"
+        is_read = f"action IN ({marks(checked)}) AND LENGTH(params) <= {MAX_PARAMS_BYTES}"
+        params = f"CASE WHEN {is_read} THEN params END" if checked else "NULL"
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
                 f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify, "
-                f"placed_by, {_IS_OURS}, subject, subject_hashed, {in_params} "
+                f"placed_by, {_IS_OURS}, subject, subject_hashed, {in_params}, {params} "
                 f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
                 f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
                 [
                     MAX_STEPS_BYTES,
                     *(part for action, key in keys.items() for part in (action, f'$."{key}"')),
+                    *checked,
                     limit,
                 ],
             )

@@ -20,7 +20,7 @@ from requests_app.durations import parse_duration
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
 from requests_app.operations.explain import explain
-from requests_app.recipes import known_actions, recipe_of
+from requests_app.recipes import Recipe, known_actions, params_check, recipe_of
 from requests_app.subjects import MOST_CHARACTERS, cleaned
 
 _POLL_SECONDS = 0.2
@@ -43,7 +43,8 @@ class Command(TaskerCommand):
         parser.add_argument("--wait", action="store_true", help="until it has ended, with progress on standard error")
 
     def handle(self, *args: object, **options: Any) -> None:
-        columns: dict[str, Any] = {"action": _known_action(options["action"]), "params": _object(options["params"])}
+        columns: dict[str, Any] = {"action": options["action"], "params": _object(options["params"])}
+        _demand_fitting(_known(options["action"]), columns["params"])
         if options["subject"] is not None:
             columns["subject"] = _subject(options["subject"])
         if options["notify"] is not None:
@@ -100,10 +101,16 @@ def _place(token: str, columns: dict[str, Any]) -> None:
             raise  # later it was our own insert, whose answer was lost
 
 
-def _known_action(action: str) -> str:
-    if recipe_of(action) is None:
+def _known(action: str) -> Recipe:
+    if (recipe := recipe_of(action)) is None:
         raise CommandError(f'unknown action "{action}"; known: {known_actions()}', returncode=2)
-    return action
+    return recipe
+
+
+def _demand_fitting(recipe: Recipe, params: Json) -> None:
+    """What the pick-up would say, before there is a request."""
+    if (check := params_check(recipe)) and (faults := check.faults(params)):
+        raise CommandError("\n".join([f"--params does not fit action {recipe.action}:", *faults]), returncode=2)
 
 
 def _receiver(name: str) -> str:
