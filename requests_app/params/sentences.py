@@ -90,7 +90,7 @@ def _needed(error: Any) -> str:
         case "anyOf" | "oneOf":
             return _forms(value, is_none=bool(error.context))
         case None:
-            return "it is not allowed"
+            return "a value that is not allowed"  # where exactly, jsonschema does not tell
     if error.validator in _NEEDED:
         return _NEEDED[error.validator].format(value if isinstance(value, int | float | str) else "")
     return f"it does not keep to {error.validator} of the recipe's schema"
