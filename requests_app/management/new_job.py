@@ -1,5 +1,6 @@
 """The files that `startjob` writes: where each belongs, and what stands in it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,6 +25,11 @@ class Home:
     clients: str
     tests: str
     app: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this project's own packages stand beside it."""
+        return self.root == _PROJECT
 
 
 def home_of_project() -> Home | None:
@@ -61,6 +67,10 @@ class NewJob:
         return _file(self.home.callbacks, self.name)
 
     @property
+    def client_file(self) -> Path | None:
+        return _file(self.home.clients, self.service) if self.service else None
+
+    @property
     def test_file(self) -> Path:
         return _file(self.home.tests, f"test_{self.name}")
 
@@ -71,6 +81,8 @@ class NewJob:
         texts |= {path: text for path, text in packages.items() if not (self.home.root / path).exists()}
         for path in texts:
             _refuse(self.home.root / path)
+        if self.client_file and self.client_file not in texts:
+            _demand_service(self.home.root / self.client_file)
         for path, text in texts.items():
             (self.home.root / path).parent.mkdir(parents=True, exist_ok=True)
             with (self.home.root / path).open("x", encoding="utf-8") as file:
@@ -79,24 +91,22 @@ class NewJob:
 
     def _texts(self) -> dict[Path, str]:
         kind = "service_" if self.service else ""
-        callback = f"from {self.home.callbacks}.{self.name} import {self.name}"
         ours = [
             "from jobs_app.fields import integer",
             "from jobs_app.outcomes import JobContext, Json",
             "from jobs_app.registry import job",
         ]
-        outcome = "Retry" if self.service else "Failure"
-        names = ", ".join(sorted((outcome, "JobContext")))
-        tested = [f"from jobs_app.outcomes import {names}", "import pytest", callback]
+        tested = ["from tasker_testing.kit import Tasker"]
         if self.service:
             ours.append(f"from {self.home.clients}.{self.service} import service")
+            tested.append("import pytest")
         texts = {
             self.callback_file: self._filled(f"{kind}callback", ours),
             _file(self.home.actions, self.name): self._filled("recipe"),
             self.test_file: self._filled(f"{kind}test", tested),
         }
-        if self.service and not (self.home.root / (client := _file(self.home.clients, self.service))).exists():
-            texts[client] = self._filled("client")
+        if self.client_file and not (self.home.root / self.client_file).exists():
+            texts[self.client_file] = self._filled("client")
         return texts
 
     def _filled(self, template: str, imports: Iterable[str] = ()) -> str:
@@ -106,7 +116,8 @@ class NewJob:
 
     def _sorted(self, imports: Iterable[str]) -> str:
         """As ruff has them: other people's packages first. Ours are such, unless the app stands beside them."""
-        own = {self.home.callbacks.partition(".")[0], *(("jobs_app",) if self.home.root == _PROJECT else ())}
+        ours = ("jobs_app", "tasker_testing") if self.home.is_ours else ()
+        own = {self.home.callbacks.partition(".")[0], *ours}
         groups: tuple[list[str], list[str]] = ([], [])
         for line in sorted(imports, key=lambda line: (line.startswith("from "), line)):
             groups[line.split()[1].partition(".")[0] in own].append(line)
@@ -122,3 +133,11 @@ def _refuse(path: Path) -> None:
     for taken in (path, path.parent.with_suffix(".py")):
         if taken.exists():
             raise FileExistsError(f"{taken} is there already: nothing was written")
+
+
+def _demand_service(client: Path) -> None:
+    """The callback imports it: as a client has it that `startjob` wrote."""
+    if not re.search(r"^service = ", client.read_text(encoding="utf-8"), re.MULTILINE):
+        raise FileExistsError(
+            f"{client} is there already and has no `service = Service(...)`: add it, or give --service another name"
+        )

@@ -1,7 +1,7 @@
 """Compiles what a recipe demands of params into a validator, or says what is wrong with it. Nothing is fetched."""
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any
@@ -26,10 +26,12 @@ _ANNOTATIONS = {"$anchor", "$comment", "$defs", "$dynamicAnchor", "$id", "$schem
 }
 
 
-@FORMATS.checks("date-time", raises=ValueError)
 def _is_date_time(value: object) -> bool:
     """RFC 3339: with its offset."""
     return not isinstance(value, str) or ("T" in value.upper() and datetime.fromisoformat(value).tzinfo is not None)
+
+
+FORMATS.checks("date-time", raises=ValueError)(_is_date_time)
 
 
 def compiled(demanded: Mapping[str, Any] | type) -> Any:
@@ -117,7 +119,7 @@ def _unique_items(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterato
         yield ValidationError("")
 
 
-def _hashable(value: Any) -> Hashable:
+def _hashable(value: Any) -> Any:
     """1 and 1.0 are the same to JSON Schema, 1 and true are not."""
     match value:
         case bool():

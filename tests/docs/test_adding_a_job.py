@@ -62,8 +62,23 @@ def test_the_document_leads_to_a_job_a_recipe_and_a_service(clone: Path, termina
         else:
             assert block.info == "text"
             assert [line for line in steady(block.text) if line not in steady(printed)] == []
-    assert len(written) == 18
-    assert "4 passed" in printed  # what `startjob` wrote
+    assert len(written) == 19
+    assert "8 passed" in printed  # what `startjob` wrote
+
+
+def test_what_startjob_writes_into_the_projects_own_folders_passes(clone: Path, terminals: Terminals):
+    printed = terminals.run(
+        """
+        .venv/bin/python manage.py startjob ask_crm --service crm
+        .venv/bin/python manage.py startjob greet_customer
+        cd tests/jobs_app/callbacks
+        ../../../.venv/bin/python -m pytest -q test_ask_crm.py test_greet_customer.py
+        cd ../../..
+        .venv/bin/ruff check . && .venv/bin/ruff format --check .
+        WRK_SERVICES=crm URL_CRM=https://crm.example .venv/bin/python manage.py check
+        """
+    )
+    assert "8 passed" in printed
 
 
 def test_the_job_and_the_recipe_of_the_readme_work(clone: Path, terminals: Terminals):

@@ -32,19 +32,22 @@ def _passes(folder: Path, *command: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_what_it_writes_passes_as_it_stands(shop: Path):
+def test_what_it_writes_passes_as_it_stands(shop: Path, monkeypatch: pytest.MonkeyPatch):
     for arguments in (["greet_customer"], ["ask_crm", "--service", "crm"], ["tell_crm", "--service", "crm"]):
         written = called_here("startjob", *arguments)
         assert written.returncode == 0, written.stderr
         assert f"wrote made_up_shop/callbacks/{arguments[0]}.py" in written.stdout
-        assert f"python -m pytest -q made_up_shop/test_{arguments[0]}.py" in written.stdout
+        assert f" made_up_shop/test_{arguments[0]}.py" in written.stdout
         assert ("Set WRK_SERVICES=crm and URL_CRM=" in written.stdout) == ("crm" in arguments)
     config = BASE_DIR / "pyproject.toml"
     for ruff in (["--config", str(config)], ["--isolated"]):
         _passes(shop.parent, "ruff", "check", *ruff, "made_up_shop")
         _passes(shop.parent, "ruff", "format", "--check", *ruff, "made_up_shop")
     _passes(BASE_DIR, "mypy", "--config-file", str(config), str(shop))
-    pytest_ = ["pytest", "-q", "-p", "no:cacheprovider", "-c", str(config), "--rootdir", str(shop.parent)]
+    plugins = ["-p", "no:cacheprovider", "-p", "tasker_testing.plugin"]
+    pytest_ = ["pytest", "-q", *plugins, "-c", str(config), "--rootdir", str(shop.parent)]
+    monkeypatch.setenv("WRK_APPS", "made_up_shop")
+    monkeypatch.setenv("PYTHONPATH", str(shop.parent))
     _passes(BASE_DIR, *pytest_, *map(str, shop.glob("test_*.py")))
 
 
@@ -69,8 +72,13 @@ def test_what_is_there_is_not_written_over_and_nothing_else_is_written(taken: st
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["Greet"], "cannot be a file's name"),
-        (["class"], "cannot be a file's name"),
+        (["Greet"], "'Greet' cannot be its name: 1 to 60 of a-z, 0-9 and _, a letter first"),
+        (["Greet-theCustomer!"], "such as greet_the_customer"),
+        (["7"], "such as greet_customer"),
+        (["x" * 61], "cannot be its name: 1 to 60"),
+        (["class"], "no word of Python or the template"),
+        (["integer"], "no word of Python or the template"),
+        (["greet", "--service", "../crm"], "such as crm"),
         (["greet", "--app", "made_up_nowhere"], "there is no app 'made_up_nowhere' to import"),
         (["service1_get_user"], "is there already: in jobs_app.callbacks.service1_get_user"),
         (["delete_user"], "has a recipe already: in requests_app.actions.delete_user"),
@@ -83,6 +91,22 @@ def test_what_cannot_be_is_refused_with_a_reason(arguments: list[str], says: str
     assert says in refused.stderr
 
 
+def test_a_client_that_is_there_is_used_if_it_has_what_the_callback_imports(shop: Path):
+    (shop / "clients").mkdir()
+    (shop / "clients" / "crm.py").write_text("_service = None\n")
+    refused = called_here("startjob", "greet", "--service", "crm")
+    assert (refused.returncode, "has no `service = Service(...)`: add it, or" in refused.stderr) == (1, True)
+    assert not (shop / "callbacks").exists()
+    (shop / "clients" / "crm.py").write_text("service = None\n")
+    assert called_here("startjob", "greet", "--service", "crm").returncode == 0
+    assert (shop / "clients" / "crm.py").read_text() == "service = None\n"
+
+
+def test_its_help_has_examples():
+    helped = called_here("startjob", "--help")
+    assert "startjob crm_forget_customer --service crm " in helped.stdout
+
+
 def test_of_several_apps_one_is_to_be_named(shop: Path, settings: Any):
     settings.WRK_APPS = ["made_up_shop", "tests.sample"]
     refused = called_here("startjob", "greet")
@@ -93,7 +117,8 @@ def test_of_several_apps_one_is_to_be_named(shop: Path, settings: Any):
 def test_an_app_that_is_not_in_the_settings_is_to_be_added(shop: Path, settings: Any):
     settings.WRK_APPS = []
     written = called_here("startjob", "greet", "--app", "made_up_shop")
-    assert "Add made_up_shop to WRK_APPS" in written.stdout
+    [first, *_] = [line for line in written.stdout.splitlines() if not line.startswith("wrote ")]
+    assert first.startswith("1. Add made_up_shop to WRK_APPS")
 
 
 def test_an_installed_package_has_no_folders_of_its_own_to_write_into(settings: Any, tmp_path: Path):

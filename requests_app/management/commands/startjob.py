@@ -3,6 +3,7 @@
 import argparse
 import keyword
 import re
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +15,14 @@ from requests_app.management.new_job import Home, NewJob, home_of_app, home_of_p
 from requests_app.recipes import place_of, recipe_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+_IN_TEMPLATES = {"integer", "job", "service"}  # the callback's module has them already
+_EXAMPLE = """for example:
+  %(prog)s greet_customer                              a job, its recipe and their test
+  %(prog)s crm_forget_customer --service crm           ... that calls a service, and the service's client
+  %(prog)s crm_find_customer --service crm --app shop  ... in one of several apps
+
+It never writes over a file. The test passes as it is written; what is left to do is printed.
+"""
 
 
 class Command(TaskerCommand):
@@ -21,6 +30,7 @@ class Command(TaskerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
+        parser.epilog, parser.formatter_class = _EXAMPLE, argparse.RawDescriptionHelpFormatter
         parser.add_argument("name", type=_name, metavar="NAME", help="of the job, its files and its action")
         parser.add_argument("--service", type=_name, metavar="NAME", help="the outside service that it calls")
         parser.add_argument("--app", metavar="APP", help="the app to write it into (default: the one of WRK_APPS)")
@@ -58,18 +68,31 @@ def _refuse_known(name: str) -> None:
 
 def _next_steps(new: NewJob) -> list[str]:
     """What is left to do, in order."""
-    steps = [f"python -m pytest -q {new.test_file}", f"Write what it does: {new.callback_file}"]
+    steps = []
     if (app := new.home.app) and app not in settings.WRK_APPS:
         steps.append(f"Add {app} to WRK_APPS: its callbacks and actions are not looked for yet")
     if new.service and not getattr(settings, new.url_setting, ""):
         steps.append(
             f"Set WRK_SERVICES={','.join([*settings.WRK_SERVICES, new.service])} and {new.url_setting}=https://..."
         )
+    if find_spec("pytest_django") is None:
+        steps.append("python -m pip install pytest pytest-django")
+    settings_module = "" if new.home.is_ours else f" --ds {settings.SETTINGS_MODULE}"
+    steps.append(f"python -m pytest -q{settings_module} {new.test_file}")
+    steps.append(f"Write what it does: {new.callback_file}")
     steps.append(f"python manage.py submit_request {new.name} --params '{{\"id\": 7}}'")
     return steps
 
 
 def _name(text: str) -> str:
-    if _NAME.fullmatch(text) and not keyword.iskeyword(text):
+    if _is_name(text):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r} cannot be a file's name: 1 to 60 of a-z, 0-9 and _, a letter first")
+    says = (
+        f"{text!r} cannot be its name: 1 to 60 of a-z, 0-9 and _, a letter first, and no word of Python or the template"
+    )
+    snake = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()).strip("_")
+    raise argparse.ArgumentTypeError(f"{says}; such as {snake if _is_name(snake) else 'greet_customer'}")
+
+
+def _is_name(text: str) -> bool:
+    return bool(_NAME.fullmatch(text)) and not keyword.iskeyword(text) and text not in _IN_TEMPLATES
