@@ -32,9 +32,14 @@ class Home:
         return self.root == _PROJECT
 
 
+def is_ready_made() -> bool:
+    """Whether the project is this one, and no other one that embeds it."""
+    return Path(settings.BASE_DIR).resolve() == _PROJECT
+
+
 def home_of_project() -> Home | None:
     """None where this project is installed as a package."""
-    if Path(settings.BASE_DIR).resolve() != _PROJECT:
+    if not is_ready_made():
         return None
     return Home(_PROJECT, "jobs_app.callbacks", "requests_app.actions", "jobs_app.clients", "tests.jobs_app.callbacks")
 

@@ -121,6 +121,12 @@ def test_an_app_that_is_not_in_the_settings_is_to_be_added(shop: Path, settings:
     assert first.startswith("1. Add made_up_shop to WRK_APPS")
 
 
+def test_in_a_project_of_ones_own_the_services_url_goes_into_its_settings(shop: Path, settings: Any, tmp_path: Path):
+    settings.BASE_DIR = tmp_path
+    written = called_here("startjob", "greet", "--service", "crm")
+    assert '1. Write URL_CRM = "https://..." into your settings, above embed_tasker(globals())\n' in written.stdout
+
+
 def test_an_installed_package_has_no_folders_of_its_own_to_write_into(settings: Any, tmp_path: Path):
     settings.WRK_APPS, settings.BASE_DIR = [], tmp_path
     refused = called_here("startjob", "greet")

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from jobs_app.management.command import TaskerCommand
 from jobs_app.registry import definition
-from requests_app.management.new_job import Home, NewJob, home_of_app, home_of_project
+from requests_app.management.new_job import Home, NewJob, home_of_app, home_of_project, is_ready_made
 from requests_app.recipes import place_of, recipe_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -72,9 +72,7 @@ def _next_steps(new: NewJob) -> list[str]:
     if (app := new.home.app) and app not in settings.WRK_APPS:
         steps.append(f"Add {app} to WRK_APPS: its callbacks and actions are not looked for yet")
     if new.service and not getattr(settings, new.url_setting, ""):
-        steps.append(
-            f"Set WRK_SERVICES={','.join([*settings.WRK_SERVICES, new.service])} and {new.url_setting}=https://..."
-        )
+        steps.append(_say_url(new.service, new.url_setting))
     if find_spec("pytest_django") is None:
         steps.append("python -m pip install pytest pytest-django")
     settings_module = "" if new.home.is_ours else f" --ds {settings.SETTINGS_MODULE}"
@@ -82,6 +80,12 @@ def _next_steps(new: NewJob) -> list[str]:
     steps.append(f"Write what it does: {new.callback_file}")
     steps.append(f"python manage.py submit_request {new.name} --params '{{\"id\": 7}}'")
     return steps
+
+
+def _say_url(service: str, url_setting: str) -> str:
+    if is_ready_made():
+        return f"Set WRK_SERVICES={','.join([*settings.WRK_SERVICES, service])} and {url_setting}=https://..."
+    return f'Write {url_setting} = "https://..." into your settings, above embed_tasker(globals())'
 
 
 def _name(text: str) -> str:

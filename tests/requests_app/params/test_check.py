@@ -239,7 +239,15 @@ def test_a_dataclass_says_what_is_needed(params: dict[str, Any], says: str):
 
 def test_what_a_dataclass_has_a_default_for_may_be_missing():
     assert faults(GOOD, Order) == []
-    more: dict[str, Any] = {"extra": {"a": [{}]}, "bare": [1, "a"], "first": None, "colour": "red", "total": 7, "how": 3, "kind": 2}
+    more: dict[str, Any] = {
+        "extra": {"a": [{}]},
+        "bare": [1, "a"],
+        "first": None,
+        "colour": "red",
+        "total": 7,
+        "how": 3,
+        "kind": 2,
+    }
     assert faults(GOOD | more, Order) == []
     assert [said.partition(";")[0] for said in faults({}, Order)] == [
         f"params.{name}: missing" for name in ("id", "name", "lines", "kind")
