@@ -4,7 +4,7 @@ Copied into a request at its pick-up.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from requests_app.params.check import ParamsCheck
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # itself alone: its params, and steps written as lists, have no hash
 class Recipe:
     """An action's steps, in order.
 
@@ -33,7 +33,7 @@ class Recipe:
     deadline: str | None = None
     subject: str | None = None
     receipt: bool = False
-    params: Mapping[str, Any] | type | None = field(default=None, hash=False)
+    params: Mapping[str, Any] | type | None = None
 
     def __post_init__(self) -> None:
         try:

@@ -35,9 +35,9 @@ class ParamsCheck:
         if text is None:
             return [f"params: more than {MAX_PARAMS_BYTES} bytes; of a recipe with params= no more are read"]
         try:
-            params = json_object(text)
-        except ValueError:  # its words may quote them
-            return ["params: not readable as JSON"]
+            params = json_object(text, unique_keys=True)  # as each job's claim reads them
+        except ValueError as error:  # says where, and quotes nothing
+            return [f"params: not readable as JSON: {error}"]
         return self.faults(params)
 
     def faults(self, params: Json) -> list[str]:

@@ -24,8 +24,9 @@ class _Maker:
         self._definitions: Schema = {}
 
     def made(self, root: type) -> Schema:
-        reference = self._dataclass(root)
-        return {**reference, "$defs": self._definitions}
+        self._dataclass(root)
+        # Itself once more, not its $ref: looking that up takes as long as checking it.
+        return {**self._definitions[self._names[root]], "$defs": self._definitions}
 
     def _dataclass(self, made_of: type) -> Schema:
         if made_of not in self._names:

@@ -111,8 +111,10 @@ def test_what_is_odd_is_a_fault_and_no_exception():
         "params: they cannot be checked (OverflowError)"
     ]
     text = json.dumps({"id": 7}).replace("7", "7" * 5000)
-    assert CHECK.faults_in_text(text) == ["params: not readable as JSON"]
-    assert CHECK.faults_in_text('{"id":' * 100_000) == ["params: not readable as JSON"]
+    assert CHECK.faults_in_text(text)[0].startswith("params: not readable as JSON: Exceeds the limit (4300 digits)")
+    assert CHECK.faults_in_text('{"id":' * 100_000) == ["params: not readable as JSON: nested too deep"]
+    twice = "params: not readable as JSON: a key stands twice in the same object"
+    assert CHECK.faults_in_text('{"id": 7, "id": 8}') == [twice]
     assert CHECK.faults_in_text(None)[0].startswith("params: more than 65536 bytes")
 
 
