@@ -20,7 +20,6 @@ from demo.services import Services
 from tests.sample.jobs import RECORD_VARIABLE
 from tests.scratch import scratch_folder
 
-pytest_plugins = ["tasker_testing.plugin"]  # where it is installed, by its entry point
 COMMAND_SECONDS = 60.0
 
 

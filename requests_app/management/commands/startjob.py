@@ -75,7 +75,7 @@ def _next_steps(new: NewJob) -> list[str]:
         steps.append(_say_url(new.service, new.url_setting))
     if find_spec("pytest_django") is None:
         steps.append("python -m pip install pytest pytest-django")
-    settings_module = "" if new.home.is_ours else f" --ds {settings.SETTINGS_MODULE}"
+    settings_module = f" --ds {settings.SETTINGS_MODULE}" if new.home.app else ""  # ours stand in pyproject.toml
     steps.append(f"python -m pytest -q{settings_module} {new.test_file}")
     steps.append(f"Write what it does: {new.callback_file}")
     steps.append(f"python manage.py submit_request {new.name} --params '{{\"id\": 7}}'")
