@@ -7,12 +7,14 @@ from typing import NamedTuple
 import structlog
 from django.core.exceptions import MiddlewareNotUsed
 from django.db import Error
+from django.db.models import Count, Max, Subquery, Value
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.defaults import page_not_found
 
 from jobs_app.answer_urls import PATH, AnswerAddress, are_on, read_path
 from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.models import Job
 from jobs_app.models.answer import Answer, AnswerOutcome, Effect
 from jobs_app.outcomes import Json, json_object, storable, storable_text
 from jobs_app.telemetry.events import log_answer_kept
@@ -67,15 +69,15 @@ def _respond(request: HttpRequest) -> HttpResponse:
 
 def _keep(address: AnswerAddress, answer: PostedAnswer) -> HttpResponse:
     try:
-        is_new = run_transaction(partial(keep_answer, address, answer))
+        kept = run_transaction(partial(keep_answer, address, answer))
     except (DatabaseAway, Error) as error:
         log.warning("answer_not_kept", fault=fault_line(error))
         response = _refused(503, "the database does not answer: try again later")
         response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
         response._has_been_logged = True  # type: ignore[attr-defined] # Django's own line would hold the path
         return response
-    if is_new:
-        log_answer_kept(address, answer.outcome)
+    if kept.is_new:
+        log_answer_kept(address, answer.outcome, kept.caller_trace)
     return JsonResponse({"kept": True}, status=202)
 
 
@@ -126,15 +128,25 @@ def _texts(value: object) -> Iterator[str]:
 
 
 # The row --------------------------------------------------------------------------------------------------------------
-def keep_answer(address: AnswerAddress, answer: PostedAnswer) -> bool:
-    """Places it, unless it stands there already: a service may repeat its POST. Answers whether a row was placed.
+class Kept(NamedTuple):
+    """`caller_trace`: of a new one, its request's column `traceparent`."""
+
+    is_new: bool
+    caller_trace: str
+
+
+def keep_answer(address: AnswerAddress, answer: PostedAnswer) -> Kept:
+    """Places it, unless it stands there already: a service may repeat its POST.
 
     One that came too late is no such row: after a retry by hand the same answer may be in time. Two at once may both be
     placed; the first one taken counts.
     """
     same = Answer.objects.filter(**address._asdict(), outcome=answer.outcome).exclude(effect=Effect.LATE)
     same = same.filter(extras__isnull=True) if answer.extras is None else same.filter(extras=answer.extras)
-    if same.exists():
-        return False
+    request = Job.objects.filter(request__token=address.token).values("request__traceparent")[:1]
+    # In one statement; MAX of no rows is NULL, in whose place comes the default.
+    found = same.aggregate(count=Count("id"), caller_trace=Max(Value(""), default=Subquery(request)))
+    if found["count"]:
+        return Kept(is_new=False, caller_trace="")
     Answer.objects.create(**address._asdict(), **answer._asdict())
-    return True
+    return Kept(is_new=True, caller_trace=found["caller_trace"] or "")

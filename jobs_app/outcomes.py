@@ -85,7 +85,8 @@ class Wait(Exception):
 class JobContext:
     """One attempt of one job, as its callback sees it. `params` and `extras` are the callback's own copies.
 
-    `checks`: how often the callback of this attempt has raised Wait before.
+    `checks`: how often the callback of this attempt has raised Wait before. `caller_trace`: the request's column
+    `traceparent`, as its caller wrote it; `traceparent` is what services are given.
     """
 
     token: str
@@ -96,6 +97,7 @@ class JobContext:
     params: Json
     extras: Json
     checks: int = 0
+    caller_trace: str = ""
 
     @property
     def idempotency_key(self) -> str:
@@ -105,7 +107,7 @@ class JobContext:
     @property
     def traceparent(self) -> str:
         """Of this attempt; services that trace put their spans under it."""
-        return traceparent(self.token, self.step, self.name, self.attempt)
+        return traceparent(self.token, self.step, self.name, self.attempt, self.caller_trace)
 
     @property
     def answer_url(self) -> str | None:

@@ -38,7 +38,7 @@ class ClaimedJob(NamedTuple):
     """One attempt as the process that claimed it holds it. `claim` is the claiming transaction's UUID.
 
     `waited_microseconds`: from when it was due until it was claimed, on the database's clock; None when the row does
-    not say. `token` and `action`: its request's, for the log.
+    not say. `token`, `action` and `caller_trace` (its `traceparent`): its request's, for the log.
     """
 
     id: int
@@ -52,6 +52,7 @@ class ClaimedJob(NamedTuple):
     token: str = ""
     action: str = ""
     if_fails: str = "stop"
+    caller_trace: str = ""
 
 
 class CallbackInput(NamedTuple):

@@ -16,6 +16,9 @@ from jobs_app.registry import limits as limits_in_use
 
 Row = TypeVar("Row", bound=models.Model)
 
+# SQLite keeps texts of any length. What is not as long as a traceparent is none.
+_CALLER_TRACE = "CASE WHEN LENGTH(r.traceparent) = 55 THEN r.traceparent ELSE '' END"
+
 
 class Claims(models.QuerySet[Row]):
     def poll(self) -> Poll:
@@ -111,7 +114,7 @@ class Claims(models.QuerySet[Row]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-                f"r.token, r.action, j.if_fails, {params}, {extras}, {size}, j.checks, j.waits_for, "
+                f"r.token, r.action, j.if_fails, {_CALLER_TRACE}, {params}, {extras}, {size}, j.checks, j.waits_for, "
                 f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END FROM jobs j {index} "
                 f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
                 f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
@@ -120,7 +123,7 @@ class Claims(models.QuerySet[Row]):
             rows = cursor.fetchall()
         places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
-        return [(ClaimedJob(*row[:11]), CallbackInput(row[8], row[9], *row[11:])) for row in ordered]
+        return [(ClaimedJob(*row[:12]), CallbackInput(row[8], row[9], *row[12:])) for row in ordered]
 
     def texts_of_request(self, id_: int) -> tuple[str, str]:
         """Params and extras of a request, however large; those of one that was purged meanwhile are empty."""
@@ -184,8 +187,8 @@ class Claims(models.QuerySet[Row]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
-                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails "
-                f"FROM jobs j {sql.force('jobs_status_lease')} LEFT JOIN requests r ON r.id = j.request_id "
+                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails, "
+                f"{_CALLER_TRACE} FROM jobs j {sql.force('jobs_status_lease')} LEFT JOIN requests r ON r.id = j.request_id "
                 f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
                 [limit],
             )

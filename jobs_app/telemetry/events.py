@@ -51,10 +51,10 @@ def log_locked(results: Iterable[Result]) -> None:
         log.warning("job_result_locked", **_of(result.job), outcome=result.status.value)
 
 
-def log_answer_kept(address: AnswerAddress, outcome: str) -> None:
+def log_answer_kept(address: AnswerAddress, outcome: str, caller_trace: str) -> None:
     """By its URL. Who answers by an INSERT is heard of when the answer is taken."""
-    name = address.job if definition(address.job) else OTHER
-    log.info("answer_kept", **address._replace(job=name)._asdict(), outcome=outcome, traceparent=traceparent(*address))
+    place = address._replace(job=address.job if definition(address.job) else OTHER)
+    log.info("answer_kept", **place._asdict(), outcome=outcome, traceparent=traceparent(*address, caller_trace))
 
 
 def log_paused(verb: str, name: str, by: str) -> None:
@@ -73,7 +73,7 @@ def _of(job: ClaimedJob) -> dict[str, Any]:
         "step": job.step,
         "job": job.name if definition(job.name) else OTHER,
         "attempt": job.attempt,
-        "traceparent": traceparent(job.token, job.step, job.name, job.attempt),
+        "traceparent": traceparent(job.token, job.step, job.name, job.attempt, job.caller_trace),
     }
 
 

@@ -171,10 +171,8 @@ class Claimer:
             except ValueError as error:
                 self._executor.end_unowned(job, Failed(f"the request's params or extras cannot be read: {error}"))
             else:
-                yield (
-                    job,
-                    JobContext(*(row.token, row.action, job.step, job.name, job.attempt), params, extras, row.checks),
-                )
+                place = row.token, row.action, job.step, job.name, job.attempt
+                yield job, JobContext(*place, params, extras, row.checks, job.caller_trace)
 
     def _texts(self, job: ClaimedJob, row: CallbackInput) -> tuple[str, str] | None:
         """Params and extras; None when they are large and enough of such is held here: then the job is handed back."""

@@ -268,6 +268,8 @@ class Request(models.Model):
     placed_by = ByteCharField(max_length=384, blank=True, db_default=CurrentUser())
     subject_hashed = models.BooleanField(db_default=False)  # by us, at its pick-up: never twice
     notify = ByteCharField(max_length=50, blank=True, db_default="")  # which receiver of WRK_NOTIFY is told of its end
+    # Its caller's place in a trace (W3C). What is none is ignored: a CHECK could not be added to a table in use.
+    traceparent = ByteCharField(max_length=55, blank=True, db_default="")
     due_at = models.DateTimeField(db_default=UtcNow())
     deadline_at = models.DateTimeField(null=True, blank=True)  # ends nothing; who is late is told of
     shortfall = models.IntegerField(db_default=0)  # jobs that failed and that it went on without

@@ -58,8 +58,8 @@ def test_the_passes_and_the_worker_need_no_more(run: Run, caller: Any) -> None:
         insert = "INSERT INTO requests (action, params, token) VALUES (%s, %s, %s)"
         caller.execute(insert, ["delete_user", json.dumps({"id": number}), f"order-{number}"])
     caller.execute(
-        "INSERT INTO requests (action, token, deadline_at, notify, subject) "
-        "VALUES ('x', 'order-5', '2999-01-31', 'shop', 'Ann')"
+        "INSERT INTO requests (action, token, deadline_at, notify, subject, traceparent) "
+        "VALUES ('x', 'order-5', '2999-01-31', 'shop', 'Ann', 'no trace')"
     )
     for command in ("run_new_requests", "run_jobs", "run_inprogress_requests") * 2:
         ended = run(command)
@@ -354,6 +354,7 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
         "UPDATE requests SET deadline_at = NULL",
         "INSERT INTO requests (action, subject_hashed) VALUES ('x', 1)",
         "SELECT subject FROM requests",
+        "UPDATE requests SET traceparent = ''",
         "DELETE FROM requests",
         "INSERT INTO requests (action, status) VALUES ('a', 'Completed')",
         "INSERT INTO requests (action, extras) VALUES ('a', '{}')",

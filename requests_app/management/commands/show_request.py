@@ -185,7 +185,8 @@ def _as_json(request: Request, explanation: str) -> str:
             **request_columns(request),
             "why": explanation,
             "jobs": [
-                job_columns(job) | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt)}
+                job_columns(job)
+                | {"traceparent": traceparent(request.token, job.step, job.name, job.attempt, request.traceparent)}
                 for job in request.jobs.with_extras_text().order_by("step", "name", "attempt")
             ],
             "answers": [
