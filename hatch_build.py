@@ -1,4 +1,4 @@
-"""Tells the package's build what it depends on: what requirements.txt says, so that it stands in one place."""
+"""Tells the package's build what it depends on: what the requirements files say, so that it stands in one place."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,10 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 class CustomMetadataHook(MetadataHookInterface):
     def update(self, metadata: dict[str, Any]) -> None:
-        lines = (Path(self.root) / "requirements.txt").read_text().splitlines()
+        metadata["dependencies"] = self._listed("requirements.txt")
+        metadata["optional-dependencies"] = {"otel": self._listed("requirements-otel.txt")}
+
+    def _listed(self, file: str) -> list[str]:
+        lines = (Path(self.root) / file).read_text().splitlines()
         bare = (line.partition("#")[0].strip() for line in lines)
-        metadata["dependencies"] = [line for line in bare if line]
+        return [line for line in bare if line and not line.startswith("-r ")]

@@ -1,6 +1,9 @@
 """At start-up: import every recipe, so that its action is known, and the system checks."""
 
+from contextlib import suppress
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class RequestsAppConfig(AppConfig):
@@ -18,3 +21,14 @@ class RequestsAppConfig(AppConfig):
 
         register_all([*import_submodules(actions), *import_of_apps("actions")])
         job_events.know_actions(recipe.action for recipe in recipes())
+        if settings.OTEL_WANTS_SPANS and settings.OTEL_EXPORTER_OTLP_PROTOCOL == "http/protobuf":
+            _send_spans()
+
+
+def _send_spans() -> None:
+    """Of whatever ends in this process. Without the extra it is a system check that says so: checks.py."""
+    with suppress(ModuleNotFoundError):
+        from jobs_app.telemetry import ended
+        from requests_app.monitoring.span_sender import SpanSender
+
+        ended.listen(SpanSender().note)

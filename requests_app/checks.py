@@ -5,6 +5,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
+from jobs_app.telemetry.ended import somebody_listens
 from requests_app.cron import CRON_SETTINGS, cron_fault
 from requests_app.recipes import known_actions, params_check, place_of, recipes
 from requests_app.steps import StepsError, read_steps, to_json
@@ -56,3 +57,16 @@ def callers_may_place_what_there_is(**_: object) -> list[CheckMessage]:
         for action in sorted((rule.actions or frozenset()) - known)
         if not rule.steps
     ]
+
+
+@register(TASKER)
+def spans_can_be_sent(**_: object) -> list[CheckMessage]:
+    """A warning: spans are not what requests need."""
+    if not settings.OTEL_WANTS_SPANS or somebody_listens():
+        return []
+    protocol = settings.OTEL_EXPORTER_OTLP_PROTOCOL
+    hint = "Install the extra: pip install 'tasker-worker[otel]', or -r requirements-otel.txt."
+    if protocol != "http/protobuf":
+        hint = f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: only http/protobuf is spoken, by default to port 4318."
+    says = "OTEL_EXPORTER_OTLP_ENDPOINT is set, but no spans are sent"
+    return [Warning(says, hint=f"{hint} Or set OTEL_TRACES_EXPORTER=none.", id="tasker.W006")]

@@ -137,6 +137,13 @@ class Environment:
             self.faults.append(f"{name}: a key is not {_WEBHOOK_KEY} and the base64 of 24 to 64 bytes drawn at random")
         return keys
 
+    def for_library(self, name: str, *, is_secret: bool = False) -> str:
+        """A value that a library reads from the environment by itself: there it is also when a file holds it."""
+        value = self.secret(name) if is_secret else self.text(name)
+        if value and os.environ.get(f"{name}_FILE"):
+            self._set_default(name, value)
+        return value
+
     def header(self, name: str) -> str:
         """A secret that is sent as a header's value."""
         value = self.secret(name)

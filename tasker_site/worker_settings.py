@@ -45,3 +45,15 @@ WRK_SUBJECT_KEYS = env.keys("WRK_SUBJECT_KEYS", at_least=32)
 WRK_NOTIFY = env.receivers("WRK_NOTIFY")
 WRK_NOTIFY_FAILED = env.text("WRK_NOTIFY_FAILED")
 WRK_NOTIFY_KEYS = env.webhook_keys("WRK_NOTIFY_KEYS")
+# Where spans go, by OpenTelemetry's own names. Its exporter reads them, and others, by itself (docs/tracing.md).
+OTEL_EXPORTER_OTLP_ENDPOINT = env.for_library("OTEL_EXPORTER_OTLP_ENDPOINT")
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = env.for_library("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+env.for_library("OTEL_EXPORTER_OTLP_HEADERS", is_secret=True)
+OTEL_EXPORTER_OTLP_PROTOCOL = env.text("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+OTEL_TRACES_EXPORTER = env.text("OTEL_TRACES_EXPORTER", "otlp")
+OTEL_SDK_DISABLED = env.flag("OTEL_SDK_DISABLED", default=False)
+OTEL_WANTS_SPANS = (
+    bool(OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+    and OTEL_TRACES_EXPORTER == "otlp"
+    and not OTEL_SDK_DISABLED
+)

@@ -188,7 +188,8 @@ class Claims(models.QuerySet[Row]):
             cursor.execute(
                 "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
                 f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails, "
-                f"{_CALLER_TRACE} FROM jobs j {sql.force('jobs_status_lease')} LEFT JOIN requests r ON r.id = j.request_id "
+                f"{_CALLER_TRACE} FROM jobs j {sql.force('jobs_status_lease')} "
+                "LEFT JOIN requests r ON r.id = j.request_id "
                 f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
                 [limit],
             )

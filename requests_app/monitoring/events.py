@@ -13,6 +13,7 @@ from jobs_app.models.attempts import LockedRequest
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
 from jobs_app.telemetry.audit import audit, audit_each
+from jobs_app.telemetry.ended import tell_requests
 from requests_app import subjects
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import QueuedRow
@@ -41,7 +42,7 @@ def log_started(rows: Sequence[QueuedRow]) -> None:
 def log_ended(rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:
     """A failure at INFO, the others at DEBUG: their counts are in the metrics."""
     level = logging.INFO if status == RequestStatus.FAILED else logging.DEBUG
-    transaction.on_commit(partial(_log, level, "request_ended", rows, status=status.value))
+    transaction.on_commit(partial(_tell_ended, level, rows, status))
 
 
 def log_intervention(trace: Intervention, request: HasToken) -> None:
@@ -84,6 +85,11 @@ def log_purge(by: str, spans: Mapping[str, str]) -> None:
 
 def log_receipts_exported(month: str) -> None:
     audit(log.info, EXPORTED, month=month)
+
+
+def _tell_ended(level: int, rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:
+    _log(level, "request_ended", rows, status=status.value)
+    tell_requests(rows)
 
 
 def _log(level: int, event: str, rows: Sequence[QueuedRow | LockedRequest], **how: str) -> None:

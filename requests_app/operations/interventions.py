@@ -5,6 +5,7 @@ Each verb is one transaction: the guarded move and its row, or neither.
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -12,6 +13,7 @@ from django.db import transaction
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, run_transaction
 from jobs_app.models import tally as tallies
 from jobs_app.outcomes import Completed, completed
+from jobs_app.telemetry.ended import tell_requests
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.monitoring import events as request_events
 from requests_app.monitoring import tallies as request_tallies
@@ -109,3 +111,5 @@ def _move(trace: Intervention, move: Callable[[], bool]) -> None:
     tallies.add(
         request_tallies.count_intervention(verb) + request_tallies.count_ended(cancelled, RequestStatus.CANCELLED)
     )
+    if cancelled:
+        transaction.on_commit(partial(tell_requests, [request]))

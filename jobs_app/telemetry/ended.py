@@ -1,0 +1,38 @@
+"""Who is told what has ended, once it is committed: whoever makes spans of it, where somebody does; else nobody."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from jobs_app.models.attempts import Result
+
+# Is given ids: of attempts, and of requests. It must not wait, nor raise.
+Listener = Callable[[Sequence[int], Sequence[int]], None]
+_listener: Listener | None = None
+
+
+class HasId(Protocol):
+    """A request, by whatever it was read as."""
+
+    @property
+    def id(self) -> int: ...
+
+
+def listen(listener: Listener | None) -> None:
+    """From now on it is told, in the place of whoever was before."""
+    global _listener  # noqa: PLW0603 - of the process, as the log is
+    _listener = listener
+
+
+def somebody_listens() -> bool:
+    return _listener is not None
+
+
+def tell_attempts(results: Iterable[Result]) -> None:
+    """Some may have been handed back, or wait: their rows tell."""
+    if _listener is not None:
+        _listener([result.job.id for result in results], [])
+
+
+def tell_requests(requests: Iterable[HasId]) -> None:
+    if _listener is not None:
+        _listener([], [request.id for request in requests])
