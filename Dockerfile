@@ -7,10 +7,12 @@ FROM python:3.13-slim AS builder
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libmariadb-dev pkg-config python3-dev
 WORKDIR /build
-COPY requirements.lock deploy/build-requirements.lock ./
+# --build-arg LOCK=requirements-otel.lock: one that can send spans (docs/tracing.md).
+ARG LOCK=requirements.lock
+COPY requirements.lock requirements-otel.lock deploy/build-requirements.lock ./
 RUN pip install --root-user-action ignore --no-cache-dir --require-hashes -r build-requirements.lock \
     && pip wheel --no-cache-dir --require-hashes --no-deps --only-binary :all: --no-binary mysqlclient \
-        --no-build-isolation --wheel-dir /wheels -r requirements.lock \
+        --no-build-isolation --wheel-dir /wheels -r "$LOCK" \
     && python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-index --no-deps --no-compile /wheels/*.whl
 

@@ -28,7 +28,7 @@ class SpanSender:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[bool, int]] = deque(maxlen=_MOST_WAITING)  # whether it is a request, and its id
-        self._spans: Spans | None = None
+        self._spans = Spans()  # here: OpenTelemetry starts threads for it, which a process that ends refuses
         self._thread: Thread | None = None
         self._lock = Lock()
         self._closing = Event()
@@ -81,7 +81,6 @@ class SpanSender:
         return [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
 
     def _send(self, batch: list[tuple[bool, int]]) -> None:
-        self._spans = self._spans or Spans()
         ids: dict[bool, list[int]] = {False: [], True: []}
         for is_request, id_ in batch:
             ids[is_request].append(id_)

@@ -4,7 +4,7 @@ The only file that imports opentelemetry. A span says no more than the log: no p
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import get_ident
 from typing import NamedTuple
@@ -45,9 +45,7 @@ class Spans:
     """For one thread. What a caller does not record (the flag of its traceparent) is not recorded here."""
 
     def __init__(self) -> None:
-        self._exporter = OTLPSpanExporter()  # reads OTEL_EXPORTER_OTLP_...
-        self._said = _Said()
-        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._said)
+        self._exporter: _Exporter | None = None  # made by the thread that sends
         self._ids, self._ended = _Ids(), _Ended()
         # What is sampled is the word of the request's traceparent, which services were given.
         provider = TracerProvider(ALWAYS_ON, _resource(), shutdown_on_exit=False, id_generator=self._ids)
@@ -58,9 +56,10 @@ class Spans:
         """By ids, those that have ended. Raises NotSent, and what the database raises."""
         self._make_attempts(attempts)
         self._make_requests(requests)
-        spans, self._said.first = self._ended.take(), ""
-        if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-            raise NotSent(self._said.first or "the collector does not answer")
+        if not (spans := self._ended.take()):
+            return
+        self._exporter = self._exporter or _Exporter()
+        self._exporter.export(spans)
 
     def _make_attempts(self, ids: Collection[int]) -> None:
         rows = Job.objects.filter(id__in=ids, status__in=_RAN, started_at__isnull=False).values_list(
@@ -174,18 +173,24 @@ class _Ended(SpanProcessor):
         return spans
 
 
-class _Said(logging.Filter):
-    """What the exporter says of our batches, each time anew, in this thread: kept, for one warning of ours."""
+class _Exporter(logging.Filter):
+    """OpenTelemetry's, by OTEL_EXPORTER_OTLP_... What it logs of our batches is kept, for one warning of ours."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._thread = get_ident()
-        self.first = ""
+        self._thread, self._said = get_ident(), ""
+        self._exporter = OTLPSpanExporter()
+        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> None:
+        self._said = ""
+        if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+            raise NotSent(self._said or "the collector does not answer")
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
             return True  # of a project that sends spans of its own
-        self.first = self.first or record.getMessage()
+        self._said = self._said or record.getMessage()
         return False
 
 

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from jobs_app import __version__
 from tests.docs.blocks import Block, blocks_of, document
 from tests.docs.terminals import Terminals, steady, wait_for
+from tests.security.test_requirements import required
 
 pytestmark = pytest.mark.sqlite
 
@@ -68,12 +69,12 @@ def test_the_wheel_holds_the_engine_and_what_it_needs(wheel: Path):
     )
     ours = {name for name in tracked.stdout.split() if not re.search(r"/service\d|/actions/\w+_user", name)}
     assert ours == {name for name in names if ".dist-info/" not in name}
-    lines = (
-        line.partition("#")[0].strip() for line in (settings.BASE_DIR / "requirements.txt").read_text().splitlines()
-    )
-    assert {Requirement(line) for line in lines if line} == {
-        Requirement(line) for line in HeaderParser().parsestr(metadata).get_all("Requires-Dist", [])
-    }
+    needs = {Requirement(line) for line in HeaderParser().parsestr(metadata).get_all("Requires-Dist", [])}
+    assert {need for need in needs if not need.marker} == set(required("requirements.txt"))
+    of_extra = {f"{need.name}{need.specifier}" for need in needs if str(need.marker) == 'extra == "otel"'}
+    ours = {f"{need.name}{need.specifier}" for need in required("requirements-otel.txt")}
+    assert of_extra == ours - {f"{need.name}{need.specifier}" for need in required("requirements.txt")}
+    assert len(needs) == len(required("requirements-otel.txt"))
 
 
 def _append(block: Block, folder: Path) -> None:

@@ -11,32 +11,38 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(settings.BASE_DIR)
-LOCK = ROOT / "requirements.lock"
+LOCKS = {"requirements.txt": ROOT / "requirements.lock", "requirements-otel.txt": ROOT / "requirements-otel.lock"}
 _LOCKED = re.compile(r"^(?P<name>[\w.\[\]-]+)==(?P<version>\S+) \\\n(?P<hashes>(?:    --hash=.*\n?)+)", re.MULTILINE)
 _HASH = re.compile(r"^--hash=sha256:[0-9a-f]{64}$")
 
-pytestmark = pytest.mark.skipif(not LOCK.exists(), reason="there is no lock here")
+pytestmark = [
+    pytest.mark.skipif(not LOCKS["requirements.txt"].exists(), reason="there is no lock here"),
+    pytest.mark.parametrize("file", LOCKS),
+]
 
 
-def locked() -> dict[str, Version]:
-    return {canonicalize_name(line["name"]): Version(line["version"]) for line in _LOCKED.finditer(LOCK.read_text())}
+def locked(file: str) -> dict[str, Version]:
+    found = _LOCKED.finditer(LOCKS[file].read_text())
+    return {canonicalize_name(line["name"]): Version(line["version"]) for line in found}
 
 
-def required() -> list[Requirement]:
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
-    return [Requirement(line) for line in lines if line]
+def required(file: str) -> list[Requirement]:
+    """With those of the file that it begins with."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    others = [one for line in lines if line.startswith("-r ") for one in required(line.removeprefix("-r "))]
+    return [*others, *(Requirement(line) for line in lines if line and not line.startswith("-r "))]
 
 
-def test_the_lock_satisfies_every_requirement() -> None:
-    versions = locked()
-    for requirement in required():
+def test_the_lock_satisfies_every_requirement(file: str) -> None:
+    versions = locked(file)
+    for requirement in required(file):
         assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
-def test_the_lock_holds_what_its_packages_need_and_nothing_else() -> None:
+def test_the_lock_holds_what_its_packages_need_and_nothing_else(file: str) -> None:
     """As this environment's packages say: so only where their versions are the lock's."""
     reached: set[str] = set()
-    waiting = [canonicalize_name(requirement.name) for requirement in required()]
+    waiting = [canonicalize_name(requirement.name) for requirement in required(file)]
     while waiting:
         name = waiting.pop()
         if name in reached:
@@ -46,28 +52,32 @@ def test_the_lock_holds_what_its_packages_need_and_nothing_else() -> None:
         waiting += [
             canonicalize_name(one.name) for one in needs if not one.marker or one.marker.evaluate({"extra": ""})
         ]
-    missing = reached - locked().keys()
+    missing = reached - locked(file).keys()
     assert missing <= {"packaging", "typing-extensions"}, missing  # needed on other versions of Python only
-    assert locked().keys() - reached <= {"packaging", "typing-extensions"}
+    assert locked(file).keys() - reached <= {"packaging", "typing-extensions"}
 
 
-def test_every_locked_package_has_its_hashes() -> None:
-    text = LOCK.read_text()
-    assert len(locked()) == len(re.findall("==", re.sub(r"#.*", "", text))), "a line was not understood"
+def test_every_locked_package_has_its_hashes(file: str) -> None:
+    text = LOCKS[file].read_text()
+    assert len(locked(file)) == len(re.findall("==", re.sub(r"#.*", "", text))), "a line was not understood"
     for line in _LOCKED.finditer(text):
         hashes = [part.rstrip("\\ ") for part in line["hashes"].split("\n") if part.strip()]
         assert hashes
         assert all(_HASH.match(one.strip()) for one in hashes), line["name"]
 
 
-def test_no_index_and_no_address_stands_in_the_lock() -> None:
+def test_no_index_and_no_address_stands_in_the_lock(file: str) -> None:
     """Where packages come from is the matter of whoever installs them."""
-    assert not re.search(r"https?://|--index-url|--find-links|--trusted-host| @ ", LOCK.read_text())
+    assert not re.search(r"https?://|--index-url|--find-links|--trusted-host| @ ", LOCKS[file].read_text())
 
 
-def test_every_requirement_has_an_upper_bound() -> None:
-    for requirement in required():
+def test_every_requirement_has_an_upper_bound(file: str) -> None:
+    for requirement in required(file):
         assert any(specifier.operator in {"<", "==", "~="} for specifier in requirement.specifier), requirement
+
+
+def test_both_locks_have_the_same_versions(file: str) -> None:
+    assert locked("requirements.txt").items() <= locked(file).items()
 
 
 # Exceptions to ruff's security rules ----------------------------------------------------------------------------------

@@ -701,3 +701,31 @@ def test_a_server_that_is_too_old_is_an_error(
         pytest.skip("of the other server")
     monkeypatch.setitem(vars(connections["default"]), "mysql_version", version)
     assert [error.id for error in database_settings(["default"])] == ([] if good else ["tasker.E003"])
+
+
+# Spans ----------------------------------------------------------------------------------------------------------------
+COLLECTOR = "http://collector.example:4318"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_SERVICE_NAME": "erasure"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{COLLECTOR}/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_TRACES_EXPORTER": "none"}, False),
+    ],
+)
+def test_spans_are_wanted_where_a_collector_is_named(load: Load, given: dict[str, str], wanted: bool) -> None:
+    assert load(**given)["OTEL_WANTS_SPANS"] is wanted
+
+
+def test_a_collectors_headers_may_come_from_a_file_and_are_a_secret(load: Load, tmp_path: Path) -> None:
+    """Its exporter reads the environment by itself."""
+    (tmp_path / "headers").write_text("authorization=Basic%20c2VjcmV0\n")
+    with mock.patch.object(Environment, "_set_default") as passed_on:
+        loaded = load(OTEL_EXPORTER_OTLP_HEADERS_FILE=str(tmp_path / "headers"))
+    passed_on.assert_called_once_with("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20c2VjcmV0")
+    assert "authorization=Basic%20c2VjcmV0" in loaded["SECRETS"]
