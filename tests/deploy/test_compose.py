@@ -17,7 +17,11 @@ REQUIRED = {"PORT", "DB_USER", "DB_PASS", "DB_NAME", "URL_SERVICE1", "URL_SERVIC
 
 def is_secret(name: str) -> bool:
     """Those of TLS name files."""
-    return bool(re.search("PASS|KEY|AUTH|CERT", name)) and not name.endswith("_FILE") and not name.startswith("DB_SSL_")
+    return (
+        bool(re.search("PASS|KEY|AUTH|CERT|HEADERS", name))
+        and not name.endswith("_FILE")
+        and not name.startswith("DB_SSL_")
+    )
 
 
 def test_there_is_what_the_readme_says():
@@ -50,10 +54,10 @@ SECRETS = {  # who has which: the passwords of these users, and these names of .
     "db": ({"root", "owner"}, set()),
     "migrate": ({"owner"}, set()),
     "users": ({"root", "web", "keeper", "caller", "answerer", "auditor"}, {"DB_PASS"}),
-    "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS"}),
+    "web": ({"web"}, {"DJANGO_SECRET_KEY", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS", "OTEL_EXPORTER_OTLP_HEADERS"}),
     "worker": (
         set(),
-        {"DB_PASS", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS", "WRK_NOTIFY_KEYS"}
+        {"DB_PASS", "WRK_ANSWER_KEYS", "WRK_SUBJECT_KEYS", "WRK_NOTIFY_KEYS", "OTEL_EXPORTER_OTLP_HEADERS"}
         | {f"{kind}_SERVICE{n}" for kind in ("AUTH", "CERT") for n in "123"},
     ),
     "keeper": ({"keeper"}, set()),

@@ -15,10 +15,8 @@ LOCKS = {"requirements.txt": ROOT / "requirements.lock", "requirements-otel.txt"
 _LOCKED = re.compile(r"^(?P<name>[\w.\[\]-]+)==(?P<version>\S+) \\\n(?P<hashes>(?:    --hash=.*\n?)+)", re.MULTILINE)
 _HASH = re.compile(r"^--hash=sha256:[0-9a-f]{64}$")
 
-pytestmark = [
-    pytest.mark.skipif(not LOCKS["requirements.txt"].exists(), reason="there is no lock here"),
-    pytest.mark.parametrize("file", LOCKS),
-]
+pytestmark = pytest.mark.skipif(not LOCKS["requirements.txt"].exists(), reason="there is no lock here")
+of_each_lock = pytest.mark.parametrize("file", LOCKS)
 
 
 def locked(file: str) -> dict[str, Version]:
@@ -33,12 +31,14 @@ def required(file: str) -> list[Requirement]:
     return [*others, *(Requirement(line) for line in lines if line and not line.startswith("-r "))]
 
 
+@of_each_lock
 def test_the_lock_satisfies_every_requirement(file: str) -> None:
     versions = locked(file)
     for requirement in required(file):
         assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
+@of_each_lock
 def test_the_lock_holds_what_its_packages_need_and_nothing_else(file: str) -> None:
     """As this environment's packages say: so only where their versions are the lock's."""
     reached: set[str] = set()
@@ -57,6 +57,7 @@ def test_the_lock_holds_what_its_packages_need_and_nothing_else(file: str) -> No
     assert locked(file).keys() - reached <= {"packaging", "typing-extensions"}
 
 
+@of_each_lock
 def test_every_locked_package_has_its_hashes(file: str) -> None:
     text = LOCKS[file].read_text()
     assert len(locked(file)) == len(re.findall("==", re.sub(r"#.*", "", text))), "a line was not understood"
@@ -66,16 +67,19 @@ def test_every_locked_package_has_its_hashes(file: str) -> None:
         assert all(_HASH.match(one.strip()) for one in hashes), line["name"]
 
 
+@of_each_lock
 def test_no_index_and_no_address_stands_in_the_lock(file: str) -> None:
     """Where packages come from is the matter of whoever installs them."""
     assert not re.search(r"https?://|--index-url|--find-links|--trusted-host| @ ", LOCKS[file].read_text())
 
 
+@of_each_lock
 def test_every_requirement_has_an_upper_bound(file: str) -> None:
     for requirement in required(file):
         assert any(specifier.operator in {"<", "==", "~="} for specifier in requirement.specifier), requirement
 
 
+@of_each_lock
 def test_both_locks_have_the_same_versions(file: str) -> None:
     assert locked("requirements.txt").items() <= locked(file).items()
 
