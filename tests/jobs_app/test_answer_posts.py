@@ -12,6 +12,8 @@ from django.test import Client
 from jobs_app.answer_posts import MAX_BODY_BYTES
 from jobs_app.answer_urls import AnswerAddress, answer_url
 from jobs_app.models.answer import Answer, Effect
+from jobs_app.tracing import traceparent
+from tests.factories import make_job, make_request
 
 KEY = "a-key-0123456789-abcdefghij-klmnop"
 ADDRESS = AnswerAddress("tok", 2, "noop", 3)
@@ -220,6 +222,16 @@ def test_the_log_says_what_was_kept_once_and_nothing_of_what_it_said(
     assert {name: said[name] for name in ADDRESS._fields} == ADDRESS._asdict()
     assert (said["outcome"], said["traceparent"][:3]) == ("failure", "00-")
     assert "planted" not in caplog.text
+
+
+@pytest.mark.django_db
+def test_the_log_names_the_trace_of_its_requests_caller(web: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """In the same two statements."""
+    caplog.set_level("INFO")
+    callers = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    make_job(make_request("Inprogress", token=ADDRESS.token, traceparent=callers))
+    post(web)
+    assert traceparent(*ADDRESS, callers) in caplog.text
 
 
 @pytest.mark.django_db

@@ -9,12 +9,13 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from jobs_app.outcomes import Failure, JobContext, Retry
+from jobs_app.tracing import traceparent
 from jobs_app.worker import executor
 from jobs_app.worker.completer import LEASE_LOST
 from jobs_app.worker.shutdown import Stop
@@ -30,11 +31,13 @@ from tests.factories import (
     rows,
     seconds_from_now,
     statuses,
+    update_raw,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE = 10.0
 Register = Callable[..., str]
+CALLERS_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def place(*names: str, **columns: Any) -> Request:
@@ -134,6 +137,36 @@ def test_a_callback_is_given_its_request_and_its_attempt(register: Register) -> 
     [context] = seen
     assert context == JobContext(request.token, "made_up", 1, "sees", 3, {"id": 7}, {"email": "a@b"})
     assert context.idempotency_key == f"{request.token}:1:sees"
+
+
+def test_a_callers_trace_goes_to_services_and_to_the_log(register: Register, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    seen: list[JobContext] = []
+    register("sees", seen.append)
+    request = make_request("Inprogress", ["sees", "noop"], traceparent=CALLERS_TRACE)
+    make_job(request, "sees")
+    make_job(request, "noop", "inprogress", lease=-1)
+    pass_jobs()
+    assert seen[0].traceparent == traceparent(request.token, 0, "sees", 1, CALLERS_TRACE)
+    told = {record.msg["event"]: record.msg for record in caplog.records if isinstance(record.msg, dict)}
+    assert told["job_ended"]["traceparent"] == seen[0].traceparent
+    assert told["job_lease_lost"]["traceparent"] == traceparent(request.token, 0, "noop", 1, CALLERS_TRACE)
+
+
+@pytest.mark.parametrize("odd", ["x", CALLERS_TRACE.upper(), "0" * 55, b"\xff" * 55, b"\xff", "x" * 2**21])
+def test_what_is_no_trace_stops_nothing_and_is_never_read_whole(register: Register, odd: str | bytes) -> None:
+    seen: list[JobContext] = []
+    register("sees", seen.append)
+    request = make_request("Inprogress", ["sees"])
+    make_job(request, "sees")
+    try:
+        update_raw("requests", request.pk, traceparent=odd)
+    except DatabaseError:
+        assert connection.vendor == "mysql"
+        return  # the column's type refuses it
+    pass_jobs()
+    assert seen[0].traceparent == traceparent(request.token, 0, "sees", 1)
+    assert len(seen[0].caller_trace) in {0, 55}
 
 
 def test_what_a_callback_does_to_its_context_stays_with_it(register: Register) -> None:
