@@ -10,7 +10,8 @@ from django.db import Error
 
 from jobs_app.db.connections import close_connections
 from jobs_app.db.transactions import fault_line
-from requests_app.monitoring.spans import Spans
+from jobs_app.telemetry.printable import one_line
+from requests_app.monitoring.spans import NotSent, Spans
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -69,7 +70,7 @@ class SpanSender:
             try:
                 self._send(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must end nothing
-                self._tell(fault_line(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}")
+                self._tell(_line(error))
                 close_connections()
                 if self._closing.is_set():
                     return  # a collector that is away would be away for the next batch
@@ -90,3 +91,13 @@ class SpanSender:
         if not self._is_failing:
             self._is_failing = True
             log.warning("spans_lost", fault=fault)
+
+
+def _line(error: Exception) -> str:
+    """Of what nobody foresaw the kind alone: its text may quote a row."""
+    match error:
+        case Error():
+            return fault_line(error)
+        case NotSent():
+            return one_line(str(error))
+    return type(error).__name__

@@ -185,7 +185,7 @@ class _Exporter(logging.Filter):
     def export(self, spans: Sequence[ReadableSpan]) -> None:
         self._said = ""
         if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-            raise NotSent(self._said or "the collector does not answer")
+            raise NotSent(f"the collector does not take them: {self._said or 'it does not say why'}")
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:

@@ -255,7 +255,7 @@ def test_a_dead_collector_costs_one_warning_and_no_time_of_a_pass(
     assert set(Request.objects.values_list("status", flat=True)) == {"Completed"}
     [warning] = warnings(caplog)
     assert warning["event"] == "spans_lost"
-    assert "refused" in warning["fault"] or "does not answer" in warning["fault"]
+    assert "the collector does not take them" in warning["fault"]
 
 
 def test_one_that_never_answers_is_waited_for_at_the_end_only_and_not_for_long(
@@ -320,13 +320,14 @@ def test_a_process_sends_what_ended_in_it_before_it_exits(manage: Manage, collec
     assert set(names) == {"tasker-worker"}
 
 
-def test_a_pass_ends_in_time_although_the_collector_is_dead(manage: Manage) -> None:
+def test_a_pass_ends_in_time_although_the_collector_never_answers(manage: Manage) -> None:
     insert_raw(steps="[]")
-    began = time.monotonic()
-    done = manage("run_new_requests", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    with serving(lambda *_: time.sleep(60)) as deaf:
+        began = time.monotonic()
+        done = manage("run_new_requests", OTEL_EXPORTER_OTLP_ENDPOINT=deaf.url, OTEL_EXPORTER_OTLP_TIMEOUT="60")
+        assert time.monotonic() - began < 30, "three seconds, and what a process takes on a busy machine"
     assert done.returncode == 0
     assert done.stderr.count("spans_lost") == 1
-    assert time.monotonic() - began < 3 + 5
 
 
 LOADED = "import sys; from jobs_app.telemetry import ended; print(ended._listener, 'opentelemetry' in sys.modules)"
