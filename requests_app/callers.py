@@ -55,6 +55,11 @@ def refusal(rules: Mapping[str, CallerRule], placed_by: str, action: str, *, has
     return ""
 
 
+def is_named(name: str, account: str) -> bool:
+    """Whether a name is that of this account, or of its user at whatever host. As of rules, a user with an @ is not."""
+    return name == account or ("@" not in name and f"{name}@" == account[: account.rfind("@") + 1])
+
+
 def _rule_of(rules: Mapping[str, CallerRule], account: str) -> CallerRule | None:
     """A whole account before its user before everybody else. A user with an @ in its name needs the whole account."""
     user = account.rpartition("@")[0]

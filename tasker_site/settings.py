@@ -131,6 +131,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "requests_app.monitoring.probes.ProbeMiddleware",
     "jobs_app.answer_posts.AnswerMiddleware",
+    "requests_app.status_http.middleware.StatusMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

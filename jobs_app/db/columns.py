@@ -63,6 +63,16 @@ def json_text(column: str, characters: int | None = None) -> models.Func:
     return text if characters is None else Left(text, characters)
 
 
+class ListLength(models.Func):
+    """How many items the list in a JSON column has; NULL where it is no list, or no JSON."""
+
+    output_field = models.IntegerField()
+    template = "CASE WHEN JSON_VALID(%(expressions)s) THEN JSON_LENGTH(%(expressions)s) END"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        return super().as_sql(compiler, connection, template=self.template.replace("LENGTH", "ARRAY_LENGTH"), **context)
+
+
 class ByteCharField(models.CharField):  # type: ignore[type-arg]
     """A varchar compared byte for byte on every engine: names that differ in case are different names."""
 

@@ -7,3 +7,4 @@ from requests_app.models.receipt import ReceiptHead as ReceiptHead
 from requests_app.models.request import Request as Request
 from requests_app.models.retry_pace import RetryPace as RetryPace
 from requests_app.models.status import RequestStatus as RequestStatus
+from requests_app.models.status_bearer import StatusBearer as StatusBearer

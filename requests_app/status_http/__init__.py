@@ -1,0 +1,1 @@
+"""How a request stands, over HTTP, for callers without rights in the database: `GET /requests/TOKEN?wait=30`."""
