@@ -1,4 +1,4 @@
-"""The table `status_bearers`: who may ask over HTTP how a caller's requests stand (status_http/). Only hashes are kept."""
+"""The table `status_bearers`: who may ask over HTTP how its requests stand (status_http/). Only hashes are kept."""
 
 import hashlib
 import re

@@ -10,7 +10,7 @@ from jobs_app.db.columns import ListLength
 from requests_app.callers import is_named
 from requests_app.models import Request, StatusBearer
 from requests_app.models.status import FINAL
-from requests_app.status_http.polls import PATH, wait_of
+from requests_app.status_http.polls import PATH, Waiting, wait_of
 
 METHODS = ("GET", "HEAD")
 _COLUMNS = ("id", "token", "action", "status", "step", "error_kind", "shortfall", "placed_by")
@@ -37,13 +37,6 @@ class Found(NamedTuple):
         return self.row["status"] in FINAL
 
 
-class Held(NamedTuple):
-    """A poll to be held: until this request ends, or so many seconds."""
-
-    request_id: int
-    seconds: int
-
-
 def find(request: HttpRequest) -> Found:
     """Raises Refused. One statement for the bearer, one for the request."""
     if request.method not in METHODS:
@@ -62,14 +55,15 @@ def _caller_of(request: HttpRequest) -> str:
         raise Refused(401, "an Authorization header is needed: Bearer and what you were given", WWW_Authenticate=_REALM)
     if (caller := StatusBearer.objects.caller_of(secret.strip())) is None:
         # RFC 6750, section 3.1
-        raise Refused(401, "the bearer is unknown, revoked or expired", WWW_Authenticate=f'{_REALM}, error="invalid_token"')
+        challenge = f'{_REALM}, error="invalid_token"'
+        raise Refused(401, "the bearer is unknown, revoked or expired", WWW_Authenticate=challenge)
     return caller
 
 
 def _row(caller: str, token: str) -> dict[str, Any]:
     """Somebody else's is looked up like one's own, and refused like one that is missing."""
     found = Request.objects.filter(token=token).annotate(how_many_steps=ListLength("steps"))
-    row = found.values(*_COLUMNS, *_MOMENTS, "how_many_steps").first()
+    row: dict[str, Any] | None = found.values(*_COLUMNS, *_MOMENTS, "how_many_steps").first()
     # The servers ignore spaces at a token's end.
     if row is None or row["token"] != token or not is_named(caller, row["placed_by"]):
         raise Refused(404, "there is no such request of yours")
@@ -77,14 +71,14 @@ def _row(caller: str, token: str) -> dict[str, Any]:
 
 
 # For the web server ---------------------------------------------------------------------------------------------------
-def to_be_held(request: HttpRequest) -> Held | None:
+def to_be_held(request: HttpRequest) -> Waiting | None:
     """None: it is to be answered at once. Raises django.db.Error."""
     close_old_connections()  # as Django does before a request
     try:
         found = find(request)
     except Refused:  # which is said when it is answered
         return None
-    return None if found.is_final or not found.wait else Held(found.row["id"], found.wait)
+    return None if found.is_final or not found.wait else Waiting(found.row["id"], found.wait)
 
 
 def ended(ids: Collection[int]) -> set[int]:

@@ -31,8 +31,8 @@ _ASK_AGAIN_SECONDS = 5  # of who wanted to wait, and was not held
 class StatusMiddleware:
     """Before any other rule of the site.
 
-    Whoever asks has no session and follows no redirect; the bearer alone says what it may see. So ALLOWED_HOSTS does not
-    matter either. A middleware, not a path of urls.py: a token may hold anything, also a slash or a line break.
+    Whoever asks has no session and follows no redirect; the bearer alone says what it may see. So ALLOWED_HOSTS does
+    not matter either. A middleware, not a path of urls.py: a token may hold anything, also a slash or a line break.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -46,7 +46,7 @@ class StatusMiddleware:
         return response
 
 
-def _respond(request: HttpRequest) -> HttpResponseBase:
+def _respond(request: HttpRequest) -> HttpResponse:
     if request.META.get(ENVIRON) == Poll.AWAY:
         return _unavailable()
     try:
@@ -58,11 +58,11 @@ def _respond(request: HttpRequest) -> HttpResponseBase:
         return _unavailable()
 
 
-def _answer(request: HttpRequest, found: Found) -> HttpResponseBase:
+def _answer(request: HttpRequest, found: Found) -> HttpResponse:
     body = json.dumps(_status(found.row)).encode()
     response = HttpResponse(body, content_type="application/json")
     response["ETag"] = etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    response = get_conditional_response(request, etag=etag, response=response)
+    response = get_conditional_response(request, etag=etag, response=response) or response
     if found.wait and not found.is_final and request.META.get(ENVIRON) != Poll.HELD:
         response["Retry-After"] = str(_ASK_AGAIN_SECONDS)
     return response

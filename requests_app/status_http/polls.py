@@ -1,7 +1,8 @@
-"""The paths of polls, and what a web server that holds polls (tasker_site/web_polls.py) tells us of one. No database."""
+"""The path of polls, and what a web server that holds them (tasker_site/web_polls.py) tells of one. No database."""
 
 import re
 from enum import StrEnum
+from typing import NamedTuple
 
 from django.http import HttpRequest
 
@@ -13,6 +14,13 @@ ENVIRON = "tasker.poll"  # its key in a request's environment holds one of:
 class Poll(StrEnum):
     HELD = "held"  # until its request ended, or for as long as it wanted
     AWAY = "away"  # the database does not answer, or has too much to do: do not ask it
+
+
+class Waiting(NamedTuple):
+    """A poll that is to be held: until this request has ended, or so many seconds."""
+
+    request_id: int
+    seconds: int
 
 
 def wait_of(request: HttpRequest) -> int:

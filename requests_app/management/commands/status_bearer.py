@@ -1,4 +1,4 @@
-"""`manage.py status_bearer create shop`: who may ask over HTTP how a caller's requests stand (docs/status-over-http.md)."""
+"""`manage.py status_bearer create shop`: who may ask over HTTP how its requests stand (docs/status-over-http.md)."""
 
 import argparse
 from datetime import timedelta
@@ -36,8 +36,8 @@ def _caller(text: str) -> str:
 
 class Command(TaskerCommand):
     help = (
-        "Bearers for GET /requests/TOKEN. Each sees the requests that one caller placed. `create` prints one, once: only "
-        "its hash is kept. Run it as the owner of the tables."
+        "Bearers for GET /requests/TOKEN. Each sees the requests that one caller placed. `create` prints one, once: "
+        "only its hash is kept. Run it as the owner of the tables."
     )
     output_is_result: ClassVar[bool] = True
 
@@ -83,4 +83,5 @@ def _said(row: StatusBearer) -> str:
     expires = f"expires {clock_utc(row.expires_at)}" if row.expires_at else "does not expire"
     revoked = f", revoked {clock_utc(row.revoked_at)}" if row.revoked_at else ""
     caller = one_line(row.caller) or "''"
-    return f"bearer {row.pk} of {caller}, made {clock_utc(row.created_at)} by {one_line(row.created_by)}, {expires}{revoked}"
+    made = f"made {clock_utc(row.created_at)} by {one_line(row.created_by)}"
+    return f"bearer {row.pk} of {caller}, {made}, {expires}{revoked}"

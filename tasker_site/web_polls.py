@@ -1,0 +1,154 @@
+"""Polls that wait for the end of a request (`GET /requests/TOKEN?wait=30`): each holds a connection, and no thread.
+
+A thread looks once whether a poll is to wait, and lets go of it. From then on one statement a second asks for all that
+wait together; a poll whose request has ended, or whose time is over, goes to a thread again, which answers it.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from threading import Lock
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import Error
+from waitress.task import ThreadedTaskDispatcher
+
+from jobs_app.db.transactions import fault_line
+from requests_app.status_http.polls import Poll, Waiting
+
+log = structlog.stdlib.get_logger(__name__)
+
+MOST_HELD = 2000  # of a process, a file each
+_LOOK_SECONDS = 1.0
+_STUCK_SECONDS = 10.0  # that a statement or a poll has waited: the database hangs, or there is too much to do
+
+
+class Connection(Protocol):
+    """A client's (web_worker.Channel). `queued_at`: when its poll went to a thread, by time.monotonic().
+
+    `was_taken`: whether the poll is to be answered and not held again. `poll`: what the answer needs to know.
+    """
+
+    server: Any
+    connected: bool
+    queued_at: float
+    was_taken: bool
+    poll: Poll | None
+
+
+class Held(NamedTuple):
+    request_id: int
+    ends_at: float  # time.monotonic()
+
+
+class Polls:
+    """`threads`: of polls alone, so that they keep nobody waiting. `no_database`: a thread that never asks it.
+
+    `to_be_held` and `ended`: those of requests_app.status_http.lookup.
+    """
+
+    def __init__(
+        self,
+        to_be_held: Callable[[WSGIRequest], Waiting | None],
+        ended: Callable[[Collection[int]], set[int]],
+        threads: ThreadedTaskDispatcher,
+        looks: ThreadedTaskDispatcher,
+        no_database: ThreadedTaskDispatcher,
+        most: int = MOST_HELD,
+    ) -> None:
+        self._to_be_held, self._ended = to_be_held, ended
+        self._threads, self._looks, self._no_database = threads, looks, no_database
+        self._most = most
+        self._held: dict[Connection, Held] = {}
+        self._lock = Lock()
+        self._turned_at = 0.0
+        self._look_began: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    # By the main thread -----------------------------------------------------------------------------------------------
+    def take(self, channel: Connection) -> None:
+        """A poll that has come. A thread looks whether it is to wait (`holds`)."""
+        channel.queued_at = time.monotonic()
+        self._threads.add_task(channel)
+
+    def turn(self, now: float) -> None:
+        """Called at least once a second. `now`: time.monotonic()."""
+        if now - self._turned_at < _LOOK_SECONDS:
+            return
+        self._turned_at = now
+        self._forget([channel for channel, _ in self._copy() if not channel.connected])
+        self._shed(now)
+        if self._look_began is not None:
+            if now - self._look_began > _STUCK_SECONDS:
+                self._answer(self._forget_all(), Poll.AWAY)
+            return
+        self._answer(self._forget([channel for channel, held in self._copy() if held.ends_at <= now]), Poll.HELD)
+        if self._held:
+            self._look_began = now
+            self._looks.add_task(self)
+
+    def stop(self) -> None:
+        """All are answered now, as their requests stand; none is held any more."""
+        self._most = 0
+        self._answer(self._forget_all(), None)
+
+    def _shed(self, now: float) -> None:
+        """Polls that found no thread for long are answered without the database."""
+        queue = self._threads.queue
+        with self._threads.lock:
+            late = [*queue] if queue and now - queue[0].queued_at > _STUCK_SECONDS else []
+            if late:
+                queue.clear()
+        self._answer(late, Poll.AWAY)
+
+    # By a thread ------------------------------------------------------------------------------------------------------
+    def holds(self, channel: Connection, request: WSGIRequest) -> bool:
+        """Whether the poll waits from now on. Else the thread is to answer it."""
+        try:
+            waiting = self._to_be_held(request)
+        except Error as error:
+            log.warning("status_unavailable", fault=fault_line(error))
+            channel.poll = Poll.AWAY
+            return False
+        with self._lock:
+            if waiting is None or len(self._held) >= self._most:
+                return False
+            self._held[channel] = Held(waiting.request_id, time.monotonic() + waiting.seconds)
+        channel.server.pull_trigger()  # from now on it is read from, which tells whether its client is there
+        return True
+
+    def service(self) -> None:
+        """What a thread of waitress does with a task: here, one look for all polls that wait."""
+        held = self._copy()
+        try:
+            ended = self._ended({one.request_id for _, one in held})
+            self._answer(self._forget([channel for channel, one in held if one.request_id in ended]), Poll.HELD)
+        except Error as error:
+            log.warning("status_unavailable", fault=fault_line(error))
+            self._answer(self._forget_all(), Poll.AWAY)
+        finally:
+            self._look_began = None
+
+    # By either --------------------------------------------------------------------------------------------------------
+    def holds_still(self, channel: Connection) -> bool:
+        return channel in self._held
+
+    def _copy(self) -> list[tuple[Connection, Held]]:
+        with self._lock:
+            return [*self._held.items()]
+
+    def _forget_all(self) -> list[Connection]:
+        return self._forget([channel for channel, _ in self._copy()])
+
+    def _forget(self, channels: Iterable[Connection]) -> list[Connection]:
+        """Those of them that were held until now: so each is answered by one thread alone."""
+        with self._lock:
+            return [channel for channel in channels if self._held.pop(channel, None)]
+
+    def _answer(self, channels: Iterable[Connection], poll: Poll | None) -> None:
+        for channel in channels:
+            channel.poll, channel.was_taken, channel.queued_at = poll, True, time.monotonic()
+            (self._no_database if poll == Poll.AWAY else self._threads).add_task(channel)
