@@ -65,8 +65,10 @@ class Polls:
         self._turned_at = 0.0
         self._look_began: float | None = None
 
-    def __len__(self) -> int:
-        return len(self._held)
+    @property
+    def connections(self) -> int:
+        """How many are there for polls, besides those of everybody else."""
+        return min(len(self._held) + len(self._threads.queue), self._most)
 
     # By the main thread -----------------------------------------------------------------------------------------------
     def take(self, channel: Connection) -> None:

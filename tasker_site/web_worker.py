@@ -163,7 +163,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # untyped
 
     def readable(self) -> bool:
         """Polls that wait are counted by themselves."""
-        self.adj.connection_limit = CONNECTIONS + len(self.polls or ())
+        self.adj.connection_limit = CONNECTIONS + (self.polls.connections if self.polls else 0)
         return bool(super().readable())
 
     def maintenance(self, now: float) -> None:

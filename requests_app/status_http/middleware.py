@@ -60,7 +60,7 @@ def _respond(request: HttpRequest) -> HttpResponse:
 
 def _answer(request: HttpRequest, found: Found) -> HttpResponse:
     body = json.dumps(_status(found.row)).encode()
-    response = HttpResponse(body, content_type="application/json")
+    response = HttpResponse(body, content_type="application/json", headers={"Content-Length": str(len(body))})
     response["ETag"] = etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     response = get_conditional_response(request, etag=etag, response=response) or response
     if found.wait and not found.is_final and request.META.get(ENVIRON) != Poll.HELD:
