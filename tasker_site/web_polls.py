@@ -4,7 +4,6 @@ A thread looks once whether a poll is to wait, and lets go of it. From then on o
 wait together; a poll whose request has ended, or whose time is over, goes to a thread again, which answers it.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
@@ -25,7 +24,7 @@ _STUCK_SECONDS = 10.0  # that a statement or a poll has waited: the database han
 
 
 class Connection(Protocol):
-    """A client's (web_worker.Channel). `queued_at`: when its poll went to a thread, by time.monotonic().
+    """A client's (web_worker.Channel). `queued_at`: when its poll went to a thread.
 
     `was_taken`: whether the poll is to be answered and not held again. `poll`: what the answer needs to know.
     """
@@ -39,13 +38,14 @@ class Connection(Protocol):
 
 class Held(NamedTuple):
     request_id: int
-    ends_at: float  # time.monotonic()
+    ends_at: float
 
 
 class Polls:
     """`threads`: of polls alone, so that they keep nobody waiting. `no_database`: a thread that never asks it.
 
-    `to_be_held` and `ended`: those of requests_app.status_http.lookup.
+    `to_be_held` and `ended`: those of requests_app.status_http.lookup. `now`: time.monotonic(), as of `turn`, whose
+    last one is the clock here.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Polls:
         threads: ThreadedTaskDispatcher,
         looks: ThreadedTaskDispatcher,
         no_database: ThreadedTaskDispatcher,
+        now: float,
         most: int = MOST_HELD,
     ) -> None:
         self._to_be_held, self._ended = to_be_held, ended
@@ -62,7 +63,7 @@ class Polls:
         self._most = most
         self._held: dict[Connection, Held] = {}
         self._lock = Lock()
-        self._turned_at = 0.0
+        self._turned_at = now
         self._look_began: float | None = None
 
     @property
@@ -73,11 +74,11 @@ class Polls:
     # By the main thread -----------------------------------------------------------------------------------------------
     def take(self, channel: Connection) -> None:
         """A poll that has come. A thread looks whether it is to wait (`holds`)."""
-        channel.queued_at = time.monotonic()
+        channel.queued_at = self._turned_at
         self._threads.add_task(channel)
 
     def turn(self, now: float) -> None:
-        """Called at least once a second. `now`: time.monotonic()."""
+        """Called at least once a second."""
         if now - self._turned_at < _LOOK_SECONDS:
             return
         self._turned_at = now
@@ -118,7 +119,7 @@ class Polls:
         with self._lock:
             if waiting is None or len(self._held) >= self._most:
                 return False
-            self._held[channel] = Held(waiting.request_id, time.monotonic() + waiting.seconds)
+            self._held[channel] = Held(waiting.request_id, self._turned_at + waiting.seconds)
         channel.server.pull_trigger()  # from now on it is read from, which tells whether its client is there
         return True
 
@@ -152,5 +153,5 @@ class Polls:
 
     def _answer(self, channels: Iterable[Connection], poll: Poll | None) -> None:
         for channel in channels:
-            channel.poll, channel.was_taken, channel.queued_at = poll, True, time.monotonic()
+            channel.poll, channel.was_taken, channel.queued_at = poll, True, self._turned_at
             (self._no_database if poll == Poll.AWAY else self._threads).add_task(channel)

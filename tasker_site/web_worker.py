@@ -57,7 +57,7 @@ def _polls(no_database: ThreadedTaskDispatcher) -> Polls:
     """Imported here, not above: gunicorn reads this file before Django is set up."""
     lookup: Any = import_module("requests_app.status_http.lookup")
     threads, looks = _dispatcher(_POLL_THREADS), _dispatcher(1)
-    return Polls(lookup.to_be_held, lookup.ended, threads, looks, no_database, _most_held())
+    return Polls(lookup.to_be_held, lookup.ended, threads, looks, no_database, time.monotonic(), _most_held())
 
 
 def _most_held() -> int:

@@ -1,139 +1,179 @@
 """Polls of the web process as it is shipped: a thousand at once, clients that go, a stop, a database that is away."""
 
+import http.client
 import json
 import os
 import resource
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from django.conf import settings
 from django.db import connection
 
+from jobs_app.db.dialect import database_now
 from requests_app.models import Request, StatusBearer
 from tests.factories import make_request
+from tests.proxy import Proxy
 from tests.security.conftest import serving
 
 POLLS = 1000
-SECONDS = 30
+SECONDS = 60  # above what a loaded machine takes
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """What the web process writes to standard error."""
-    return tmp_path / "log"
+class Web:
+    """The web process, one worker, and the bearer of whoever inserts in these tests."""
+
+    def __init__(self, address: str, log: Path) -> None:
+        self.address, self.log = address, log
+        self._where = ("127.0.0.1", int(address.rpartition(":")[2]))
+        self.process = _worker_at(str(self._where[1]))
+        self.order = make_request("Inprogress", token="order-1")
+        account = str(Request.objects.get(pk=self.order.pk).placed_by)
+        self.bearer = StatusBearer.objects.issue(account, None, "a test")[1]
+
+    def ask(self, wait: int = 50) -> socket.socket:
+        client = socket.create_connection(self._where, timeout=SECONDS)
+        client.sendall(f"GET /requests/order-1?wait={wait} HTTP/1.1\r\nHost: a\r\n".encode())
+        client.sendall(f"Authorization: Bearer {self.bearer}\r\n\r\n".encode())
+        return client
+
+    @property
+    def threads(self) -> int:
+        return len([*(self.process / "task").iterdir()])
+
+    @property
+    def files(self) -> int:
+        return len([*(self.process / "fd").iterdir()])
 
 
-@pytest.fixture
-def web(transactional_db: None, log: Path, tmp_path: Path) -> Iterator[str]:
-    name = "DB_NAME" if connection.vendor == "mysql" else "WRK_SQLITE_FILE"
-    environment = {name: str(connection.settings_dict["NAME"]), "WRK_WEB_THREADS": "2", "WRK_LOG_LEVEL": "INFO"}
-    with serving(environment, log) as address:
-        yield address
-
-
-@pytest.fixture
-def caller() -> str:
-    """Who inserts in these tests."""
-    return str(Request.objects.get(pk=make_request().pk).placed_by)
-
-
-@pytest.fixture
-def bearer(caller: str) -> str:
-    return StatusBearer.objects.issue(caller, None, "a test")[1]
-
-
-@pytest.fixture
-def many_files() -> Iterator[None]:
-    """A socket is a file on either side."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-def poll(web: str, bearer: str, token: str, wait: int = 50) -> socket.socket:
-    host, port = web.removeprefix("http://").split(":")
-    client = socket.create_connection((host, int(port)), timeout=SECONDS)
-    path = f"/requests/{token}?wait={wait}"
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode())
-    return client
-
-
-def answer_of(client: socket.socket) -> tuple[int, dict[str, str], Any]:
-    """Status, headers, body."""
-    with client.makefile("rb") as lines:
-        status = int(lines.readline().split()[1])
-        headers = dict(line.decode().rstrip().split(": ", 1) for line in iter(lines.readline, b"\r\n"))
-        return status, headers, json.loads(lines.read(int(headers["Content-Length"])))
-
-
-def worker_of(web: str) -> Path:
-    """In /proc: the one worker behind this address."""
-    port = web.rpartition(":")[2]
+def _worker_at(port: str) -> Path:
+    """In /proc. It is the one whose parent was started with this port as well."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            environment, parent = (
-                (folder / "environ").read_bytes(),
-                (folder / "stat").read_text().rpartition(")")[2].split()[1],
-            )
-            if (
-                f"\0PORT={port}\0".encode() in environment + b"\0"
-                and b"gunicorn" in (folder.parent / parent / "cmdline").read_bytes()
-            ):
-                return folder
-        except OSError:
+            parent = folder.parent / (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            environments = [(process / "environ").read_bytes().split(b"\0") for process in (folder, parent)]
+        except OSError:  # it ended meanwhile, or is another user's
             continue
-    raise AssertionError("no worker")
+        if all(f"PORT={port}".encode() in environment for environment in environments):
+            return folder
+    raise AssertionError("there is no worker")
 
 
-def threads_of(worker: Path) -> int:
-    return len([*(worker / "task").iterdir()])
+def answer_of(client: socket.socket) -> tuple[int, str | None, Any]:
+    """Status, Retry-After, body."""
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, response.headers["Retry-After"], json.loads(response.read())
 
 
-def wait_until(is_so: Any) -> None:
+def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def connections_of(worker: Path) -> int:
-    return len([*(worker / "fd").iterdir()])
+@pytest.fixture
+def through() -> dict[str, str]:
+    """How the web process reaches the database; with a proxy before it, through that."""
+    name = "DB_NAME" if connection.vendor == "mysql" else "WRK_SQLITE_FILE"
+    return {name: str(connection.settings_dict["NAME"])}
 
 
-def test_a_thousand_polls_wait_without_a_thread_and_are_told_of_the_end(
-    web: str, bearer: str, many_files: None, log
-) -> None:
-    request = make_request("Inprogress", token="order-1")
-    worker = worker_of(web)
-    threads, files = threads_of(worker), connections_of(worker)
+@pytest.fixture
+def web(through: dict[str, str], tmp_path: Path) -> Iterator[Web]:
+    log = tmp_path / "log"
+    with serving(through | {"WRK_WEB_THREADS": "2", "WRK_LOG_LEVEL": "INFO"}, log) as address:
+        yield Web(address, log)
+
+
+@pytest.fixture
+def proxy(through: dict[str, str]) -> Iterator[Proxy]:
+    database = connection.settings_dict
+    host, port = database["HOST"], int(database["PORT"] or 3306)
+    with Proxy(host if host.startswith("/") else (host, port)) as proxy:
+        through |= {"DB_HOST": "127.0.0.1", "DB_PORT": str(proxy.port)}
+        yield proxy
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_thousand_wait_without_a_thread_and_are_told_of_the_end(web: Web, many_files: None) -> None:
+    threads, files = web.threads, web.files
     with ExitStack() as open_:
-        clients = [open_.enter_context(poll(web, bearer, "order-1")) for _ in range(POLLS)]
-        for _ in range(15):
-            time.sleep(1)
-            print(connections_of(worker), files, threads, worker, (worker / "stat").read_text().split()[13:15])
-        print(log.read_text())
-        wait_until(lambda: connections_of(worker) >= files + POLLS)
-        began = time.monotonic()
+        clients = [open_.enter_context(web.ask()) for _ in range(POLLS)]
+        wait_until(lambda: web.files >= files + POLLS)
         for path in ("/heartbeat", "/ready", "/metrics", "/admin/login/"):
-            print(path, time.monotonic() - began)
-            assert requests.get(web + path, timeout=SECONDS).status_code == 200
-        print(time.monotonic() - began)
-        assert threads_of(worker) == threads
-        print("threads", threads)
-        Request.objects.filter(pk=request.pk).update(status="Completed", completed_at=request.created_at)
-        began = time.monotonic()
+            assert requests.get(web.address + path, timeout=SECONDS).status_code == 200
+        assert web.threads == threads
+        Request.objects.filter(pk=web.order.pk).update(status="Completed", completed_at=database_now())
         answers = [answer_of(client) for client in clients]
-        print(time.monotonic() - began)
-    assert {(status, body["status"], headers.get("Retry-After")) for status, headers, body in answers} == {
-        (200, "Completed", None)
-    }
-    assert threads_of(worker) == threads
+    assert {(status, again, body["status"]) for status, again, body in answers} == {(200, None, "Completed")}
+    assert web.threads == threads
+    said = web.log.read_text()
+    assert (said.count("\n"), web.bearer in said) == (1, False), said  # that ENV is read as local
+
+
+def test_clients_that_go_leave_nothing_behind(web: Web) -> None:
+    files = web.files
+    clients = [web.ask() for _ in range(50)]
+    wait_until(lambda: web.files >= files + 50)
+    for client in clients:
+        client.close()
+    wait_until(lambda: web.files < files + 10)
+
+
+def test_at_a_stop_each_is_answered(web: Web) -> None:
+    files = web.files
+    clients = [web.ask() for _ in range(50)]
+    wait_until(lambda: web.files >= files + 50)
+    time.sleep(1)  # so that most are held, and some may still come
+    os.kill(int(web.process.name), signal.SIGTERM)
+    answers = [answer_of(client) for client in clients]
+    assert {(status, again, body["status"]) for status, again, body in answers} == {(200, "5", "Inprogress")}
+
+
+@pytest.mark.integration
+def test_while_they_wait_the_database_is_asked_once_a_second(proxy: Proxy, web: Web) -> None:
+    files, clients = web.files, [web.ask() for _ in range(50)]
+    wait_until(lambda: web.files >= files + 50)
+    time.sleep(2)  # until each was looked at
+    asked, began = proxy.queries, time.monotonic()
+    wait_until(lambda: proxy.queries >= asked + 4)
+    assert time.monotonic() - began > 2.5
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["refused", "frozen"])
+def test_when_the_database_is_away_they_are_told_to_come_again(proxy: Proxy, web: Web, is_frozen: bool) -> None:
+    files, clients = web.files, [web.ask() for _ in range(50)]
+    wait_until(lambda: web.files >= files + 50)
+    time.sleep(2)  # until each was looked at
+    if is_frozen:
+        proxy.is_black_hole = True
+    else:
+        proxy.refuses = True
+        proxy.reset()
+    clients.append(web.ask())
+    answers = [answer_of(client) for client in clients]
+    assert {(status, again, tuple(body)) for status, again, body in answers} == {(503, "30", ("reason",))}
+    assert requests.get(f"{web.address}/heartbeat", timeout=SECONDS).status_code == 200
+    proxy.is_black_hole = proxy.refuses = False
+    proxy.reset()
+    wait_until(lambda: answer_of(web.ask(wait=0))[0] == 200)
