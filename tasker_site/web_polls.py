@@ -20,18 +20,17 @@ log = structlog.stdlib.get_logger(__name__)
 
 MOST_HELD = 2000  # of a process, a file each
 _LOOK_SECONDS = 1.0
-_STUCK_SECONDS = 10.0  # that a statement or a poll has waited: the database hangs, or there is too much to do
+_STUCK_SECONDS = 10.0  # without an answer of the database: it hangs
 
 
 class Connection(Protocol):
-    """A client's (web_worker.Channel). `queued_at`: when its poll went to a thread.
+    """A client's (web_worker.Channel).
 
-    `was_taken`: whether the poll is to be answered and not held again. `poll`: what the answer needs to know.
+    `was_taken`: whether its poll is to be answered and not held again. `poll`: what the answer needs to know.
     """
 
     server: Any
     connected: bool
-    queued_at: float
     was_taken: bool
     poll: Poll | None
 
@@ -65,6 +64,8 @@ class Polls:
         self._lock = Lock()
         self._turned_at = now
         self._look_began: float | None = None
+        self._first: Connection | None = None  # that waits for a thread
+        self._first_since = now
 
     @property
     def connections(self) -> int:
@@ -74,7 +75,6 @@ class Polls:
     # By the main thread -----------------------------------------------------------------------------------------------
     def take(self, channel: Connection) -> None:
         """A poll that has come. A thread looks whether it is to wait (`holds`)."""
-        channel.queued_at = self._turned_at
         self._threads.add_task(channel)
 
     def turn(self, now: float) -> None:
@@ -99,10 +99,13 @@ class Polls:
         self._answer(self._forget_all(), None)
 
     def _shed(self, now: float) -> None:
-        """Polls that found no thread for long are answered without the database."""
+        """While no thread takes a poll up for long, those that wait for one are answered without the database."""
         queue = self._threads.queue
         with self._threads.lock:
-            late = [*queue] if queue and now - queue[0].queued_at > _STUCK_SECONDS else []
+            first = queue[0] if queue else None
+            if first is not self._first:
+                self._first, self._first_since = first, now
+            late = [*queue] if now - self._first_since > _STUCK_SECONDS else []
             if late:
                 queue.clear()
         self._answer(late, Poll.AWAY)
@@ -153,5 +156,5 @@ class Polls:
 
     def _answer(self, channels: Iterable[Connection], poll: Poll | None) -> None:
         for channel in channels:
-            channel.poll, channel.was_taken, channel.queued_at = poll, True, self._turned_at
+            channel.poll, channel.was_taken = poll, True
             (self._no_database if poll == Poll.AWAY else self._threads).add_task(channel)

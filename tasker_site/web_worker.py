@@ -79,8 +79,14 @@ def _dispatcher(threads: int) -> ThreadedTaskDispatcher:
 class Task(WSGITask):  # type: ignore[misc] # untyped
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
-        environ.setdefault(ENVIRON, self.channel.poll)
+        environ[ENVIRON] = self.channel.poll
         return environ
+
+    def execute(self) -> None:
+        """A poll's answer ends its connection: thousands that stay open would keep everybody else out."""
+        if _is_poll(self.request):
+            self.set_close_on_finish()
+        super().execute()
 
 
 class Channel(HTTPChannel):  # type: ignore[misc] # untyped
@@ -90,7 +96,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # untyped
     """
 
     task_class = Task
-    began = queued_at = 0.0
+    began = 0.0
     was_taken = False
     poll: Poll | None = None
 
@@ -155,7 +161,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # untyped
     def add_task(self, task: Channel) -> None:
         """Of each request of a connection, once it is whole and those before it are answered."""
         request = task.requests[0]
-        task.poll, task.was_taken = None, False
         if self.polls and _is_poll(request):
             self.polls.take(task)
         else:

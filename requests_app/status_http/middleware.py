@@ -105,7 +105,7 @@ def _refused(request: HttpRequest, refused: Refused) -> HttpResponse:
 
 
 def _unavailable() -> HttpResponse:
-    response = JsonResponse({"reason": "the database does not answer, or is busy: try again later"}, status=503)
+    response = JsonResponse({"reason": "the database does not answer: try again later"}, status=503)
     response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     response._has_been_logged = True  # type: ignore[attr-defined] # Django's own line would hold the path
     return response

@@ -13,7 +13,7 @@ ENVIRON = "tasker.poll"  # its key in a request's environment holds one of:
 
 class Poll(StrEnum):
     HELD = "held"  # until its request ended, or for as long as it wanted
-    AWAY = "away"  # the database does not answer, or has too much to do: do not ask it
+    AWAY = "away"  # the database does not answer: do not ask it
 
 
 class Waiting(NamedTuple):
