@@ -426,6 +426,25 @@ def refused_of(server: dict[str, str], user: str, statement: str) -> None:
     assert refused.value.args[0] in DENIED, refused.value
 
 
+def test_a_status_over_http_needs_no_more_and_only_the_owner_makes_bearers(
+    server: dict[str, str], run: Run, caller: Any
+) -> None:
+    caller.execute("INSERT INTO requests (action, token) VALUES ('x', 'asked')")
+    run("submit_request", "delete_user", "--token", "the worker's")
+    for user in ("tasker", "tasker_web", "tasker_keeper"):
+        refused = run_manage(server | {"DB_USER": user}, "status_bearer", "create", "shop")
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+        assert "denied" in refused.stderr
+    bearer = run_manage(server, "status_bearer", "create", "shop").stdout.strip()
+    with serving(server | {"DB_USER": "tasker_web"}) as web:
+        for token, status in [("asked", 200), ("the worker's", 404), ("nobody's", 404)]:
+            headers = {"Authorization": f"Bearer {bearer}"}
+            answer = requests.get(f"{web}/requests/{token}?wait=1", headers=headers, timeout=10)
+            assert (answer.status_code, "status" in answer.json()) == (status, status == 200)
+        assert run_manage(server, "status_bearer", "revoke", "1").returncode == 0
+        assert requests.get(f"{web}/requests/asked", headers=headers, timeout=10).status_code == 401
+
+
 def test_every_table_is_granted() -> None:
     """A new one makes this fail until the document says who may do what with it."""
     models: list[Any] = [*apps.get_models(include_auto_created=True), MigrationRecorder.Migration]
