@@ -105,6 +105,18 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
             )
             return bool(cursor.fetchone()[0])
 
+    def ended_of(self, ids: Collection[int]) -> set[int]:
+        """Those of these requests that are in a final state."""
+        if not ids:
+            return set()
+        sql = dialect(self.db)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(ids)}) AND status IN ({marks(FINAL)})",
+                [*FINAL],
+            )
+            return {id_ for (id_,) in cursor.fetchall()}
+
     def is_locked(self, id_: int) -> bool:
         """Whether another session holds its row now. Locks it for a moment, and waits for nobody."""
         with transaction.atomic(using=self.db):

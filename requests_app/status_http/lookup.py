@@ -84,4 +84,4 @@ def to_be_held(request: HttpRequest) -> Waiting | None:
 def ended(ids: Collection[int]) -> set[int]:
     """Those of these requests that have ended, by one statement. Raises django.db.Error."""
     close_old_connections()
-    return {*Request.objects.filter(id__in=ids, status__in=FINAL).values_list("id", flat=True)}
+    return Request.objects.ended_of(ids)

@@ -436,9 +436,9 @@ def test_a_status_over_http_needs_no_more_and_only_the_owner_makes_bearers(
         assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
         assert "denied" in refused.stderr
     bearer = run_manage(server, "status_bearer", "create", "shop").stdout.strip()
+    headers = {"Authorization": f"Bearer {bearer}"}
     with serving(server | {"DB_USER": "tasker_web"}) as web:
         for token, status in [("asked", 200), ("the worker's", 404), ("nobody's", 404)]:
-            headers = {"Authorization": f"Bearer {bearer}"}
             answer = requests.get(f"{web}/requests/{token}?wait=1", headers=headers, timeout=10)
             assert (answer.status_code, "status" in answer.json()) == (status, status == 200)
         assert run_manage(server, "status_bearer", "revoke", "1").returncode == 0

@@ -126,7 +126,7 @@ def end(request: Request) -> None:
 def test_a_hundred_wait_for_one_statement_a_second(web: Web, order: Request, django_assert_num_queries: Any) -> None:
     other = make_request("Inprogress", token="order-2", placed_by="shop@%")
     threads = active_count()
-    clients = []
+    clients: list[socket.socket] = []
     while web.held < POLLS:
         clients += [web.send(web.request(f"order-{number}", 50)) for number in (1, 2) if len(clients) < POLLS]
         web.turn()

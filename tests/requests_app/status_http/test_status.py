@@ -19,6 +19,7 @@ from requests_app.callers import is_named
 from requests_app.models import Request, StatusBearer
 from requests_app.status_http.polls import ENVIRON, MOST_WAIT_SECONDS, Poll
 from tests.factories import insert_raw, make_job, make_request, make_waiting
+from tests.lifecycle.statements import listening
 from tests.requests_app.status_http.openapi import SPEC, demand_as_described
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +55,7 @@ def placed(*args: Any, **columns: Any) -> Request:
 
 
 def rfc3339(moment: datetime | None) -> str | None:
-    return moment and moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
 
 
 # What is told ---------------------------------------------------------------------------------------------------------
@@ -328,6 +329,19 @@ def test_it_costs_three_statements_at_most(ask: Ask, django_assert_num_queries: 
     Request.objects.update(status="Completed", completed_at=database_now())
     with django_assert_num_queries(2):
         ask("order-1")
+
+
+def test_polls_that_wait_are_looked_for_by_their_ids() -> None:
+    """Whatever the optimizer thinks of statuses: on SQLite `NOT INDEXED` leaves it the id alone."""
+    requests = [placed(status, token=f"order-{status}") for status in ("Queuing", "Completed", "Failed", "Cancelled")]
+    with listening() as heard:
+        ended = Request.objects.ended_of([request.pk for request in requests])
+    assert ended == {request.pk for request in requests[1:]}
+    [statement] = heard
+    plan = "EXPLAIN" if connection.vendor == "mysql" else "EXPLAIN QUERY PLAN"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{plan} {statement.sql}", statement.params)
+        assert re.search("PRIMARY", str(cursor.fetchall()))
 
 
 def test_who_inserts_is_whose_bearer_sees_it(ask: Ask) -> None:
