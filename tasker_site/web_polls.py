@@ -119,6 +119,8 @@ class Polls:
             log.warning("status_unavailable", fault=fault_line(error))
             channel.poll = Poll.AWAY
             return False
+        except Exception:  # noqa: BLE001 - such as too many parameters: whoever answers it meets it again
+            return False
         with self._lock:
             if waiting is None or len(self._held) >= self._most:
                 return False

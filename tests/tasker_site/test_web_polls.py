@@ -187,6 +187,11 @@ def test_a_stranger_is_not_held(web: Web, order: Request) -> None:
     assert (web.held, answer_of(client)[0]) == (0, 401)
 
 
+def test_one_that_django_refuses_to_read_is_answered(web: Web, order: Request) -> None:
+    client = web.ask(f"order-1?{'a&' * 1001}")
+    assert client.recv(12) == b"HTTP/1.1 400"
+
+
 def test_a_head_waits_as_well_and_an_etag_is_compared_at_the_end(web: Web, order: Request) -> None:
     etag = answer_of(web.ask(wait=0))[1]["ETag"]
     head, same = web.ask(method="HEAD"), web.ask(wait=10, If_None_Match=etag)

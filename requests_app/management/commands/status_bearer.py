@@ -4,11 +4,12 @@ import argparse
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import structlog
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import account
+from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
 from jobs_app.telemetry.printable import one_line
@@ -16,6 +17,8 @@ from requests_app.formatting import clock_utc
 from requests_app.management.durations import duration_flag
 from requests_app.models import StatusBearer
 from requests_app.models.status_bearer import MOST_CALLER_CHARACTERS
+
+log = structlog.stdlib.get_logger(__name__)
 
 _FOR_EVER = "never"
 
@@ -58,7 +61,8 @@ class Command(TaskerCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            getattr(self, f"_{options['verb']}")(options)
+            with told_with_account():
+                getattr(self, f"_{options['verb']}")(options)
         except DatabaseAway as away:
             raise CommandError(str(away)) from away
         except DatabaseError as error:
@@ -66,6 +70,7 @@ class Command(TaskerCommand):
 
     def _create(self, options: dict[str, Any]) -> None:
         row, secret = StatusBearer.objects.issue(options["caller"], options["expires"], account())
+        log.info("status_bearer_created", bearer=row.pk, caller=row.caller)
         self.stdout.write(secret)
         self.stderr.write(f"{_said(row)}. It is shown this once", self.style.SUCCESS)
 
@@ -76,6 +81,7 @@ class Command(TaskerCommand):
     def _revoke(self, options: dict[str, Any]) -> None:
         if not StatusBearer.objects.revoke(options["id"]):
             raise CommandError(f"there is no bearer {options['id']} that is not revoked")
+        log.info("status_bearer_revoked", bearer=options["id"])
         self.stdout.write(f"bearer {options['id']} is revoked")
 
 

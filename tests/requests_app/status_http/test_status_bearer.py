@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from jobs_app.management.by_hand import account
 from requests_app.models import StatusBearer
@@ -50,6 +52,19 @@ def test_a_list_names_all_and_shows_none() -> None:
     assert re.fullmatch(rf"bearer {first.pk} {made}, expires {moment}, revoked {moment}", listed[0]), listed
     assert re.fullmatch(rf"bearer {second.pk} {made}, does not expire", listed[1]), listed
     assert not [secret for secret in secrets if secret.strip() in "".join(listed)]
+
+
+def test_who_made_and_who_revoked_one_is_told() -> None:
+    with capture_logs(processors=(merge_contextvars,)) as events:
+        secret = created().strip()
+        number = StatusBearer.objects.get().pk
+        called_here("status_bearer", "revoke", str(number))
+    who = {"account": account(), "address": "", "log_level": "info", "bearer": number}
+    assert events == [
+        who | {"event": "status_bearer_created", "caller": CALLER},
+        who | {"event": "status_bearer_revoked"},
+    ]
+    assert secret not in str(events)
 
 
 def test_one_that_is_not_there_cannot_be_revoked() -> None:
