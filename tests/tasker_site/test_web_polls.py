@@ -24,7 +24,7 @@ from tests.factories import make_request
 
 pytestmark = pytest.mark.django_db(transaction=True)  # in a transaction its connection would be closed
 
-POLLS = 100  # tests/security/test_polls.py has a thousand
+POLLS = 100
 Answer = tuple[int, http.client.HTTPMessage, Any]
 
 
