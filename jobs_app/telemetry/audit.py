@@ -18,8 +18,12 @@ from jobs_app.models import AuditEvent
 
 log = structlog.stdlib.get_logger(__name__)
 
-_COLUMNS = ("account", "address", "token")  # of what an event says; the rest is its detail
-_MOST_ACCOUNT, _MOST_DETAIL = 255, 500
+_COLUMNS = {
+    "account": 255,
+    "address": 45,
+    "token": 64,
+}  # characters; the rest is its detail
+_MOST_DETAIL = 500
 _not_kept = Counter("tasker_audit_events_not_kept", "Audit events that are in the log and not in their table.")
 
 
@@ -39,7 +43,7 @@ def _told(tell: Callable[..., Any], event: str, *, subject: str = "", **said: An
     who = structlog.contextvars.get_contextvars()  # logins.py, by_hand.py
     known = {"account": said.get("by", ""), **{name: who[name] for name in _COLUMNS if name in who}, **said}
     detail = " ".join(f"{name}={value}" for name, value in said.items() if name not in _COLUMNS)
-    columns = {name: str(known.get(name, ""))[:_MOST_ACCOUNT] for name in _COLUMNS}
+    columns = {name: str(known.get(name, ""))[:most] for name, most in _COLUMNS.items()}
     return AuditEvent(event=event, subject=subject, detail=detail[:_MOST_DETAIL], **columns)
 
 

@@ -158,9 +158,9 @@ def test_a_row_that_cannot_be_written_takes_no_verb_and_no_look_and_is_told_and_
 
 
 def test_what_is_too_long_is_cut_and_kept() -> None:
-    audit.audit(lambda *_, **__: None, "login", account="ä" * 300, address="", said="x" * 600)
-    ((_, who, _, _, _, detail),) = rows()
-    assert (len(who), len(detail)) == (255, 500)
+    audit.audit(lambda *_, **__: None, "login", account="ä" * 300, address="fe80::1%" + "x" * 99, said="x" * 600)
+    ((_, who, where, _, _, detail),) = rows()
+    assert (len(who), len(where), len(detail)) == (255, 45, 500)
 
 
 # Kept for so long -----------------------------------------------------------------------------------------------------
