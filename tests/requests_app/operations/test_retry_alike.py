@@ -291,9 +291,9 @@ def test_statements_and_commits_grow_with_batches_not_with_requests() -> None:
         Job.objects.all().delete()
         Request.objects.all().delete()
     (full, _), (part, _), (three, commits_of_three) = costs
-    assert part <= full <= 20
+    assert part <= full <= 25
     assert three <= 3 * full
-    assert commits_of_three <= 4
+    assert commits_of_three <= 7  # one for each batch, one for its audit events, one for the pace
 
 
 def test_those_of_a_kind_are_found_by_its_index() -> None:
