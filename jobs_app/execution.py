@@ -52,7 +52,7 @@ def _outcome(error: BaseException) -> Outcome:
             after, at_least, answer = _seconds(error.after), _seconds(error.at_least), _text(error.answer)
             return Retried(says, after, at_least, answer, is_unavailable=isinstance(error, Unavailable))
         case Wait(within=float(within)) if 0 < within <= MAX_WAIT_SECONDS:
-            says = str(error) or "the callback raised Wait without a message"
+            says = str(error).strip() or "an answer"
             return Waiting(says, within, _check_seconds(error, within))
     return _unforeseen(error)
 

@@ -70,6 +70,17 @@ def test_a_job_that_waits_is_new_again_and_uses_up_no_attempt(register: Register
     assert pass_inprogress() == {}
 
 
+@pytest.mark.parametrize("message", ["", " \n"])
+def test_a_wait_without_a_message_waits_for_an_answer(register: Register, message: str) -> None:
+    def waits_silently(_: JobContext) -> None:
+        raise Wait(message, within=60)
+
+    register("waits_silently", waits_silently)
+    make_job(make_request("Inprogress", ["waits_silently"]), "waits_silently")
+    assert pass_jobs() == {"claimed": 1, "waiting": 1}
+    assert Job.objects.get().awaited == "an answer"
+
+
 def test_a_check_calls_it_again_and_does_not_move_the_end_of_its_time(register: Register) -> None:
     checks: list[int] = []
 
