@@ -27,7 +27,7 @@ from demo.services import Services
 BASE_DIR = Path(__file__).resolve().parent.parent
 PASSES = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 FOUND_WORK = re.compile(r" \w+=[1-9]\d* ")  # a pass waiting for a retry to be due says `claimed=0 completed=0 ...`
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0  # ten times what it takes: a busy machine is slow, not broken
 REDRAW_SECONDS = 0.1
 APPROVAL, REASON = "approve_closing", "identity checked"
 
