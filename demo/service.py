@@ -32,11 +32,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`answer` instead of the true one, to `method` calls about user `user` at service `service`, the first `times`."""
+    """`answer` instead of the true one, to `method` calls about user `user` at service `service`, the first `times`.
+
+    Without a user: to calls about none that it can read.
+    """
 
     service: int
     method: str
-    user: int
+    user: int | None
     answer: Answer
     times: int | None = None  # None: always
 

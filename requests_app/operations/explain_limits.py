@@ -28,9 +28,9 @@ def waits_for_permit(job: Job) -> str:
         is_closed = limit.breaker == Breaker.CLOSED
         whose = f" of the limit {limit.rule.name} ({limit.rule})" if is_closed else f": {explain_limit(limit)}"
         return f"waits for a permit{whose}; {_before(job)}"
-    if limit := Limit.objects.filter(lane=job.due_at).first():
+    if before := Limit.objects.filter(lane=job.due_at).first():
         return (
-            f"waits for a permit of the limit {limit.name}, which WRK_LIMITS, as this process has it, gives to no job: "
+            f"waits for a permit of the limit {before.name}, which WRK_LIMITS, as this process has it, gives to no job: "
             "where run_jobs has the same, it makes it due"
         )
     return "waits for a permit of a limit that never was: nothing will move it; look with `manage.py verify`"
