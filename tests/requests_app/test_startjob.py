@@ -44,7 +44,8 @@ def test_what_it_writes_passes_as_it_stands(shop: Path, monkeypatch: pytest.Monk
         _passes(shop.parent, "ruff", "check", *ruff, "made_up_shop")
         _passes(shop.parent, "ruff", "format", "--check", *ruff, "made_up_shop")
     _passes(BASE_DIR, "mypy", "--config-file", str(config), str(shop))
-    pytest_ = ["pytest", "-q", "-p", "no:cacheprovider", "-c", str(config), "--rootdir", str(shop.parent)]
+    plugins = ["-p", "no:cacheprovider", "-p", "tasker_testing.plugin"]
+    pytest_ = ["pytest", "-q", *plugins, "-c", str(config), "--rootdir", str(shop.parent)]
     monkeypatch.setenv("WRK_APPS", "made_up_shop")
     monkeypatch.setenv("PYTHONPATH", str(shop.parent))
     _passes(BASE_DIR, *pytest_, *map(str, shop.glob("test_*.py")))
