@@ -1,7 +1,9 @@
 """What every test may ask for: the test database (never in memory), the three services, commands as real processes."""
 
 import os
+import platform
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from django import get_version
 from django.conf import settings
 from django.core.management import execute_from_command_line
 from django.db import connection
@@ -30,15 +33,29 @@ def _on_server() -> bool:
     return bool(connection.vendor == "mysql")  # also of a list of addresses
 
 
+def _engine() -> str:
+    """By its own word, such as 10.11.18-MariaDB; asked here since a test's own connection is not yet let in."""
+    if not _on_server():
+        return f"SQLite {sqlite3.sqlite_version}"
+    server = connection.get_new_connection(connection.get_connection_params())
+    try:
+        version = str(server.get_server_info()).removeprefix("5.5.5-")  # what MariaDB puts before it for old clients
+        return version if "MariaDB" in version else f"{version} MySQL"
+    finally:
+        server.close()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_ = "leave out what asks for no database: `make test` has run it on SQLite already"
     parser.addoption("--only-database", action="store_true", help=help_)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    lines = ["database: SQLite; tests marked integration are left out (make test runs them)"]
+    lines = [f"versions: Python {platform.python_version()}, Django {get_version()}, {_engine()}"]
     if _on_server():
-        lines = [f"database: server at {settings.DATABASES['default']['HOST']}"]
+        lines.append(f"database: server at {settings.DATABASES['default']['HOST']}")
+    else:
+        lines.append("database: SQLite; tests marked integration are left out (make test runs them)")
     if config.option.only_database:
         lines.append("tests that ask for no database are left out: they ran on SQLite")
     return lines
