@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from django.utils.html import format_html
@@ -13,6 +14,7 @@ from jobs_app.outcomes import storable_text
 
 TOO_DEEP = "cannot be read: nested too deep"
 _MOST_JSON_CHARACTERS = 100_000  # of one value
+_MOST_LEVELS = 500  # Python's own writer with an indent calls itself for each, and may do so 1,000 times
 
 
 def badge(status: str, text: str) -> SafeString:
@@ -98,11 +100,25 @@ def read_json(text: str | None, most: int | None = None) -> Any:
     if most is not None and len(text) > most:
         raise ValueError(f"more than {most:,} characters: too large to be shown")
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except ValueError as error:
         raise ValueError(f"cannot be read: {str(error).partition(';')[0]}") from error
+    if _is_deep(value, text):
+        raise ValueError(TOO_DEEP)
+    return value
+
+
+def _is_deep(value: object, text: str) -> bool:
+    """From Python 3.12 on, what is read may be deeper than what can be written again with an indent."""
+    if text.count("[") + text.count("{") <= _MOST_LEVELS:
+        return False
+    level, depth = [value], 0
+    while level and depth <= _MOST_LEVELS:
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level, depth = list(chain.from_iterable(parts)), depth + 1
+    return depth > _MOST_LEVELS
 
 
 def pretty(value: object) -> str:
