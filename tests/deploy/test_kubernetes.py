@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from requests_app.cron import CRON_SETTINGS
 from tests.deploy.kubernetes import SECRET_FILES, Pod, Resource, pods, render
+from tests.docs.blocks import blocks_of, document
 
 FOLDER: Path = settings.BASE_DIR / "deploy" / "kubernetes"
 COMPOSE = YAML(typ="safe", pure=True).load((settings.BASE_DIR / "docker-compose.yml").read_text())["services"]
@@ -215,3 +216,22 @@ def test_a_pass_runs_at_the_time_by_which_the_probes_judge_it(rendered, command)
     assert (cron["timeZone"], cron["concurrencyPolicy"]) == ("Etc/UTC", "Forbid")
     takes_at_most = int(pod.container["command"][-1]) + int(pod.environment["WRK_STOP_GRACE_SECONDS"])
     assert cron["jobTemplate"]["spec"]["activeDeadlineSeconds"] > takes_at_most
+
+
+# docs/kubernetes.md ---------------------------------------------------------------------------------------------------
+def test_the_document_names_what_is_there(rendered):
+    text = document("kubernetes.md")
+    assert set(re.findall(r"kubectl apply -k (\w+)", text)) == set(PARTS) - {"cron"}
+    there = {(one["kind"].lower(), one["metadata"]["name"]) for part in PARTS for one in rendered[part]}
+    named = re.findall(r"\b(job|deploy(?:ment)?)/(tasker[\w-]*)", text)
+    assert {({"deploy": "deployment"}.get(kind, kind), name) for kind, name in named} <= there
+
+
+def test_the_documents_ingress_leads_to_the_web_process(rendered):
+    [block] = [block for block in blocks_of(document("kubernetes.md")) if block.info == "yaml"]
+    ingress = YAML(typ="safe", pure=True).load(block.text)
+    kubernetes_validate.validate(ingress, RELEASES[-1], strict=True)
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert [one["path"] for one in paths] == ["/admin/", "/static/", "/answers/"]
+    services = {("service", one["backend"]["service"]["name"]) for one in paths}
+    assert services <= {(one["kind"].lower(), one["metadata"]["name"]) for one in rendered["workers"]}
