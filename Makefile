@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHONBIN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-long lint package chaos bench bench-peers bench-report screenshots clean
+.PHONY: help setup demo run test test-long versions lint package chaos bench bench-peers bench-report screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,10 @@ test: ## All tests: on SQLite, then on a private MariaDB, or on the server that 
 test-long: ## What takes long by nature, all of it: every fault, every malformed input, storms (about 50 minutes)
 	@scripts/setup.sh test
 	@scripts/test_long.sh
+
+versions: ## The tests on each Python that is here, with each Django: docs/versions.md (about 3 minutes a pair)
+	@scripts/setup.sh test
+	@scripts/versions.sh $(ARGS)
 
 lint: ## Ruff, mypy, import contracts, missing migrations, Dockerfile, docker-compose.yml
 	@scripts/setup.sh lint

@@ -9,11 +9,13 @@ cd "$(dirname "$0")/.." || exit
 shopt -s nullglob
 pythons=${PYTHONS:-python3.11 python3.12 python3.13 python3.14 $(echo "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-4].*/bin/python3)}
 # What touches Django, the database's SQL or the interpreter, in a minute or two. `tests` as the argument: everything.
-tests=(tests/jobs_app/db tests/jobs_app/models tests/jobs_app/test_commands.py tests/jobs_app/test_execution.py
-  tests/requests_app/admin tests/requests_app/models tests/requests_app/operations tests/requests_app/monitoring
-  tests/requests_app/test_commands.py tests/requests_app/test_passes.py tests/requests_app/test_worker.py
-  tests/tasker_site tests/tasker_testing tests/lifecycle/test_readers.py tests/security/test_logins.py)
+tests=(tests/jobs_app/db tests/jobs_app/models tests/jobs_app/test_execution.py tests/requests_app/models
+  tests/requests_app/admin tests/requests_app/test_passes.py tests/requests_app/test_worker.py
+  tests/requests_app/operations/test_verify.py tests/requests_app/operations/test_interventions.py
+  tests/requests_app/monitoring/test_probes.py tests/requests_app/monitoring/test_gauges.py
+  tests/tasker_site/test_embedding.py tests/tasker_testing/test_run.py tests/security/test_logins.py)
 [ $# -eq 0 ] || tests=("$@")
+engines=${ENGINES:-sqlite server} # one of them, for that one alone
 folder=var/versions results=var/versions/results.txt
 worst=0
 
@@ -60,8 +62,8 @@ for python in $pythons; do
       continue
     fi
     pytest=("$venv/bin/python" -m pytest -n "${PROCESSES:-4}" --dist worksteal "${tests[@]}")
-    leg "$venv.sqlite.log" "${without_database[@]}" "${pytest[@]}"
-    leg "$venv.server.log" "$venv/bin/python" -m tests.database_server -- "${pytest[@]}" --only-database
+    [[ $engines == server ]] || leg "$venv.sqlite.log" "${without_database[@]}" "${pytest[@]}"
+    [[ $engines == sqlite ]] || leg "$venv.server.log" "$venv/bin/python" -m tests.database_server -- "${pytest[@]}" --only-database
   done
 done
 [ "$done_already" != " " ] || { echo "None of these is here: $pythons" >&2; exit 1; }

@@ -148,8 +148,7 @@ def test_the_settings_take_what_a_pod_is_given(pod, rendered, tmp_path, manage_w
 def test_every_command_is_one_of_the_image(pod):
     match pod.container.get("command"):
         case ["python", "manage.py", name, *arguments]:
-            app = get_commands()[name]
-            command = load_command_class(app, name) if isinstance(app, str) else app
+            command = load_command_class(get_commands()[name], name)
             command.create_parser("manage.py", name).parse_args(arguments)
         case other:
             assert (pod.name, other) in [("tasker-web", None), ("tasker-owner", ["sleep", "3600"])]
