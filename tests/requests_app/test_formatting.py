@@ -11,7 +11,7 @@ from jobs_app.models import Job
 from jobs_app.models.pause import PARKED_AT
 from requests_app import formatting
 from requests_app.admin.masking import masked
-from requests_app.formatting import pretty, put_off
+from requests_app.formatting import pretty, put_off, read_json
 from tests.requests_app.admin.test_requests import MOMENT
 
 
@@ -73,3 +73,14 @@ def test_what_is_nested_too_deep_is_said_or_cut() -> None:
     assert masked(deep) == formatting.TOO_DEEP
     assert pretty(deep).endswith("(cut)")
     assert len(pretty(deep)) < 101_000
+
+
+@pytest.mark.parametrize("text", ['{"a": ' * 600 + "1" + "}" * 600, "[" * 600 + "]" * 600], ids=["objects", "lists"])
+def test_what_can_be_read_but_not_be_written_with_an_indent_is_too_deep(text):
+    with pytest.raises(ValueError, match=r"^cannot be read: nested too deep$"):
+        read_json(text)
+
+
+def test_many_values_are_not_deep():
+    value = {"a": [[] for _ in range(2000)], "b": json.loads("[" * 499 + "]" * 499)}
+    assert read_json(json.dumps(value)) == value
