@@ -105,6 +105,8 @@ def test_one_look_at_a_request_is_none_at_an_answer_of_the_same_number() -> None
 
 @pytest.mark.parametrize("extras", ["[" * 2000 + "]" * 2000, '"' + "x" * 200_000 + '"'], ids=["deep", "long"])
 def test_what_python_cannot_read_is_said_instead(extras: str) -> None:
+    if connection.vendor == "mysql" and not connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+        pytest.skip("MySQL lets no session switch its CHECKs off")
     client, answer = staff("view_answer"), make_answer_to(**SAID)
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
