@@ -7,7 +7,9 @@ from itertools import takewhile
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import Error
 
+from jobs_app.db.transactions import fault_line
 from jobs_app.management.command import INTERRUPTED
 from jobs_app.management.terminal import open_closed_streams
 
@@ -24,6 +26,10 @@ def main() -> None:
     except ImproperlyConfigured as fault:
         # A missing setting is the operator's to mend: the message says all of it, a traceback would hide it.
         sys.exit(str(fault))
+    except Error as fault:  # in Django's own commands and their checks; ours say more
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(f"the database: {fault_line(fault)} (--traceback shows where)")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -26,7 +26,8 @@ def base_url_fault(url: str) -> str | None:
         return "it holds a space or a control character"
     if port == 0 or parts.netloc.endswith(":"):
         return f"its port is not 1 to {_LAST_PORT}"
-    return None if is_host(parts.hostname) else "its host is neither a name nor an address"
+    is_address = "[" not in parts.netloc or ":" in parts.hostname  # else of a version that there is not yet (RFC 3986)
+    return None if is_address and is_host(parts.hostname) else "its host is neither a name nor an address"
 
 
 def is_host(host: str) -> bool:

@@ -490,6 +490,7 @@ def test_a_dollar_at_the_beginning_of_a_password_is_kept(clean_environment: None
         "http://%61",
         "http://a\\b",
         "http://a\tb",
+        "http://[v1.x]:80",
         "http://a/b c",
         "http://a?",
         "http://a#",
