@@ -148,10 +148,10 @@ def _awaited(job: Job, what: str, answered_at: datetime | None, now: datetime) -
             f"It waits for {what}: an answer came at {clock_utc(answered_at)}, and is taken by the next "
             f"run_inprogress_requests, which {_last_success('run_inprogress_requests')}"
         )
-    if paused := PausedJob.objects.paused().filter(name=job.name).first():
-        return f"It waits for {what} until {until}; {explain_pause(paused)}"
     is_past = job.answer_by is not None and job.answer_by <= now
     said = f"It waited for {what}: no answer came by {until}" if is_past else f"It waits for {what} until {until}"
+    if paused := PausedJob.objects.paused().filter(name=job.name).first():
+        return f"{said}; {explain_pause(paused)}"
     does = "the attempt ends" if is_past else "looks again"
     if job.is_in_lane:
         return f"{said}; {does} by a permit: it {waits_for_permit(job)}. {_permits_are_given()}"

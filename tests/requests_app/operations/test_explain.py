@@ -168,6 +168,14 @@ def test_of_a_paused_name_it_is_said_until_when_it_waits_and_that_it_is_paused()
         Job.objects.park(["noop"])
 
 
+def test_of_a_paused_name_it_is_said_that_no_answer_came_in_time() -> None:
+    request = in_progress(LOOKS | {"due_at": PAST, "answer_by": PAST})
+    PausedJob.objects.pause("noop", by="ann", reason="its service is away")
+    said = explain(request)
+    assert said.startswith("It waited for the vendor's answer (noop): no answer came by ")
+    assert said.endswith(" by ann: its service is away.")
+
+
 def test_an_answer_that_is_there_is_said_with_when_it_came_and_who_takes_it() -> None:
     request = in_progress(WAITS | {"due_at": PAST, "answer_by": PAST}, LOOKS | {"name": "noop_1", "attempt": 3})
     came: Row = {"created_at": datetime(2026, 1, 1, 0, 0, 0, tzinfo=UTC)}
