@@ -4,13 +4,18 @@ _MOST_LINE_CHARACTERS = 500
 
 
 def printable(text: str) -> str:
-    """Callers choose tokens and actions: what they hold must not steer the terminal of who looks."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """Callers choose tokens and actions: what they hold must not steer the terminal of who looks.
+
+    Tabs and newlines are ours as well.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in "\t\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
 
 
 def one_line(text: str) -> str:
-    """A token or a reason within a line: a newline in it would begin one that looks like ours."""
-    return printable(text).replace("\n", "\N{REPLACEMENT CHARACTER}")
+    """A token or a reason within a line: a newline in it would begin one that looks like ours, a tab a column."""
+    return printable(text).replace("\n", "\N{REPLACEMENT CHARACTER}").replace("\t", "\N{REPLACEMENT CHARACTER}")
 
 
 def first_line(error: str) -> str:

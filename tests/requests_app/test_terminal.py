@@ -87,6 +87,12 @@ def test_no_letter_is_refused_by_the_terminals_encoding(manage: Manage, encoding
         assert in_shell(manage, f"$m show_request löschung-€{options}", PYTHONIOENCODING=encoding).returncode == 0
 
 
+def test_the_hint_of_a_check_that_stops_a_pass_is_readable(manage: Manage) -> None:
+    stopped = manage("run_jobs", WRK_PUBLIC_URL="https://tasker.example")
+    assert stopped.returncode == 1
+    assert "\tHINT: Set WRK_ANSWER_KEYS too" in stopped.stderr
+
+
 # What it is given -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "line", [r"$m cancel_request one $'l\xf6' two", r"printf 'one\nl\xf6\ntwo\n' | $m cancel_request -"]
