@@ -12,14 +12,15 @@ _MOST_CHARACTERS = 253  # of a name in DNS
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
 
 
-def base_url_fault(url: str) -> str | None:
+def base_url_fault(url: str, header: str = "") -> str | None:
+    """`header`: the setting with the Authorization header of what is called there, if there is one."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # an IPv6 address that is none, or a port
         return f"its host or its port (1 to {_LAST_PORT}) cannot be"
     if parts.username is not None or parts.password is not None:
-        return "a user or a password does not belong there: a service's Authorization header is AUTH_SERVICE1 (2, 3)"
+        return f"a user or a password does not belong there{f': set {header}' if header else ''}"
     if parts.scheme not in {"http", "https"} or not parts.hostname or set("?#") & set(url):
         return "not a base URL such as http://service1:8080/api"
     if any(letter.isspace() or not letter.isprintable() for letter in url):

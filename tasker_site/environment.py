@@ -280,7 +280,8 @@ class Environment:
     def url(self, name: str, default: str = "", *, required: bool = False) -> str:
         """A base URL without a trailing slash; a path prefix is allowed."""
         value = self.text(name, default, required=required).rstrip("/")
-        if value and (fault := base_url_fault(value)):
+        header = f"AUTH_{name.removeprefix('URL_')}" if name.startswith("URL_") else ""
+        if value and (fault := base_url_fault(value, header)):
             self.faults.append(f"{name}: {fault}")
         return value
 

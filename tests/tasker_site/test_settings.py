@@ -514,6 +514,12 @@ def test_every_malformed_name_is_in_the_one_message(load: Load) -> None:
     assert set(named[4:]) == {"URL_SERVICE3", *DATABASE}
 
 
+def test_of_a_password_in_a_url_it_is_said_where_it_belongs_if_anywhere(load: Load) -> None:
+    listed = faults(load, URL_SERVICE2="http://a:b@c", WRK_PUBLIC_URL="https://a:b@c")
+    says = "a user or a password does not belong there"
+    assert sorted(listed) == [f"URL_SERVICE2: {says}: set AUTH_SERVICE2", f"WRK_PUBLIC_URL: {says}"]
+
+
 _labels = st.text(st.sampled_from("ab-_.0\u00e4"), min_size=1, max_size=12)
 
 
