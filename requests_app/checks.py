@@ -69,4 +69,4 @@ def spans_can_be_sent(**_: object) -> list[CheckMessage]:
     if protocol != "http/protobuf":
         hint = f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: only http/protobuf is spoken, by default to port 4318."
     says = "OTEL_EXPORTER_OTLP_ENDPOINT is set, but no spans are sent"
-    return [Warning(says, hint=f"{hint} Or set OTEL_TRACES_EXPORTER=none.", id="tasker.W006")]
+    return [Warning(says, hint=f"{hint} Or set OTEL_TRACES_EXPORTER=none.", id="tasker.W007")]

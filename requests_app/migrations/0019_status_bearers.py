@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('requests_app', '0016_placed_by'),
+        ('requests_app', '0018_traceparent'),
     ]
 
     operations = [

@@ -331,7 +331,10 @@ class Request(models.Model):
                 moments=(*_MOMENTS, "deadline_at"),
                 integers=("step", "shortfall"),
             ),
-            SqliteTypes(name="requests_texts", texts=("token", "action", *JsonTexts._fields, "subject", "notify")),
+            SqliteTypes(
+                name="requests_texts",
+                texts=("token", "action", *JsonTexts._fields, "subject", "notify", "traceparent"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -13,11 +13,11 @@ from tests.lifecycle.malformed import GOOD_STEPS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite]
 
-mend_requests = import_module("requests_app.migrations.0017_texts_on_sqlite").mend
-mend_answers = import_module("jobs_app.migrations.0013_texts_on_sqlite").mend
+mend_requests = import_module("requests_app.migrations.0020_texts_on_sqlite").mend
+mend_answers = import_module("jobs_app.migrations.0014_texts_on_sqlite").mend
 
 
-@pytest.mark.parametrize("column", ["token", "action", "params", "steps", "subject", "notify"])
+@pytest.mark.parametrize("column", ["token", "action", "params", "steps", "subject", "notify", "traceparent"])
 @pytest.mark.parametrize("value", [b"\xff\xfe", b'{"id": 1}'])
 def test_bytes_in_a_column_of_callers_are_refused(column: str, value: Any) -> None:
     with pytest.raises(IntegrityError, match="CHECK"):
@@ -26,8 +26,9 @@ def test_bytes_in_a_column_of_callers_are_refused(column: str, value: Any) -> No
 
 @pytest.mark.parametrize("column", ["token", "job", "outcome", "extras", "reason"])
 def test_bytes_in_a_column_of_answerers_are_refused(column: str) -> None:
+    values: dict[str, Any] = {column: b"{}"}
     with pytest.raises(IntegrityError, match="CHECK"):
-        insert_answer(make_request("Inprogress"), **{column: b"{}"})
+        insert_answer(make_request("Inprogress"), **values)
 
 
 def test_migrating_makes_texts_of_bytes_and_they_stop_nobody() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import jobs_app.db.columns
 from django.db import migrations
 
-TEXTS = ('token', 'action', 'params', 'extras', 'steps', 'subject', 'notify')
+TEXTS = ('token', 'action', 'params', 'extras', 'steps', 'subject', 'notify', 'traceparent')
 
 
 def mend(apps: Any, schema_editor: Any) -> None:
@@ -23,7 +23,7 @@ def mend(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('requests_app', '0016_placed_by'),
+        ('requests_app', '0019_status_bearers'),
     ]
 
     operations = [

@@ -19,7 +19,7 @@ def mend(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs_app', '0012_limits'),
+        ('jobs_app', '0013_audit_events'),
     ]
 
     operations = [
