@@ -32,9 +32,9 @@ def subject_in(json_text: str | None) -> str:
     return subject if len(subject) <= MOST_CHARACTERS else ""
 
 
-def cleaned(subject: str) -> str:
-    """Without spaces around it, which nobody sees in a search box."""
-    return storable_text(subject).strip()
+def cleaned(subject: str | bytes) -> str:
+    """Without spaces around it, which nobody sees in a search box. Bytes: what SQLite stores where a text belongs."""
+    return storable_text(subject.decode(errors="replace") if isinstance(subject, bytes) else subject).strip()
 
 
 def kept(subject: str) -> str:

@@ -53,7 +53,7 @@ class QueuedRow(NamedTuple):
     notify: str
     placed_by: str
     is_ours: bool
-    subject: str
+    subject: str | bytes
     subject_hashed: bool
     in_params: str | None
     params: str | None
