@@ -100,7 +100,7 @@ def everywhere(browser: Client, sound: None) -> list[Request]:
     pass_inprogress()
     Job.objects.filter(request=completed).update(answer=EMAIL, waits_for=EMAIL, answer_by=database_now(), checks=1)
     make_answer_to(completed.token, extras={EMAIL: EMAIL}, reason=EMAIL, effect="late")
-    make_answer_to("of nobody", extras={EMAIL: EMAIL}, reason=EMAIL)
+    make_answer_to("of nobody", extras={EMAIL: EMAIL}, reason=EMAIL, effect="late")
     for verb in ("pause_job", "resume_job", "pause_job"):
         browser.post(f"/admin/jobs_app/pausedjob/verb/{verb}/noop_4/", reason)
     rows = [completed, failed, cancelled, refused, odd, never]
