@@ -320,9 +320,10 @@ def test_an_error_leads_to_the_requests_that_are_failed_by_it_not_to_what_failed
     make_job(alone, "fails", "failure", error="refused")
     make_job(both, "noop", "failure", error="no user at all", due_in=-9)
     make_job(both, "fails", "failure", error="refused", due_in=-9)
-    run("run_inprogress_requests")
+    pass_inprogress()
     for request in (retried, alone, both):
         request.refresh_from_db()
+        assert request.error_kind
     assert {(error.where, error.text): error.error_kind for error in frequent_errors()} == {
         ("noop", "no user"): "",
         ("noop", "answered 503"): retried.error_kind,
