@@ -42,9 +42,9 @@ def kept(subject: str) -> str:
     return _hashed(settings.WRK_SUBJECT_KEYS[0], subject) if subject and are_hashed() else subject
 
 
-def kept_of(subject: str, *, is_hashed: bool) -> str:
+def kept_of(subject: str | bytes, *, is_hashed: bool) -> str:
     """Of a row whose pick-up may be to come: as it will be kept."""
-    return subject if is_hashed else kept(cleaned(subject))
+    return str(subject) if is_hashed else kept(cleaned(subject))
 
 
 def is_hash(subject: str) -> bool:

@@ -36,7 +36,7 @@ def masked(value: object) -> str:
         return TOO_DEEP
 
 
-def masked_subject(subject: str, *, is_hashed: bool, is_unmasked: bool) -> str:
+def masked_subject(subject: str | bytes, *, is_hashed: bool, is_unmasked: bool) -> str:
     """A hash says nothing of anybody: its beginning, to tell one from another."""
     text = cleaned(subject)
     if is_hashed:

@@ -30,8 +30,8 @@ def waits_for_permit(job: Job) -> str:
         return f"waits for a permit{whose}; {_before(job)}"
     if before := Limit.objects.filter(lane=job.due_at).first():
         return (
-            f"waits for a permit of the limit {before.name}, which WRK_LIMITS, as this process has it, gives to no "
-            "job: where run_jobs has the same, it makes it due"
+            f"waits for a permit of the limit {before.name}, which WRK_LIMITS, as this process has it, gives no job: "
+            "where run_jobs has the same, it makes it due"
         )
     return "waits for a permit of a limit that never was: nothing will move it; look with `manage.py verify`"
 

@@ -127,7 +127,7 @@ def test_a_lane_of_no_limit_any_more_is_emptied_and_one_that_never_was_is_said(r
     settings.WRK_LIMITS = {}
     assert "of a limit that never was: nothing will move it; look with `manage.py verify`." in said(job)
     Limit.objects.ensure([rule])
-    assert "of the limit service2, which WRK_LIMITS, as this process has it, gives to no job: where" in said(job)
+    assert "of the limit service2, which WRK_LIMITS, as this process has it, gives no job: where" in said(job)
     pass_jobs(limit=0)
     job.refresh_from_db()
     assert not job.is_in_lane
