@@ -18,7 +18,7 @@ from jobs_app.models.attempts import JobStatus, Result
 from tests.chaos.limited import Plan, run_limited
 from tests.concurrency.interleaving import Actor
 from tests.database_server import DB_NAMES
-from tests.factories import held, make_job, make_request
+from tests.factories import held, make_in_lane
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -57,7 +57,7 @@ def lane(settings: Any) -> None:
     settings.WRK_LIMITS = {"service2": RULE}
     Limit.objects.ensure([RULE])
     for _ in range(5):
-        make_job(make_request("Inprogress", ["noop"]), "noop", due_at=RULE.lane)
+        make_in_lane(RULE, "service2_delete_user")
 
 
 def claim(name: str) -> list[int]:
