@@ -17,8 +17,11 @@ from django.db import IntegrityError, connection
 
 from demo.services import Services
 from jobs_app.models import Answer
+from requests_app import recipes
 from requests_app.callers import parse_callers
 from requests_app.models import Request
+from requests_app.recipes import Recipe
+from requests_app.steps import Step
 from tests.conftest import Manage
 from tests.docs.blocks import Block, blocks_of, document
 from tests.factories import make_request, make_waiting, pass_inprogress, pass_jobs, pass_new
@@ -474,6 +477,7 @@ REFUSED = {
     "notify:": {"action": "delete_user", "notify": "shpo"},
     "action: unknown": {"action": "delet_user"},
     "params:": {"action": "delete_user", "params": "[7]"},
+    "params.id:": {"action": "checked", "params": '{"id": "7"}'},
     "steps: an empty list": {"action": "mine", "steps": "[]"},
     "steps[0].jobs: an empty list": {"action": "mine", "steps": '[{"name": "a", "jobs": []}]'},
     "steps[1].jobs[0]:": {"action": "mine", "steps": UNKNOWN},
@@ -494,8 +498,22 @@ def test_every_refusal_of_the_table_has_its_example_here():
     assert all(any(error.startswith(beginning) for error in errors) for beginning in REFUSED)
 
 
+@pytest.fixture
+def checked(beginning: str) -> Iterator[None]:
+    """A recipe that says what its params are, for the one row that needs it: another one's error lists all recipes."""
+    if beginning != "params.id:":
+        yield
+        return
+    params = {"properties": {"id": {"type": "integer"}, "mail": {"type": "string"}}, "required": ["id", "mail"]}
+    recipes.register(Recipe("checked", (Step("a", ("service1_get_user",)),), params=params))
+    yield
+    recipes.unregister("checked")
+
+
 @pytest.mark.parametrize("beginning", REFUSED)
-def test_what_is_refused_at_pick_up_says_what_the_table_says(beginning: str, transactional_db: None, settings: Any):
+def test_what_is_refused_at_pick_up_says_what_the_table_says(
+    beginning: str, transactional_db: None, checked: None, settings: Any
+):
     row = REFUSED[beginning]
     if "placed_by" in row:
         settings.WRK_CALLERS = parse_callers("shop actions=delete_user steps=no")

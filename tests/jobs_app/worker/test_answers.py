@@ -349,9 +349,9 @@ def test_a_reason_that_is_no_text_holds_up_no_other(reason: str) -> None:
     bad, good = waiting_request(), waiting_request()
     insert_answer(bad, outcome="failure")
     insert_answer(good)
-    with connection.cursor() as cursor:
+    with checks_off(), connection.cursor() as cursor:
         cursor.execute(f"UPDATE answers SET reason = {reason} WHERE token = %s", [bad.token])
-    assert pass_inprogress()["answers_taken"] == 2
+        assert pass_inprogress()["answers_taken"] == 2
     assert Job.objects.get(request=bad, name="noop").answer == "A\ufffd"
 
 
@@ -360,9 +360,10 @@ def test_a_reason_that_is_no_text_holds_up_no_other(reason: str) -> None:
 def test_a_token_or_a_job_that_is_no_text_holds_up_no_other(columns: dict[str, Any]) -> None:
     request = waiting_request()
     insert_answer(str(columns.get("token", request.token)))
-    update_raw("answers", Answer.objects.get().id, **{"token": request.token} | columns)
-    insert_answer(request)
-    assert pass_inprogress()["answers_taken"] == 1
+    with checks_off():
+        update_raw("answers", Answer.objects.get().id, **{"token": request.token} | columns)
+        insert_answer(request)
+        assert pass_inprogress()["answers_taken"] == 1
     assert effects() == ["late", "taken"]
 
 

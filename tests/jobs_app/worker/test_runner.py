@@ -162,8 +162,8 @@ def test_what_is_no_trace_stops_nothing_and_is_never_read_whole(register: Regist
     try:
         update_raw("requests", request.pk, traceparent=odd)
     except DatabaseError:
-        assert connection.vendor == "mysql"
-        return  # the column's type refuses it
+        assert connection.vendor == "mysql" or isinstance(odd, bytes)
+        return  # the column's type, or its CHECK, refuses it
     pass_jobs()
     assert seen[0].traceparent == traceparent(request.token, 0, "sees", 1)
     assert len(seen[0].caller_trace) in {0, 55}
