@@ -16,6 +16,8 @@ from requests_app.models import Intervention, Request
 from tests.conftest import Manage, called_here
 from tests.factories import make_job, make_request
 
+pytestmark = pytest.mark.sqlite  # a terminal is the same before each database
+
 SECONDS = 30
 WORKERS = ("run_new_requests", "run_jobs", "run_inprogress_requests")
 BECAUSE = ("--reason", "a test")

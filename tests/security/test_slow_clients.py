@@ -17,6 +17,8 @@ from waitress.task import ThreadedTaskDispatcher
 from tasker_site.web_worker import IDLE_SECONDS, REQUEST_SECONDS, Server
 from tests.security.conftest import serving
 
+pytestmark = pytest.mark.sqlite  # a client is as slow before each database
+
 SLOW = 40
 HEAD = b"GET /admin/ HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nusername="
@@ -31,8 +33,8 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def web(transactional_db: None, log: Path) -> Iterator[str]:
-    name = "DB_NAME" if connection.vendor == "mysql" else "WRK_SQLITE_FILE"
-    environment = {name: str(connection.settings_dict["NAME"]), "WRK_WEB_THREADS": "2", "WRK_LOG_LEVEL": "INFO"}
+    file = str(connection.settings_dict["NAME"])
+    environment = {"WRK_SQLITE_FILE": file, "WRK_WEB_THREADS": "2", "WRK_LOG_LEVEL": "INFO"}
     with serving(environment, log) as address:
         yield address
 
