@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jobs_app.models.attempts import OPEN, IfFails, JobStatus
 from jobs_app.models.attempts import Attempt as Attempt
 from jobs_app.outcomes import storable_error
-from jobs_app.telemetry.printable import first_line
+from jobs_app.printable import first_line
 from requests_app.steps import Step
 
 

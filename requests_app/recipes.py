@@ -50,7 +50,6 @@ class Recipe:
 
 _recipes: dict[str, Recipe] = {}
 _places: dict[str, str] = {}  # by action: the module that its recipe stands in
-MAX_PARAMS_BYTES = 64 * 1024  # of those that are checked: larger ones would hold up the requests beside them
 NOTIFY = "notify"  # the action that nobody places but Tasker Worker: models/notifications.py
 
 

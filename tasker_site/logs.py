@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from jobs_app.credentials import masked
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 
 _SHARED = (
     structlog.stdlib.add_log_level,

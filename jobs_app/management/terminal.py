@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import OutputWrapper
 
-from jobs_app.telemetry.printable import printable
+from jobs_app.printable import printable
 
 
 class Terminal(OutputWrapper):

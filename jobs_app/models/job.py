@@ -19,7 +19,7 @@ from jobs_app.models.completions import Completions
 from jobs_app.models.lane_moves import LaneMoves
 from jobs_app.models.operator_moves import OperatorMoves
 from jobs_app.models.pause import PARKED_FROM, PauseMoves
-from jobs_app.telemetry.printable import first_line
+from jobs_app.printable import first_line
 
 
 class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an as_manager() of its own type

@@ -13,8 +13,8 @@ from django.db import models, transaction
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.attempts import JobStatus, Result
+from jobs_app.printable import first_line
 from jobs_app.registry import limits_of
-from jobs_app.telemetry.printable import first_line
 
 log = structlog.stdlib.get_logger(__name__)
 

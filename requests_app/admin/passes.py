@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs_app.models import PassRun
-from jobs_app.telemetry.printable import first_line
+from jobs_app.printable import first_line
 from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.formatting import clock, span
 from requests_app.monitoring.pass_health import PASSES

@@ -12,7 +12,7 @@ from jobs_app.db.columns import json_text
 from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import JobStatus
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS
-from jobs_app.telemetry.printable import first_line
+from jobs_app.printable import first_line
 from requests_app.admin.masking import masked, masked_subject
 from requests_app.admin.timeline import timeline
 from requests_app.formatting import badge, clock, job_badge, pretty, put_off, read_json, short_by, shortened, span

@@ -10,7 +10,7 @@ from itertools import groupby, starmap
 
 from jobs_app.models import Job
 from jobs_app.models.attempts import IfFails, JobStatus
-from jobs_app.telemetry.printable import first_line
+from jobs_app.printable import first_line
 from requests_app.admin.axis import Axis, Tick
 from requests_app.formatting import clock, in_the_middle, put_off, shortened, span
 from requests_app.models import Request, RequestStatus

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.by_hand import ByHandCommand, who
 from jobs_app.management.command import is_text
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.models import Request
 from requests_app.operations.interventions import Refused
 

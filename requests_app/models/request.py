@@ -16,7 +16,8 @@ from requests_app.models.alike import AlikeMoves
 from requests_app.models.receipt_moves import RECEIPT_IS_DUE, ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
-from requests_app.recipes import MAX_PARAMS_BYTES, NOTIFY
+from requests_app.params import MAX_PARAMS_BYTES
+from requests_app.recipes import NOTIFY
 from requests_app.steps import MAX_STEPS_BYTES
 from requests_app.subjects import MOST_JSON_CHARACTERS, are_hashed
 

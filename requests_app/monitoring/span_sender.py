@@ -10,7 +10,7 @@ from django.db import Error
 
 from jobs_app.db.connections import close_connections
 from jobs_app.db.transactions import fault_line
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.monitoring.spans import NotSent, Spans
 
 log = structlog.stdlib.get_logger(__name__)

@@ -11,8 +11,8 @@ from jobs_app.db.transactions import FIND_LOCKS
 from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.answer import AnswerOutcome, Effect
 from jobs_app.models.attempts import IfFails, JobStatus
+from jobs_app.printable import first_line, one_line
 from jobs_app.registry import definition
-from jobs_app.telemetry.printable import first_line, one_line
 from requests_app import progress
 from requests_app.formatting import ago, clock_utc, duration, short_by
 from requests_app.models import Request, RequestStatus

@@ -3,8 +3,8 @@
 from django.db import connection
 
 from jobs_app.models import Job, Limit
+from jobs_app.printable import first_line
 from jobs_app.registry import limits_of, names
-from jobs_app.telemetry.printable import first_line
 from requests_app.formatting import clock_utc
 from requests_app.monitoring.limits import MOST_BEFORE, Breaker, LimitState, count_before, read_limits
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.template.loader import render_to_string
 
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.formatting import short_by
 from requests_app.models.receipt import ReceiptRow
 

@@ -12,7 +12,7 @@ from itertools import islice
 from django.db import DEFAULT_DB_ALIAS
 
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.models import Receipt, ReceiptHead
 from requests_app.models.receipt import GENESIS, ReceiptRow
 from requests_app.operations.snapshot import snapshot

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from jobs_app.telemetry.printable import first_line
+from jobs_app.printable import first_line
 from requests_app.progress import Advance, Attempt, Complete, Fail, Wait, decide
 from requests_app.steps import Step
 

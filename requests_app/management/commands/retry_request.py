@@ -13,7 +13,7 @@ from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.by_hand import who
 from jobs_app.management.command import is_text
 from jobs_app.management.pass_command import positive
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.durations import parse_pace
 from requests_app.formatting import iso
 from requests_app.management.durations import duration_flag, pace_flag

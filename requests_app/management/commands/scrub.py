@@ -8,7 +8,7 @@ from django.db import DatabaseError
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.monitoring.events import log_scrubbed
 from requests_app.operations.scrub_person import PersonScrub
 

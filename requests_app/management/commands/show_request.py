@@ -14,7 +14,7 @@ from jobs_app.management.by_hand import told_with_account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
-from jobs_app.telemetry.printable import first_line, one_line
+from jobs_app.printable import first_line, one_line
 from jobs_app.tracing import traceparent
 from requests_app.formatting import iso, put_off, read_json, short_by, span
 from requests_app.models import Request, RequestStatus

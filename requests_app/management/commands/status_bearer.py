@@ -12,7 +12,7 @@ from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
-from jobs_app.telemetry.printable import one_line
+from jobs_app.printable import one_line
 from requests_app.formatting import clock_utc
 from requests_app.management.durations import duration_flag
 from requests_app.models import StatusBearer

@@ -15,7 +15,7 @@ from jobs_app.db.dialect import EARLIEST, database_now
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
 from jobs_app.management.command import INTERRUPTED, TaskerCommand
 from jobs_app.outcomes import Json, storable
-from jobs_app.telemetry.printable import first_line, one_line
+from jobs_app.printable import first_line, one_line
 from requests_app.durations import parse_duration
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
