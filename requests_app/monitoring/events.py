@@ -22,8 +22,13 @@ from requests_app.monitoring.tallies import subject
 log = structlog.stdlib.get_logger(__name__)
 
 SHOWN, SCRUB, PURGE, EXPORTED = "personal_data_shown", "scrub", "purge_requests", "receipts_exported"
+BEARER_CREATED, BEARER_REVOKED = "status_bearer_created", "status_bearer_revoked"
 _VERBS = ("retry_request", "retry_now", "complete_job", "fail_job", "cancel_request", "pause_job", "resume_job")
-AUDITED = ("login", "login_refused", "logout", SHOWN, *_VERBS, SCRUB, PURGE, EXPORTED)  # all that audit_events can name
+# All that audit_events can name.
+AUDITED = (
+    *("login", "login_refused", "logout", SHOWN, *_VERBS, SCRUB, PURGE, EXPORTED),
+    *(BEARER_CREATED, BEARER_REVOKED),
+)
 
 
 class HasToken(Protocol):
@@ -85,6 +90,14 @@ def log_purge(by: str, spans: Mapping[str, str]) -> None:
 
 def log_receipts_exported(month: str) -> None:
     audit(log.info, EXPORTED, month=month)
+
+
+def log_bearer_created(bearer: int, caller: str) -> None:
+    audit(log.info, BEARER_CREATED, bearer=bearer, caller=caller)
+
+
+def log_bearer_revoked(bearer: int) -> None:
+    audit(log.info, BEARER_REVOKED, bearer=bearer)
 
 
 def _tell_ended(level: int, rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:

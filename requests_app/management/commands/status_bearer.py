@@ -4,7 +4,6 @@ import argparse
 from datetime import timedelta
 from typing import Any, ClassVar
 
-import structlog
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
@@ -17,8 +16,7 @@ from requests_app.formatting import clock_utc
 from requests_app.management.durations import duration_flag
 from requests_app.models import StatusBearer
 from requests_app.models.status_bearer import MOST_CALLER_CHARACTERS
-
-log = structlog.stdlib.get_logger(__name__)
+from requests_app.monitoring import events
 
 _FOR_EVER = "never"
 
@@ -70,7 +68,7 @@ class Command(TaskerCommand):
 
     def _create(self, options: dict[str, Any]) -> None:
         row, secret = StatusBearer.objects.issue(options["caller"], options["expires"], account())
-        log.info("status_bearer_created", bearer=row.pk, caller=row.caller)
+        events.log_bearer_created(row.pk, row.caller)
         self.stdout.write(secret)
         self.stderr.write(f"{_said(row)}. It is shown this once", self.style.SUCCESS)
 
@@ -81,7 +79,7 @@ class Command(TaskerCommand):
     def _revoke(self, options: dict[str, Any]) -> None:
         if not StatusBearer.objects.revoke(options["id"]):
             raise CommandError(f"there is no bearer {options['id']} that is not revoked")
-        log.info("status_bearer_revoked", bearer=options["id"])
+        events.log_bearer_revoked(options["id"])
         self.stdout.write(f"bearer {options['id']} is revoked")
 
 

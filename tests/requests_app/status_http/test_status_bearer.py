@@ -9,6 +9,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from jobs_app.management.by_hand import account
+from jobs_app.models import AuditEvent
 from requests_app.models import StatusBearer
 from tests.conftest import called_here
 
@@ -65,6 +66,11 @@ def test_who_made_and_who_revoked_one_is_told() -> None:
         who | {"event": "status_bearer_revoked"},
     ]
     assert secret not in str(events)
+    kept = AuditEvent.objects.order_by("id").values_list("event", "account", "detail")
+    assert list(kept) == [
+        ("status_bearer_created", account(), f"bearer={number} caller={CALLER}"),
+        ("status_bearer_revoked", account(), f"bearer={number}"),
+    ]
 
 
 def test_one_that_is_not_there_cannot_be_revoked() -> None:
