@@ -64,7 +64,8 @@ class Play:
         """Each pass once, if it can have something to do. Answers whether the request goes on."""
         if self._status() == RequestStatus.QUEUING:
             self._pass(run_new_requests)
-            self._answer_early()
+            if self._status() != RequestStatus.QUEUING:  # a kill left it without its steps
+                self._answer_early()
         if self._status() == RequestStatus.INPROGRESS:
             self._pass(run_jobs)
             self._answer_waiting()

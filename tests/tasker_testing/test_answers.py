@@ -1,9 +1,13 @@
 """Jobs that wait are answered as the test says: in time, early, by a failure, or not at all."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from jobs_app.models import Answer, Job
 from jobs_app.outcomes import JobContext, Json, Wait
+from requests_app import recipes
+from requests_app.recipes import Recipe
 from requests_app.steps import Step
 from tasker_testing.kit import Tasker
 from tests.tasker_testing.conftest import Register
@@ -26,6 +30,13 @@ def steps(register: Register) -> tuple[Step, ...]:
     return register(asks, returns)
 
 
+@pytest.fixture
+def recipe(steps: tuple[Step, ...]) -> Iterator[None]:
+    recipes.register(Recipe("made_up", steps[::-1]))
+    yield
+    recipes.unregister("made_up")
+
+
 def test_an_answer_comes_as_soon_as_its_job_waits(tasker: Tasker, steps: tuple[Step, ...]) -> None:
     played = tasker.answers("asks", extras={"batch": 12}).run("made_up", steps=steps)
     assert (played.status, played.extras) == ("Completed", {"batch": 12, "seen": 12})
@@ -39,6 +50,11 @@ def test_an_answer_comes_before_its_job_has_begun(tasker: Tasker, steps: tuple[S
     answer = Answer.objects.get()
     assert answer.step == 1
     assert answer.created_at < Job.objects.get(name="asks").created_at
+
+
+def test_an_early_answer_finds_its_step_although_the_pick_up_was_killed(tasker: Tasker, recipe: None) -> None:
+    tasker.killed_at_each_commit().answers("asks", extras={"batch": 12}, early=True)
+    assert tasker.run("made_up").extras == {"batch": 12, "seen": None}
 
 
 def test_a_job_that_is_refused_fails_its_request(tasker: Tasker, steps: tuple[Step, ...]) -> None:
