@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
@@ -153,4 +154,10 @@ def _import_of_app(name: str) -> list[ModuleType]:
         module = importlib.import_module(name)
         return [module, *(import_submodules(module) if hasattr(module, "__path__") else ())]
     except ImportError as error:
-        raise ImproperlyConfigured(f"WRK_APPS: {name} cannot be imported: {error}") from error
+        raise ImproperlyConfigured(f"WRK_APPS: {name} cannot be imported: {error}{_place(error)}") from error
+
+
+def _place(error: ImportError) -> str:
+    """The line that imports: manage.py prints no traceback below the sentence."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})"

@@ -75,11 +75,15 @@ def test_a_name_of_ours_stops_the_start_with_both_places(folder: Path, settings:
         find()
 
 
-def test_callbacks_that_cannot_be_imported_are_named(folder: Path, settings: Any):
+def test_callbacks_that_cannot_be_imported_are_named_with_the_line(folder: Path, settings: Any):
     settings.WRK_APPS = ["made_up_crm"]
-    write(folder, "made_up_crm/callbacks.py", "import no_such_library\n")
-    with pytest.raises(ImproperlyConfigured, match=r"^WRK_APPS: made_up_crm\.callbacks cannot be .*'no_such_library'"):
+    write(folder, "made_up_crm/clients.py", "import os\nimport no_such_library\n")
+    write(folder, "made_up_crm/callbacks/any.py", "import made_up_crm.clients\n")
+    with pytest.raises(
+        ImproperlyConfigured, match=r"^WRK_APPS: made_up_crm\.callbacks cannot be .*'no_such_library'"
+    ) as fault:
         find()
+    assert str(fault.value).endswith(f" ({folder}/made_up_crm/clients.py, line 2)")
 
 
 def test_manage_works_with_an_app_and_names_one_that_is_not_there(folder: Path, manage_without_database: Any):
