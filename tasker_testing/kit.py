@@ -43,6 +43,9 @@ class Tasker:
     def fails(self, job: str, times: int = 1, *, with_: Raised | None = None) -> Self:
         """The next `times` runs of the job's callback raise `with_` in its place; without it, a `Retry`."""
         raised = Retry("not this time, the test says") if with_ is None else with_
+        kind = raised if isinstance(raised, type) else type(raised)
+        if times < 1 or not issubclass(kind, BaseException):
+            raise ValueError(f"times {times}, with_ {raised!r}: 1 or more, and an exception or its class, are needed")
         self._failures.setdefault(_known(job), []).extend([raised] * times)
         return self
 
@@ -94,6 +97,12 @@ class Tasker:
             return self._run(row)
         finally:
             self._failures, self._answers = {}, {}
+
+    def refuse_unplayed(self) -> None:
+        """At the end of a test: what was planned after its last `run` is a mistake, too."""
+        if planned := sorted({*self._failures, *self._answers}):
+            says = f"{', '.join(planned)}: fails and answers are for the next run, and none came"
+            pytest.fail(f"tasker: {says}", pytrace=False)
 
     def _run(self, row: Json) -> PlayedRequest:
         last = _last_ids()

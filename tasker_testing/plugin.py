@@ -30,7 +30,9 @@ def tasker(_no_flush: None, transactional_db: None) -> Iterator["Tasker"]:  # no
     from tasker_testing.kit import Tasker
 
     with tables_emptied_again():
-        yield Tasker()
+        kit = Tasker()
+        yield kit
+        kit.refuse_unplayed()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

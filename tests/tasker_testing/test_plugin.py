@@ -36,13 +36,18 @@ def test_of_something_else(db):
 
 def test_kills(tasker):
     tasker.killed_at_each_commit().run("made_up", steps=(Step("one", ("returns_extras",)),))
+
+
+def test_plans_too_late(tasker):
+    tasker.fails("noop_1").answers("noop")
 """
 
 
 def test_a_failed_test_prints_the_timelines_of_what_it_played(tmp_path: Path) -> None:
     (tmp_path / "test_made_up.py").write_text(TEST.replace("{scratch}", str(settings.BASE_DIR)))
     printed = _pytest(tmp_path)
-    assert "2 failed, 2 passed" in printed
+    assert "2 failed, 3 passed, 1 error" in printed
+    assert "tasker: noop, noop_1: fails and answers are for the next run, and none came" in printed
     [first, second] = re.split(r"_{5,} test_kills _{5,}", printed)
     assert re.search(r"-+ tasker played made_up [\w-]{36} -+\nmade_up  [\w-]{36}  Failed\nplaced ", first)
     assert "It failed: fails failed: refused, as asked" in first

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -121,6 +122,12 @@ def test_failures_that_nothing_came_of_fail_the_test(tasker: Tasker) -> None:
     with pytest.raises(pytest.fail.Exception, match="noop_2 was to fail 2 times more"):
         tasker.fails("noop_2", times=2).run("made_up", steps=in_steps("noop_1"))
     assert len(tasker.run("made_up", steps=in_steps("noop_2")).attempts) == 1  # they were for that run alone
+
+
+@pytest.mark.parametrize(("times", "with_"), [(0, None), (1, "no such customer"), (1, dict)])
+def test_what_cannot_be_raised_is_told_at_once(tasker: Tasker, times: int, with_: Any) -> None:
+    with pytest.raises(ValueError, match="1 or more, and an exception or its class, are needed"):
+        tasker.fails("noop_1", times, with_=with_)
 
 
 def test_two_requests_of_one_test_do_not_disturb_each_other(tasker: Tasker) -> None:
