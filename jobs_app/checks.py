@@ -12,7 +12,7 @@ from jobs_app.db.tables import tables_of_other_engines
 from jobs_app.registry import definitions, limits
 
 TASKER = "tasker"
-_LEAST_VERSION = {"MariaDB": (10, 6), "MySQL": (8, 0, 13), "SQLite": (3, 38)}
+_LEAST_VERSION = {"MariaDB": (10, 6), "MySQL": (8, 0, 16), "SQLite": (3, 38)}
 
 
 @register(TASKER)

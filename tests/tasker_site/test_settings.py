@@ -695,7 +695,8 @@ def test_a_database_of_another_character_set_is_an_error() -> None:
         ("mariadb", (10, 5, 9), False),
         ("mariadb", (10, 6, 0), True),
         ("mysql", (5, 7, 44), False),
-        ("mysql", (8, 0, 13), True),
+        ("mysql", (8, 0, 15), False),
+        ("mysql", (8, 0, 16), True),
     ],
 )
 @pytest.mark.integration
