@@ -1,6 +1,7 @@
 """The files that `startjob` writes: where each belongs, and what stands in it."""
 
 import re
+import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,6 +26,11 @@ class Home:
     clients: str
     tests: str
     app: str | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether pip put it there, and takes away what is written into it."""
+        return self.root == Path(sysconfig.get_path("purelib")).resolve()
 
     @property
     def is_ours(self) -> bool:

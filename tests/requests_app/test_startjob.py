@@ -80,6 +80,7 @@ def test_what_is_there_is_not_written_over_and_nothing_else_is_written(taken: st
         (["integer"], "no word of Python or the template"),
         (["greet", "--service", "../crm"], "such as crm"),
         (["greet", "--app", "made_up_nowhere"], "there is no app 'made_up_nowhere' to import"),
+        (["greet", "--app", "django.contrib.auth"], "site-packages: name an app of your own"),
         (["service1_get_user"], "is there already: in jobs_app.callbacks.service1_get_user"),
         (["delete_user"], "has a recipe already: in requests_app.actions.delete_user"),
     ],

@@ -56,6 +56,8 @@ def _home(app: str | None) -> Home:
     if home is None:
         says = f"there is no app {app!r} to import" if app else "say --app, or name an app of yours in WRK_APPS"
         raise CommandError(f"startjob: {says}", returncode=2)
+    if home.is_installed:
+        raise CommandError(f"startjob: {app} is installed in {home.root}: name an app of your own", returncode=2)
     return home
 
 
