@@ -231,6 +231,6 @@ def test_the_documents_ingress_leads_to_the_web_process(rendered):
     ingress = YAML(typ="safe", pure=True).load(block.text)
     kubernetes_validate.validate(ingress, RELEASES[-1], strict=True)
     paths = ingress["spec"]["rules"][0]["http"]["paths"]
-    assert [one["path"] for one in paths] == ["/admin/", "/static/", "/answers/"]
+    assert [one["path"] for one in paths] == ["/admin/", "/static/", "/answers/", "/requests/"]
     services = {("service", one["backend"]["service"]["name"]) for one in paths}
     assert services <= {(one["kind"].lower(), one["metadata"]["name"]) for one in rendered["workers"]}

@@ -29,7 +29,7 @@ def _caller(text: str) -> str:
     """As requests.placed_by can have it; a bearer of a name that nobody has would see nothing, and say nothing."""
     if connection.vendor == "sqlite":
         if text:
-            raise argparse.ArgumentTypeError("SQLite has no accounts, all requests have one caller: ''")
+            raise argparse.ArgumentTypeError("SQLite has no accounts: all requests have one caller, write ''")
     elif not 0 < len(text) <= MOST_CALLER_CHARACTERS:
         raise argparse.ArgumentTypeError("a user of the database is needed (shop), or an account (shop@10.0.0.%)")
     return text
