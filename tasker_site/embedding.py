@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from tasker_site.environment import Environment
 from tasker_site.logs import configure_events
 
@@ -24,6 +26,10 @@ def embed_tasker(settings: dict[str, Any]) -> None:
     WRK_ names that are there already go before the environment's, and are written as .env.example has them. Raises
     ImproperlyConfigured with every fault.
     """
+    if "SECRET_FILES" in settings:  # what the first call made of WRK_ names cannot be read once more
+        raise ImproperlyConfigured(
+            "embed_tasker() was called before, perhaps in the base settings: call it in the last file only"
+        )
     env = Environment(None, {name: value for name, value in settings.items() if name.startswith(_READ)})
     ours = {
         name: value for name, value in runpy.run_path(str(_WORKER_SETTINGS), {"env": env}).items() if name.isupper()

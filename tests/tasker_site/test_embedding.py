@@ -89,6 +89,13 @@ def test_all_faults_are_in_one_message():
     assert "the app 'shoop.crm' cannot be imported: No module named 'shoop'" in faults[0]
 
 
+def test_a_second_call_is_refused():
+    settings = theirs()
+    embed_tasker(settings)
+    with pytest.raises(ImproperlyConfigured, match=r"was called before, .*: call it in the last file only"):
+        embed_tasker(settings)
+
+
 def test_their_secrets_are_masked():
     settings = theirs(URL_CRM="https://crm.example", AUTH_CRM="Bearer of-the-crm", AUTH_USER_MODEL="shop.User")
     embed_tasker(settings)
