@@ -6,6 +6,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from jobs_app.db.columns import json_text
 from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import FIND_LOCKS
 from jobs_app.models import Answer, Job, PausedJob
@@ -21,6 +22,7 @@ from requests_app.monitoring.deadlines import DeadlineState, deadline_state, has
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
 from requests_app.operations.explain_limits import by_permit, waits_for_permit
 from requests_app.progress import Attempt, Wait
+from requests_app.recipes import MAX_PARAMS_BYTES, params_check, recipe_of
 from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps
 
 _MOST_ANSWERS = 100
@@ -36,7 +38,7 @@ def explain(request: Request) -> str:
 def _state(request: Request) -> str:
     match request.status:
         case RequestStatus.QUEUING:
-            return _queuing(request) + _locked(request)
+            return _queuing(request) + _refusal(request) + _locked(request)
         case RequestStatus.INPROGRESS:
             return _in_progress(request) + _locked(request)
         case RequestStatus.FAILED:
@@ -85,6 +87,19 @@ def _queuing(request: Request) -> str:
     if request.due_at > database_now():
         return f"It is not due before {clock_utc(request.due_at)}."
     return f"It waits for its pick-up by run_new_requests, which {_last_success('run_new_requests')}."
+
+
+def _refusal(request: Request) -> str:
+    """What is wrong with its params, before its pick-up says so. Nothing of them is in it."""
+    recipe = recipe_of(request.action)
+    if recipe is None or (check := params_check(recipe)) is None:
+        return ""
+    rows = Request.objects.filter(pk=request.pk)
+    text = rows.values_list(json_text("params", MAX_PARAMS_BYTES + 1), flat=True).first() or "{}"
+    faults = check.faults_in_text(text if len(text.encode()) <= MAX_PARAMS_BYTES else None)
+    if not faults:
+        return ""
+    return f" It will be refused: {'; '.join(faults)}. Cancel it and place it anew, or mend the recipe."
 
 
 def _in_progress(request: Request) -> str:

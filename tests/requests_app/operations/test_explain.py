@@ -8,9 +8,12 @@ import pytest
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job, PassRun, PausedJob
+from requests_app import recipes
 from requests_app.models import Request
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.operations.explain import explain
+from requests_app.recipes import MAX_PARAMS_BYTES, Recipe
+from requests_app.steps import Step
 from tests.factories import Row, make_answer, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 
 pytestmark = pytest.mark.django_db
@@ -26,6 +29,29 @@ def in_progress(*jobs: Row, **columns: Any) -> Request:
 
 def test_a_request_that_is_not_due_says_when() -> None:
     assert explain(make_request(due_at=LATER)) == "It is not due before 2999-01-02 03:04:05 UTC."
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"id": 7}, ""),
+        ({"id": "of Ada"}, " It will be refused: params.id: an integer is needed. Cancel it and place it anew, or "),
+        (
+            {"id": 7, "more": "x" * MAX_PARAMS_BYTES},
+            f" It will be refused: params: more than {MAX_PARAMS_BYTES} bytes; ",
+        ),
+    ],
+    ids=["good", "bad", "too long"],
+)
+def test_params_that_do_not_fit_are_told_before_the_pick_up(params: Row, says: str) -> None:
+    recipes.register(Recipe("made_up", (Step("one", ("noop",)),), params={"properties": {"id": {"type": "integer"}}}))
+    try:
+        sentence = explain(make_request(action="made_up", params=params, due_at=LATER))
+    finally:
+        recipes.unregister("made_up")
+    assert sentence.startswith(f"It is not due before 2999-01-02 03:04:05 UTC.{says}")
+    assert says or sentence.endswith("UTC.")
+    assert "Ada" not in sentence
 
 
 def test_a_due_request_names_the_pass_it_waits_for_and_when_that_ran() -> None:
