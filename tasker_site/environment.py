@@ -179,7 +179,8 @@ class Environment:
         except (ImportError, ValueError) as error:  # of a package above it; a name such as "..", or "__main__"
             says = str(error)
         if says:
-            self.faults.append(f"{name}: the app {app!r} cannot be imported: {says}; is its folder on PYTHONPATH?")
+            remedy = "name the app, not its AppConfig" if ".apps." in app else "is its folder on PYTHONPATH?"
+            self.faults.append(f"{name}: the app {app!r} cannot be imported: {says}; {remedy}")
         return bool(says)
 
     def limits(self, name: str) -> dict[str, LimitRule]:

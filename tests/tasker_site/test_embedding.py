@@ -75,18 +75,22 @@ def test_their_own_values_go_before_the_environments(monkeypatch: pytest.MonkeyP
 
 
 def test_all_faults_are_in_one_message():
-    settings = theirs(WRK_APPS="shoop.crm,tests.sample", WRK_JOB_CONCURRENCY="many", WRK_SERVICES="crm,2nd")
+    settings = theirs(
+        WRK_APPS="shoop.crm,tests.sample,tests.sample.apps.Config", WRK_JOB_CONCURRENCY="many", WRK_SERVICES="crm,2nd"
+    )
     with pytest.raises(ImproperlyConfigured) as stopped:
         embed_tasker(settings)
     head, *faults = str(stopped.value).splitlines()
     assert head.endswith("in the settings before embed_tasker():")
     assert [fault.split(":")[0].strip() for fault in faults] == [
         "WRK_APPS",
+        "WRK_APPS",
         "WRK_SERVICES",
         "URL_CRM",
         "WRK_JOB_CONCURRENCY",
     ]
     assert "the app 'shoop.crm' cannot be imported: No module named 'shoop'" in faults[0]
+    assert faults[1].endswith("; name the app, not its AppConfig")
 
 
 def test_a_second_call_is_refused():
