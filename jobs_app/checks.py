@@ -89,7 +89,8 @@ def _database(alias: str) -> list[CheckMessage]:
             Error(f"{connection.display_name} is not supported", hint="Use MariaDB, MySQL or SQLite.", id="tasker.E002")
         ]
     name = "MariaDB" if connection.mysql_is_mariadb else "MySQL"
-    return _version(name, connection.mysql_version) + _server(connection) + _engines(connection)
+    loads = _loads(connection) if connection.mysql_is_mariadb else []
+    return _version(name, connection.mysql_version) + _server(connection) + loads + _engines(connection)
 
 
 def _version(name: str, version: tuple[int, ...]) -> list[CheckMessage]:
@@ -134,6 +135,17 @@ def _server(connection: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _loads(connection: Any) -> list[CheckMessage]:
+    """MariaDB does not look at the rights on columns where LOAD DATA names none; MySQL does."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.local_infile")
+        (on,) = cursor.fetchone()
+    if not on:
+        return []
+    hint = "SET GLOBAL local_infile = OFF, and in the server's file: docs/security.md#database-users."
+    return [Warning("local_infile is ON: who may INSERT may write every column", hint=hint, id="tasker.W008")]
 
 
 def _engines(connection: Any) -> list[CheckMessage]:

@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import MySQLdb
@@ -373,6 +375,30 @@ def test_the_runtime_user_may_not(server: dict[str, str], statement: str) -> Non
 )
 def test_a_caller_may_not(server: dict[str, str], statement: str) -> None:
     refused_of(server, "shop", statement)
+
+
+@pytest.mark.parametrize(("user", "table"), [("shop", "requests"), ("vendor", "answers")])
+def test_on_mariadb_who_may_load_a_file_writes_every_column_so_the_server_lets_nobody(
+    user: str, table: str, server: dict[str, str], run: Run, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.tsv"
+    rows.touch()
+    load = f"LOAD DATA LOCAL INFILE '{rows}' INTO TABLE {table}"
+    at = {"unix_socket": server["DB_HOST"], "database": "tasker", "local_infile": 1}
+    with (
+        closing(MySQLdb.connect(user=user, password=PASSWORD, **at)) as loader,
+        closing(MySQLdb.connect(user="root", **at)) as root,
+    ):
+        with pytest.raises(MySQLdb.OperationalError, match="command is not allowed"):
+            loader.cursor().execute(load)
+        check = ("check", "--database", "default", "--fail-level", "WARNING")
+        assert run(*check).returncode == 0
+        root.cursor().execute("SET GLOBAL local_infile = ON")
+        try:
+            loader.cursor().execute(load)  # where this is refused, MariaDB looks at columns at last
+            assert "tasker.W008" in run(*check).stderr
+        finally:
+            root.cursor().execute("SET GLOBAL local_infile = OFF")
 
 
 @pytest.mark.parametrize(
