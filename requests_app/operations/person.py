@@ -57,9 +57,11 @@ class Person:
 
     def _admin_log(self) -> Iterator[list[str]]:
         """Its rows name the account by its number; of which account that is, only the web process may read."""
-        of_requests = LogEntry.objects.filter(content_type__app_label="requests_app", content_type__model="request")
         for page in _pages(self.requests, _NAMES):
-            yield from _rows(of_requests.filter(object_id__in=[str(one.id) for one in page]).order_by("id"), columns_of)
+            yield from _logged("requests_app", "request", [one.id for one in page])
+            answers = list(Answer.objects.of([one.token for one in page]).values_list("pk", flat=True))
+            for ids in _pages(answers, _NAMES):
+                yield from _logged("jobs_app", "answer", ids)
 
 
 def find_person(subject: str) -> Person:
@@ -83,6 +85,11 @@ def _request(request: Request) -> Iterator[str]:
     yield from _listed("answers", _rows(answers.annotate(**_EXTRAS_TEXT), answer_columns))
     yield from _listed("interventions", _rows(request.interventions.order_by("id"), columns_of))
     yield "}"
+
+
+def _logged(app: str, model: str, ids: Sequence[int]) -> Iterator[list[str]]:
+    entries = LogEntry.objects.filter(content_type__app_label=app, content_type__model=model)
+    yield from _rows(entries.filter(object_id__in=list(map(str, ids))).order_by("id"), columns_of)
 
 
 def _rows(rows: models.QuerySet[Row], columns: Callable[[Row], dict[str, Any]]) -> Iterator[list[str]]:

@@ -22,6 +22,7 @@ from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import Answer, AuditEvent, Job, JobIntervention, PassRun, PausedJob
 from jobs_app.models.operator_moves import SCRUBBED
 from requests_app.models import Intervention, Purge, Request, RequestStatus
+from requests_app.models.retention import LOOKED
 
 BATCH = 200
 LOG_BATCH = 1000  # rows of passes and of logs
@@ -124,14 +125,15 @@ class Retention:
         `purged_after`: as of `scrub`.
         """
         before = UtcNow() - timedelta(seconds=seconds)
-        acts, log = JobIntervention.objects.filter(at__lt=before), LogEntry.objects.filter(action_time__lt=before)
+        acts = JobIntervention.objects.filter(at__lt=before)
+        log = LogEntry.objects.filter(action_time__lt=before, content_type__app_label="jobs_app")
         if purged_after:
             since = UtcNow() - timedelta(seconds=purged_after)
             acts, log = acts.filter(at__gte=since), log.filter(action_time__gte=since)
         for column, rows in (
             ("reason", acts),
             ("reason", PausedJob.objects.filter(at__lt=before)),
-            ("change_message", log.filter(content_type__app_label="jobs_app")),
+            ("change_message", log.exclude(change_message__startswith=LOOKED)),  # that somebody looked is no reason
         ):
             said = rows.exclude(**{f"{column}__in": ("", SCRUBBED)})
             emptied = {column: SCRUBBED}

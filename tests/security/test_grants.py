@@ -20,6 +20,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from demo.services import Services
 from jobs_app.answer_urls import AnswerAddress, answer_url
+from tests.docs.blocks import document
 from tests.security.conftest import GRANTS, PASSWORD, run_manage, serving
 
 pytestmark = pytest.mark.integration
@@ -473,7 +474,18 @@ def test_a_status_over_http_needs_no_more_and_only_the_owner_makes_bearers(
 
 def test_every_table_is_granted() -> None:
     """A new one makes this fail until the document says who may do what with it."""
-    models: list[Any] = [*apps.get_models(include_auto_created=True), MigrationRecorder.Migration]
     granted = set(re.findall(r"ON tasker\.(\w+) TO", GRANTS["worker"] + GRANTS["web"] + GRANTS["keeper"]))
     switched_off = {"axes_accesslog", "axes_accessfailurelog"}  # their rows would be the log's events again
-    assert {model._meta.db_table for model in models} == granted | switched_off
+    assert tables() == granted | switched_off
+
+
+def test_of_every_table_the_document_says_how_long_it_is_kept() -> None:
+    told = document("personal-data.md").partition("## How long each table keeps it")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", told, re.MULTILINE))))
+    of_accounts = {"auth_user_groups", "auth_user_user_permissions", "auth_group", "auth_group_permissions"}
+    assert tables() == named | of_accounts | {"auth_permission"}
+
+
+def tables() -> set[str]:
+    models: list[Any] = [*apps.get_models(include_auto_created=True), MigrationRecorder.Migration]
+    return {model._meta.db_table for model in models}

@@ -70,7 +70,7 @@ def age(days: float) -> None:
 @pytest.fixture
 def browser() -> Client:
     user = User.objects.create_user("ada", is_staff=True)
-    wanted = ("view_request", "operate_request", "view_personal_data", "view_pausedjob", "operate_job")
+    wanted = ("view_request", "operate_request", "view_personal_data", "view_answer", "view_pausedjob", "operate_job")
     user.user_permissions.set(Permission.objects.filter(codename__in=wanted))
     client = Client()
     client.force_login(user)
@@ -102,7 +102,8 @@ def everywhere(browser: Client, sound: None) -> list[Request]:
     browser.post(f"/admin/requests_app/request/{failed.pk}/verb/complete_job/", done)
     pass_inprogress()
     Job.objects.filter(request=completed).update(answer=EMAIL, waits_for=EMAIL, answer_by=database_now(), checks=1)
-    make_answer_to(completed.token, extras={EMAIL: EMAIL}, reason=EMAIL, effect="late")
+    answer = make_answer_to(completed.token, extras={EMAIL: EMAIL}, reason=EMAIL, effect="late")
+    browser.post(f"/admin/jobs_app/answer/{answer.pk}/personal_data/")
     make_answer_to("of nobody", extras={EMAIL: EMAIL}, reason=EMAIL, effect="late")
     for verb in ("pause_job", "resume_job", "pause_job"):
         browser.post(f"/admin/jobs_app/pausedjob/verb/{verb}/noop_4/", reason)
@@ -136,8 +137,8 @@ def test_a_scrub_forgets_a_person_in_every_place(everywhere: list[Request]) -> N
     assert "scrubbed=6 reasons=" in done.stdout
     assert found() == set()
     assert Request.objects.filter(scrubbed_at=None).count() == 0
-    assert LogEntry.objects.filter(user__username="ada").count() == 7, "who did what, and when, is kept"
-    assert LogEntry.objects.filter(change_message=LOGGED).count() == 1, "and that somebody looked"
+    assert LogEntry.objects.filter(user__username="ada").count() == 8, "who did what, and when, is kept"
+    assert LogEntry.objects.filter(change_message=LOGGED).count() == 2, "and that somebody looked"
     assert PausedJob.objects.get().reason == "scrubbed"
 
 

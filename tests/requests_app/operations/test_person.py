@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import AuditEvent
+from requests_app.admin.personal_data import LOGGED
 from requests_app.management.commands import person as command
 from requests_app.models import Intervention, Receipt, Request
 from requests_app.operations import find, person
@@ -34,11 +35,12 @@ def life_of(subject: str, **columns: Any) -> Request:
     )
     make_job(request, "noop", "retry", error=subject, answer=subject)
     make_job(request, "noop", "failure", attempt=2, extras={"who": subject})
-    make_answer_to(request.token, extras={"who": subject}, reason=subject, effect="late")
+    answer = make_answer_to(request.token, extras={"who": subject}, reason=subject, effect="late")
     Intervention.objects.create(request=request, verb="retry_request", by="ada", reason=f"{subject} asked")
     AuditEvent.objects.create(event="retry_request", account="ada", token=request.token)
     ada, _ = User.objects.get_or_create(username="ada", is_staff=True)
     LogEntry.objects.log_actions(ada.pk, [request], CHANGE, change_message=f"{subject} asked")
+    LogEntry.objects.log_actions(ada.pk, [answer], CHANGE, change_message=LOGGED)
     return request
 
 
@@ -59,7 +61,7 @@ def test_each_row_about_them_is_there_and_no_other() -> None:
     ]
     assert [(answer["reason"], answer["extras"]) for answer in one["answers"]] == [(ANN, {"who": ANN})]
     assert [(row["by"], row["reason"]) for row in one["interventions"]] == [("ada", f"{ANN} asked")]
-    assert [row["change_message"] for row in told["admin_log"]] == [f"{ANN} asked"]
+    assert [row["change_message"] for row in told["admin_log"]] == [f"{ANN} asked", LOGGED]
     assert [row["event"] for row in told["audit_events"]] == ["retry_request", "personal_data_shown"]
     assert (told["subject"], told["receipts"]) == (ANN, [])
     text = json.dumps(told)
