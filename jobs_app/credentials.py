@@ -1,17 +1,17 @@
 """Masks credentials in what is kept or logged: whoever may read an error may not call a service in our name."""
 
 import binascii
-import json
 import re
 from base64 import b64decode
 from collections.abc import Iterator
 from functools import lru_cache
-from urllib.parse import quote
+from html.entities import codepoint2name
 
 from django.conf import settings
 
 MASK = "***"
 _LEAST_CHARACTERS = 6  # of a secret: a shorter one is part of too many words
+_HTML_NAMES = codepoint2name | {ord("'"): "apos"}
 _SHAPES = (
     # The user and the password of a URL. To the last @: a password may hold a / or an @ that nobody encoded.
     (re.compile(r"://[^\s'\"<>]*@"), f"://{MASK}@"),
@@ -67,11 +67,11 @@ def demand_header(value: str) -> str:
 @lru_cache(maxsize=1)
 def _ours(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
     """Each in all the forms in which it may be quoted."""
-    forms = {form for secret in secrets for word in _words(secret) for form in _forms(word)}
-    words = {form for form in forms if len(form) >= _LEAST_CHARACTERS}
+    words = {word for secret in secrets for word in _words(secret) if len(word) >= _LEAST_CHARACTERS}
     if not words:
         return None
-    return re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile("|".join("".join(map(_quoted, word)) for word in longest_first))
 
 
 def _words(secret: str) -> Iterator[str]:
@@ -90,7 +90,13 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def _forms(word: str) -> tuple[str, ...]:
-    """As it is, in JSON (some write a / as \\/), and in a URL."""
-    in_json = json.dumps(word)[1:-1]
-    return word, in_json, in_json.replace("/", r"\/"), quote(word), quote(word, safe="")
+def _quoted(char: str) -> str:
+    """A pattern: as it is, and as JSON, a URL or HTML may write it, with small or capital hex digits."""
+    if char.isascii() and char.isalnum():
+        return char
+    number, units = ord(char), char.encode("utf-16-be").hex()
+    in_json = "".join(rf"\\+u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    in_url = "".join(f"%{byte:02x}" for byte in char.encode())
+    in_html = rf"&(?:#0*{number}|#x0*{number:x}|{_HTML_NAMES.get(number, f'#{number}')});"
+    plus = r"|\+" if char == " " else ""
+    return rf"(?:\\*{re.escape(char)}|(?i:{in_json}|{in_url}|{in_html}){plus})"

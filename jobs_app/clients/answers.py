@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import urllib3.exceptions
 
+from jobs_app.credentials import masked
 from jobs_app.outcomes import Failure, Json, Retry, Unavailable, json_object
 
 MAX_QUOTED_BYTES = 4 * 1024  # of an answer that is kept
@@ -88,7 +89,12 @@ class Answer:
         raise Failure(says + refuses, answer=self._quoted())
 
     def _quoted(self) -> str:
-        return self.content[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
+        return _kept(self.content[: 2 * MAX_QUOTED_BYTES].decode("utf-8", "replace"))
+
+
+def _kept(said: str) -> str:
+    """So much of it as is kept. Masked before it is cut: the beginning of a credential is not known as one."""
+    return masked(said).encode("utf-8", "replace")[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
 
 
 def unanswered(call: str, error: Exception) -> Failure | Retry:
@@ -96,7 +102,7 @@ def unanswered(call: str, error: Exception) -> Failure | Retry:
     cause = _cause(error)
     if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
         return Unavailable(f"{call}: no whole answer in time")
-    says, answer = _fault(cause), str(cause)[:MAX_QUOTED_BYTES] if isinstance(cause, _QUOTING) else ""
+    says, answer = _fault(cause), _kept(str(cause)[: 2 * MAX_QUOTED_BYTES]) if isinstance(cause, _QUOTING) else ""
     if _is_lasting(cause):
         return Failure(f"{call}: no usable answer: {says}", answer=answer)
     return Unavailable(f"{call}: no answer: {says}", answer=answer)

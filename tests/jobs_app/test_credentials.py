@@ -1,10 +1,13 @@
 """What is kept of an error holds no credentials, whoever raised it and however it quotes them."""
 
+import html
 import json
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
+from jobs_app.clients.answers import MAX_QUOTED_BYTES, Answer
 from jobs_app.credentials import masked
 from jobs_app.db.transactions import fault_line
 from jobs_app.execution import run_callback
@@ -75,6 +78,34 @@ def test_nor_is_our_own_quoted_in_another_form(settings: Any) -> None:
     said = r"c3ZjOmh1bnRlcjIvYQ== svc:hunter2/a pw hunter2/a hunter2%2Fa hunter2\/a"
     assert masked(said) == "*** *** pw *** *** ***"
     assert masked(r'"an/other \"an/other \"an\/other %22an/other') == "*** *** *** ***"
+
+
+SAID = 'Bearer aB1+c/"d'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        quote_plus(SAID).replace("%2B", "%2b"),
+        html.escape(SAID),
+        r"Bearer\u0020aB1\u002Bc\u002F\u0022d",  # .NET
+        r"Bearer aB1+c\/\"d",  # PHP
+        "Bearer aB1&#43;c&#x2F;&#34;d",
+        json.dumps(json.dumps(SAID))[3:-3],  # in a text that is in JSON
+    ],
+)
+def test_nor_as_other_languages_write_it(said: str, settings: Any) -> None:
+    settings.SECRETS = (SAID,)
+    assert masked(f"[{said}]") == "[***]"
+
+
+def test_nor_is_the_beginning_of_one_where_an_answer_is_cut(settings: Any) -> None:
+    settings.SECRETS = (f"Bearer {SECRET}",)
+    for before in range(MAX_QUOTED_BYTES - len(SECRET), MAX_QUOTED_BYTES):
+        with pytest.raises(Failure) as failed:
+            Answer("a call", 400, {}, b"x" * before + SECRET.encode()).judged(may_be_gone=False)
+        assert set(failed.value.answer) <= {"x", "*"}
+        assert len(failed.value.answer) <= MAX_QUOTED_BYTES
 
 
 def test_our_own_secrets_are_masked_wherever_they_stand(settings: Any) -> None:
