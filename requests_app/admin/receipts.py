@@ -12,10 +12,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 
 from requests_app.admin.about_people import AboutPeopleAdmin
+from requests_app.admin.masking import masked
+from requests_app.admin.personal_data import may_unmask
 from requests_app.formatting import clock
 from requests_app.models import Receipt, Request
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.operations.printed_receipt import as_page
+from requests_app.subjects import is_hash
 
 _WITH_ITS_STYLE: Any = csp_update({"style-src": [SELF, NONCE]})  # in the page, the same as a file of `receipt --html`
 
@@ -73,4 +76,8 @@ class ReceiptAdmin(AboutPeopleAdmin):
 def _page(http: HttpRequest, token: str) -> HttpResponse:
     if not (rows := Receipt.objects.of_token(token)):
         raise Http404
-    return HttpResponse(as_page(rows, str(http.csp_nonce)))  # type: ignore[attr-defined]
+
+    def shown(subject: str) -> str:  # a hash whole: an auditor compares it
+        return subject if is_hash(subject) or may_unmask(http) else masked(subject)
+
+    return HttpResponse(as_page(rows, str(http.csp_nonce), shown))  # type: ignore[attr-defined]

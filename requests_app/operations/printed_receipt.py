@@ -1,6 +1,6 @@
 """A receipt for people: as text, and as one page to print that needs nothing from elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +52,12 @@ class PrintedReceipt:
     about: Sequence[tuple[str, str]] = field(default_factory=list)
 
 
-def printed(row: ReceiptRow) -> PrintedReceipt:
+def printed(row: ReceiptRow, shown: Callable[[str], str] = str) -> PrintedReceipt:
     is_as_written = row.is_as_written()
     receipt = PrintedReceipt(row, is_as_written, AS_WRITTEN if is_as_written else CHANGED)
     receipt.about = [
         *(("request", row.token), ("action", row.action), ("status", row.status)),
-        *([("subject", row.subject)] if row.subject else []),
+        *([("subject", shown(row.subject))] if row.subject else []),
     ]
     try:
         _read_body(receipt, row.body)
@@ -133,6 +133,7 @@ def _lines(receipt: PrintedReceipt) -> Iterator[str]:
 
 
 # As a page ------------------------------------------------------------------------------------------------------------
-def as_page(rows: Sequence[ReceiptRow], nonce: str = "") -> str:
-    """`nonce`: for a page that is served under a content security policy."""
-    return render_to_string("requests_app/receipt.html", {"receipts": [printed(row) for row in rows], "nonce": nonce})
+def as_page(rows: Sequence[ReceiptRow], nonce: str = "", shown: Callable[[str], str] = str) -> str:
+    """`nonce`: for a page that is served under a content security policy. `shown`: how a subject is to be shown."""
+    receipts = [printed(row, shown) for row in rows]
+    return render_to_string("requests_app/receipt.html", {"receipts": receipts, "nonce": nonce})

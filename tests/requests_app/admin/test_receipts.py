@@ -82,10 +82,12 @@ def test_who_may_see_none_sees_none_and_a_plain_subject_is_masked(tokens: list[s
     eve = User.objects.create_user("eve", is_staff=True)
     client.force_login(eve)
     receipt = Receipt.objects.get(token="order-1")
-    assert {client.get(LIST + path).status_code for path in ("", f"{receipt.pk}/change/")} == {403}
-    eve.user_permissions.add(Permission.objects.get(codename="view_receipt"))
-    page = client.get(LIST).content.decode()
-    assert "order-1" in page
-    assert "14711" not in page
+    ended = Request.objects.get(token="order-2")
+    of_request = f"/admin/requests_app/request/{ended.pk}/receipt/"
+    pages = {LIST: "14711", f"{LIST}{receipt.pk}/change/": "14711", of_request: "24711"}
+    assert {client.get(page).status_code for page in pages} == {403}
+    eve.user_permissions.set(Permission.objects.filter(codename__in=("view_receipt", "view_request")))
+    texts = {page: client.get(page).content.decode() for page in pages}
+    assert all("order-" in text and pages[page] not in text for page, text in texts.items())
     eve.user_permissions.add(Permission.objects.get(codename="view_personal_data"))
-    assert "14711" in client.get(LIST).content.decode()
+    assert all(subject in client.get(page).content.decode() for page, subject in pages.items())
