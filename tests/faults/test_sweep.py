@@ -46,16 +46,17 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_whichever_statement_fails_the_tables_end_as_without_the_fault(
     name: str, limits: str, error: int, life: Life, settings: Any
 ) -> None:
-    settings.WRK_LIMITS = parse_limits(limits)
+    # Changed in place: each assignment to a setting lays one more layer of settings upon those before.
+    settings.WRK_LIMITS = rules = parse_limits(limits)
     without = _without.get(name + limits) or _live_without(name, limits, life)
     runs = given_up = 0
     wrong: list[str] = []
     for number, when in _sample(without.statements, error, share=2 if limits else 1):  # each run waits for permits
         life.restore(without.begun)
-        settings.WRK_LIMITS = parse_limits(limits)
+        rules.update(parse_limits(limits))
         with injected(Injector(number, error, when)) as injector:
             ran = life.run(name, **OPTIONS.get(name, {}))
-        settings.WRK_LIMITS = {}  # the clean passes after it wait for no permit
+        rules.clear()  # the clean passes after it wait for no permit
         runs += 1
         given_up += bool(ran.error)
         if ran.error and when is not When.FROM_THEN_ON and not _may_end(number, error):
