@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.views.defaults import page_not_found
 
 from jobs_app.answer_urls import PATH, AnswerAddress, are_on, read_path
+from jobs_app.api import ApiMiddleware, database_away
 from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.answer import Answer, AnswerOutcome, Effect
@@ -22,7 +23,6 @@ from jobs_app.telemetry.events import log_answer_kept
 log = structlog.stdlib.get_logger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
-_RETRY_AFTER_SECONDS = 30
 
 
 class PostedAnswer(NamedTuple):
@@ -31,24 +31,18 @@ class PostedAnswer(NamedTuple):
     reason: str | None
 
 
-class AnswerMiddleware:
-    """Answers `POST /answers/...` before any other rule of the site.
+class AnswerMiddleware(ApiMiddleware):
+    """Without both settings there is no such path."""
 
-    Whoever calls has no session, follows no redirect and shows no CSRF token; the signature alone says that it may. So
-    ALLOWED_HOSTS does not matter either. Without both settings there is no such path.
-    """
+    path = PATH
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         if not are_on():
             raise MiddlewareNotUsed
-        self._get_response = get_response
+        super().__init__(get_response)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not request.path_info.startswith(PATH):
-            return self._get_response(request)
-        response = _respond(request)
-        response["Cache-Control"] = "no-store"
-        return response
+    def respond(self, request: HttpRequest) -> HttpResponse:
+        return _respond(request)
 
 
 def _respond(request: HttpRequest) -> HttpResponse:
@@ -72,10 +66,7 @@ def _keep(address: AnswerAddress, answer: PostedAnswer) -> HttpResponse:
         kept = run_transaction(partial(keep_answer, address, answer))
     except (DatabaseAway, Error) as error:
         log.warning("answer_not_kept", fault=fault_line(error))
-        response = _refused(503, "the database does not answer: try again later")
-        response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-        response._has_been_logged = True  # type: ignore[attr-defined] # Django's own line would hold the path
-        return response
+        return database_away(kept=False)
     if kept.is_new:
         log_answer_kept(address, answer.outcome, kept.caller_trace)
     return JsonResponse({"kept": True}, status=202)

@@ -5,7 +5,7 @@ its limit gives permits. Rules: jobs_app/limit_rules.py; guards and locks: docs/
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
@@ -86,8 +86,6 @@ class LaneMoves(models.QuerySet[Row]):
     ) -> FromLane:
         """`new` -> `inprogress`, the oldest first, as many as get a permit; none while another process gives permits.
 
-        What stands before them and has another limit by now, or none, is due: it is not for this one's permits.
-
         `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `more`: so many seconds later
         than `rule.late` they may begin.
         """
@@ -107,10 +105,8 @@ class LaneMoves(models.QuerySet[Row]):
                 f"SELECT id, name {in_lane} = 'new' {may}ORDER BY id LIMIT %s {sql.skip_locked}",
                 [ROWS_PER_TRANSACTION if paused else permits],
             )
-            rows = cursor.fetchall()
-            if strays := [id_ for id_, name in rows if _has_another_limit(name, rule)]:
-                _make_due(cursor, sql, strays)
-            if ids := [id_ for id_, name in rows if name not in paused and id_ not in strays][:permits]:
+            rows = _without_strays(cursor, sql, rule, cursor.fetchall())
+            if ids := [id_ for id_, name in rows if name not in paused][:permits]:
                 cursor.execute(
                     f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
                     f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
@@ -118,7 +114,7 @@ class LaneMoves(models.QuerySet[Row]):
                 )
                 probe = claim if lane.is_half_open else None
                 _use_permits(cursor, sql, rule, len(ids) * rule.interval + more, probe)
-        return FromLane(ids, [id_ for id_, name in rows if name in paused and id_ not in strays])
+        return FromLane(ids, [id_ for id_, name in rows if name in paused])
 
     def empty_lanes(self) -> int:
         """What waits for a limit that no job or WRK_LIMITS has any more is due; answers how many, at most 500."""
@@ -136,10 +132,17 @@ class LaneMoves(models.QuerySet[Row]):
             return len(ids)
 
 
-def _has_another_limit(name: str, rule: LimitRule) -> bool:
-    """Not of a name that this release does not know: the one that does has put it there."""
-    known = definition(name)
-    return known is not None and known.own_limit != rule.name
+def _without_strays(
+    cursor: Any, sql: Dialect, rule: LimitRule, rows: Sequence[tuple[int, str]]
+) -> list[tuple[int, str]]:
+    """Of locked rows (id, name). What has another limit by now, or none, is due: it is not for this one's permits.
+
+    Not one whose name this release does not know: the one that does has put it there.
+    """
+    strays = {id_ for id_, name in rows if (known := definition(name)) and known.own_limit != rule.name}
+    if strays:
+        _make_due(cursor, sql, strays)
+    return [row for row in rows if row[0] not in strays]
 
 
 def _make_due(cursor: Any, sql: Dialect, ids: Collection[int]) -> None:

@@ -18,11 +18,8 @@ from jobs_app.models import AuditEvent
 
 log = structlog.stdlib.get_logger(__name__)
 
-_COLUMNS = {
-    "account": 255,
-    "address": 45,
-    "token": 64,
-}  # characters; the rest is its detail
+# Of what an event says; the rest is its detail. At most so many characters.
+_COLUMNS = {"account": 255, "address": 45, "token": 64}
 _MOST_DETAIL = 500
 _not_kept = Counter("tasker_audit_events_not_kept", "Audit events that are in the log and not in their table.")
 

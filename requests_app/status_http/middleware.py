@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +9,9 @@ import structlog
 from django.db import Error
 from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
+from jobs_app.api import ApiMiddleware, database_away
 from jobs_app.db.transactions import fault_line
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
@@ -24,38 +23,28 @@ from requests_app.status_http.polls import ENVIRON, PATH, Poll
 
 log = structlog.stdlib.get_logger(__name__)
 
-_RETRY_AFTER_SECONDS = 30  # while the database is away
 _ASK_AGAIN_SECONDS = 5  # of who wanted to wait, and was not held
 
 
-class StatusMiddleware:
-    """Before any other rule of the site.
+class StatusMiddleware(ApiMiddleware):
+    """Not a path of urls.py: a token may hold anything, also a slash or a line break."""
 
-    Whoever asks has no session and follows no redirect; the bearer alone says what it may see. So ALLOWED_HOSTS does
-    not matter either. A middleware, not a path of urls.py: a token may hold anything, also a slash or a line break.
-    """
+    path = PATH
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not request.path_info.startswith(PATH):
-            return self._get_response(request)
-        response = _respond(request)
-        response["Cache-Control"] = "no-store"
-        return response
+    def respond(self, request: HttpRequest) -> HttpResponse:
+        return _respond(request)
 
 
 def _respond(request: HttpRequest) -> HttpResponse:
     if request.META.get(ENVIRON) == Poll.AWAY:
-        return _unavailable()
+        return database_away()
     try:
         return _answer(request, find(request))
     except Refused as refused:
         return _refused(request, refused)
     except Error as error:
         log.warning("status_unavailable", fault=fault_line(error))
-        return _unavailable()
+        return database_away()
 
 
 def _answer(request: HttpRequest, found: Found) -> HttpResponse:
@@ -101,11 +90,4 @@ def _refused(request: HttpRequest, refused: Refused) -> HttpResponse:
     if refused.status == 401:
         log.warning("status_refused", address=client_address(request))  # never the bearer: it may be one letter wrong
         response._has_been_logged = True  # type: ignore[attr-defined] # else Django says it a second time
-    return response
-
-
-def _unavailable() -> HttpResponse:
-    response = JsonResponse({"reason": "the database does not answer: try again later"}, status=503)
-    response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    response._has_been_logged = True  # type: ignore[attr-defined] # Django's own line would hold the path
     return response
