@@ -5,7 +5,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
 
-PATH = "/answers/"  # below WRK_PUBLIC_URL; answer_posts.py takes what is posted there
+PATH = "/answers/"  # below WRK_PUBLIC_URL; api/answers.py takes what is posted there
 _SALT = "jobs_app.answer_urls"  # no other signature by the same keys is believed here
 
 

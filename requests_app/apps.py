@@ -28,7 +28,7 @@ class RequestsAppConfig(AppConfig):
 def _send_spans() -> None:
     """Of whatever ends in this process. Without the extra it is a system check that says so: checks.py."""
     with suppress(ModuleNotFoundError):
-        from jobs_app.telemetry import ended
+        from jobs_app.telemetry import listener
         from requests_app.monitoring.span_sender import SpanSender
 
-        ended.listen(SpanSender().note)
+        listener.listen(SpanSender().note)

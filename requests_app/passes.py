@@ -19,9 +19,9 @@ from jobs_app.registry import max_attempts, names
 from jobs_app.worker.answers import take_answers
 from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
-from requests_app import progress, subjects
+from requests_app import progress
 from requests_app.callers import refusal
-from requests_app.models import Request, RequestStatus
+from requests_app.models import Request, RequestStatus, subjects
 from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
 from requests_app.operations.receipts import write_receipts

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.." || exit
 shopt -s nullglob
 pythons=${PYTHONS:-python3.11 python3.12 python3.13 python3.14 $(echo "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-4].*/bin/python3)}
 # What touches Django, the database's SQL or the interpreter, in a minute or two. `tests` as the argument: everything.
-tests=(tests/jobs_app/db tests/jobs_app/models tests/jobs_app/test_execution.py tests/requests_app/models
+tests=(tests/jobs_app/db tests/jobs_app/models tests/jobs_app/worker/test_callback.py tests/requests_app/models
   tests/requests_app/admin tests/requests_app/test_passes.py tests/requests_app/test_worker.py
   tests/requests_app/operations/test_verify.py tests/requests_app/operations/test_interventions.py
   tests/requests_app/monitoring/test_probes.py tests/requests_app/monitoring/test_gauges.py

@@ -17,7 +17,7 @@ _WORKER_SETTINGS = Path(__file__).with_name("worker_settings.py")
 _READ = ("WRK_", "URL_", "AUTH_", "CA_", "CERT_")
 _APPS = ("jobs_app", "requests_app")
 # Before all others: probes and answers come without a session, to whatever host name, and follow no redirect to HTTPS.
-_MIDDLEWARE = ("requests_app.monitoring.probes.ProbeMiddleware", "jobs_app.answer_posts.AnswerMiddleware")
+_MIDDLEWARE = ("requests_app.monitoring.probes.ProbeMiddleware", "jobs_app.api.answers.AnswerMiddleware")
 
 
 def embed_tasker(settings: dict[str, Any]) -> None:

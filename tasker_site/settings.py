@@ -130,7 +130,7 @@ MIDDLEWARE = [
     "requests_app.monitoring.methods.KnownMethodsMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "requests_app.monitoring.probes.ProbeMiddleware",
-    "jobs_app.answer_posts.AnswerMiddleware",
+    "jobs_app.api.answers.AnswerMiddleware",
     "requests_app.status_http.middleware.StatusMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -1,5 +1,5 @@
 """Which path leads where. Before these, monitoring/probes.py answers /heartbeat, /ready and /metrics,
-jobs_app/answer_posts.py answers /answers/, and status_http/ answers /requests/.
+jobs_app/api/answers.py answers /answers/, and status_http/ answers /requests/.
 """
 
 from django.contrib import admin

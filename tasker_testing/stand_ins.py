@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobs_app.execution import run_async_callback, run_callback
 from jobs_app.outcomes import JobContext, Outcome, Stopped
 from jobs_app.registry import JobDefinition
+from jobs_app.worker.callback import run_async_callback, run_callback
 from tasker_testing.calls import key_faults, noting_calls
 from tasker_testing.kills import Kill
 

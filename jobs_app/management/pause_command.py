@@ -6,11 +6,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import ByHandCommand, who
-from jobs_app.pausing import UnknownJob
+from jobs_app.management.operator_command import OperatorCommand, who
+from jobs_app.worker.pausing import UnknownJob
 
 
-class PauseCommand(ByHandCommand):
+class PauseCommand(OperatorCommand):
     """Exit 0: it is so now, also when it was so before. 1: refused or not possible, with a sentence. 2: wrong usage."""
 
     kept = "kept, and shown while it is paused"

@@ -37,7 +37,7 @@ def audit_each(tell: Callable[..., Any], event: str, each: Iterable[Mapping[str,
 
 def _told(tell: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> AuditEvent:
     tell(event, **said)
-    who = structlog.contextvars.get_contextvars()  # logins.py, by_hand.py
+    who = structlog.contextvars.get_contextvars()  # logins.py, operator_command.py
     known = {"account": said.get("by", ""), **{name: who[name] for name in _COLUMNS if name in who}, **said}
     detail = " ".join(f"{name}={value}" for name, value in said.items() if name not in _COLUMNS)
     columns = {name: str(known.get(name, ""))[:most] for name, most in _COLUMNS.items()}

@@ -14,7 +14,7 @@ from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
 from jobs_app.telemetry.audit import audit
-from jobs_app.telemetry.ended import tell_attempts
+from jobs_app.telemetry.listener import tell_attempts
 from jobs_app.tracing import traceparent
 
 log = structlog.stdlib.get_logger(__name__)

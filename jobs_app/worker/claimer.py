@@ -12,9 +12,9 @@ from jobs_app.models import Job
 from jobs_app.models.attempts import CallbackInput, Claimed, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Failed, JobContext, NotStarted, Retried, json_object
-from jobs_app.pausing import apply_pauses
 from jobs_app.registry import limits_of, names
 from jobs_app.worker.executor import Executor
+from jobs_app.worker.pausing import apply_pauses
 from jobs_app.worker.shutdown import Stop
 
 BATCH = 500  # jobs in one transaction

@@ -8,8 +8,8 @@ from threading import Thread
 from asgiref.sync import sync_to_async
 
 from jobs_app.db.connections import close_connections
-from jobs_app.execution import run_async_callback
 from jobs_app.outcomes import Outcome
+from jobs_app.worker.callback import run_async_callback
 from jobs_app.worker.executions import Execution
 
 _CLOSE_SECONDS = 1.0

@@ -11,10 +11,10 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 
 from jobs_app.db.connections import close_connections, has_opened
-from jobs_app.execution import run_callback
 from jobs_app.models.attempts import ClaimedJob, Result
 from jobs_app.outcomes import Completed, JobContext, NotStarted, Outcome, Retried, Stopped
 from jobs_app.registry import definition
+from jobs_app.worker.callback import run_callback
 from jobs_app.worker.event_loop import EventLoop
 from jobs_app.worker.executions import Execution
 from jobs_app.worker.retry_policy import result_of

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from jobs_app.models import AuditEvent
-from requests_app.admin.about_people import AboutPeopleAdmin
+from requests_app.admin.subject_lists import SubjectAdmin
 from requests_app.formatting import clock
 from requests_app.monitoring.events import AUDITED
 
@@ -26,7 +26,7 @@ class EventFilter(admin.SimpleListFilter):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(AboutPeopleAdmin):
+class AuditEventAdmin(SubjectAdmin):
     list_display = ("moment", "event", "account", "address", "token", "about", "detail")
     list_filter = (EventFilter,)
     filter_parameters = ("event",)

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from requests_app.formatting import TOO_DEEP, pretty, shortened
-from requests_app.subjects import cleaned
+from requests_app.models.subjects import cleaned
 
 _MARKED = re.compile(r'"(<(?:text of \d+|number of \d+|true or false)>)"')
 

@@ -16,8 +16,8 @@ from django.urls import URLPattern, path, reverse
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.models import JobIntervention, PausedJob
-from jobs_app.pausing import UnknownJob, pause_job, resume_job
 from jobs_app.registry import definition, names
+from jobs_app.worker.pausing import UnknownJob, pause_job, resume_job
 from requests_app.admin.forms import ReasonForm
 from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.formatting import clock

@@ -11,14 +11,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 
-from requests_app.admin.about_people import AboutPeopleAdmin
 from requests_app.admin.masking import masked
 from requests_app.admin.personal_data import may_unmask
+from requests_app.admin.subject_lists import SubjectAdmin
 from requests_app.formatting import clock
 from requests_app.models import Receipt, Request
 from requests_app.models.receipt_moves import ReceiptState
+from requests_app.models.subjects import is_hash
 from requests_app.operations.printed_receipt import as_page
-from requests_app.subjects import is_hash
 
 _WITH_ITS_STYLE: Any = csp_update({"style-src": [SELF, NONCE]})  # in the page, the same as a file of `receipt --html`
 
@@ -46,7 +46,7 @@ class ReceiptsAdmin(ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Receipt)
-class ReceiptAdmin(AboutPeopleAdmin):
+class ReceiptAdmin(SubjectAdmin):
     """Also of requests that are purged."""
 
     list_display = ("id", "token", "action", "status", "about", "ended", "written")

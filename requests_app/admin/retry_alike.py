@@ -23,10 +23,10 @@ from requests_app.admin.filters import KIND
 from requests_app.admin.forms import ReasonForm
 from requests_app.admin.request_actions import VERBS, VerbsAdmin
 from requests_app.durations import parse_pace
-from requests_app.fingerprints import fingerprint
 from requests_app.formatting import clock, iso
 from requests_app.models import Request
-from requests_app.models.alike import Alike, Retried, Summary
+from requests_app.models.fingerprints import fingerprint
+from requests_app.models.retry_alike import Alike, Retried, Summary
 from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, retry_alike
 
 _MOST_SECONDS = 5.0  # of one web request; after it the operator is asked to go on

@@ -11,7 +11,7 @@ from itertools import groupby, starmap
 from jobs_app.models import Job
 from jobs_app.models.attempts import IfFails, JobStatus
 from jobs_app.printable import first_line
-from requests_app.admin.axis import Axis, Tick
+from requests_app.admin.time_axis import Axis, Tick
 from requests_app.formatting import clock, in_the_middle, put_off, shortened, span
 from requests_app.models import Request, RequestStatus
 

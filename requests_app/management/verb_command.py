@@ -8,8 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import ByHandCommand, who
 from jobs_app.management.command import is_text
+from jobs_app.management.operator_command import OperatorCommand, who
 from jobs_app.printable import one_line
 from requests_app.models import Request
 from requests_app.operations.interventions import Refused
@@ -17,7 +17,7 @@ from requests_app.operations.interventions import Refused
 STANDARD_INPUT = "-"
 
 
-class VerbCommand(ByHandCommand):
+class VerbCommand(OperatorCommand):
     """Exit 0: all done. 1: one of them at least was refused or not possible, which a sentence says. 2: wrong usage."""
 
     done: ClassVar[str]

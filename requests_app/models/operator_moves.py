@@ -16,7 +16,7 @@ from jobs_app.models.attempts import JobStatus
 from jobs_app.models.operator_moves import FAILED_BY_HAND
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
-from requests_app import subjects
+from requests_app.models import subjects
 from requests_app.models.notifications import Notifications
 from requests_app.models.receipt_moves import RECEIPT_IS_WANTED_AGAIN, ReceiptState
 from requests_app.models.status import UNFINISHED, RequestStatus

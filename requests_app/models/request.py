@@ -11,15 +11,15 @@ from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, CurrentUser, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import EARLIEST, case, dialect, marks, numbers
-from requests_app.fingerprints import error_kind
-from requests_app.models.alike import AlikeMoves
+from requests_app.models.fingerprints import error_kind
 from requests_app.models.receipt_moves import RECEIPT_IS_DUE, ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
+from requests_app.models.retry_alike import AlikeMoves
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
-from requests_app.params import MAX_PARAMS_BYTES
+from requests_app.models.subjects import MOST_JSON_CHARACTERS, are_hashed
 from requests_app.recipes import NOTIFY
+from requests_app.recipes.params import MAX_PARAMS_BYTES
 from requests_app.steps import MAX_STEPS_BYTES
-from requests_app.subjects import MOST_JSON_CHARACTERS, are_hashed
 
 _YEAR_9000 = "'9000-01-01'"  # what was placed later has no deadline of a recipe: it could be after the year 9999
 _MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")

@@ -13,9 +13,8 @@ from jobs_app.models.attempts import LockedRequest
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
 from jobs_app.telemetry.audit import audit, audit_each
-from jobs_app.telemetry.ended import tell_requests
-from requests_app import subjects
-from requests_app.models import Intervention, Request, RequestStatus
+from jobs_app.telemetry.listener import tell_requests
+from requests_app.models import Intervention, Request, RequestStatus, subjects
 from requests_app.models.request import QueuedRow
 from requests_app.monitoring.tallies import subject
 
@@ -66,7 +65,7 @@ def log_interventions(traces: Sequence[Intervention], requests: Sequence[HasToke
 
 
 def log_personal_data_shown(row: Request | Answer) -> None:
-    """To whom is in the context: logins.py, by_hand.py."""
+    """To whom is in the context: logins.py, operator_command.py."""
     if isinstance(row, Request):
         about = subjects.kept_of(row.subject, is_hashed=row.subject_hashed)
         of_row: dict[str, Any] = {"subject": about, "action": subject(row.action)}

@@ -9,7 +9,7 @@ from django.db import connection
 
 from jobs_app.db.dialect import dialect, from_driver
 from jobs_app.registry import definition
-from requests_app.fingerprints import fingerprint
+from requests_app.models.fingerprints import fingerprint
 
 LATEST = 500  # of each kind
 _MOST_SHOWN = 10

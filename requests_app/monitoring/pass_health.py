@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.db.dialect import dialect, from_driver
-from requests_app.cron import CRON_SETTINGS, moments_after
 from requests_app.formatting import clock_utc
+from requests_app.monitoring.cron import CRON_SETTINGS, moments_after
 
 WORKER = "run_worker"
 PASSES = (*CRON_SETTINGS, WORKER)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from jobs_app.db.dialect import dialect, marks
+from requests_app.models.subjects import kept_as
 from requests_app.recipes import NOTIFY
-from requests_app.subjects import kept_as
 
 MOST_FOUND = 500  # of a list of 1,000 ids MariaDB makes a table and sorts
 _TOKENS = 200  # in one statement

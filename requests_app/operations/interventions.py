@@ -13,7 +13,7 @@ from django.db import transaction
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, run_transaction
 from jobs_app.models import tally as tallies
 from jobs_app.outcomes import Completed, completed
-from jobs_app.telemetry.ended import tell_requests
+from jobs_app.telemetry.listener import tell_requests
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.monitoring import events as request_events
 from requests_app.monitoring import tallies as request_tallies

@@ -16,9 +16,9 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Answer, AuditEvent
 from requests_app.formatting import iso
 from requests_app.models import Receipt, Request
+from requests_app.models.subjects import kept_as
 from requests_app.operations.find import RequestAbout, requests_about
 from requests_app.operations.stored_rows import answer_columns, columns_of, job_columns, request_columns
-from requests_app.subjects import kept_as
 
 Row = TypeVar("Row", bound=models.Model)
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import tally
 from requests_app.models import Intervention, Request, RequestStatus, RetryPace
-from requests_app.models.alike import Alike, Retried
+from requests_app.models.retry_alike import Alike, Retried
 from requests_app.monitoring import events, tallies
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import Refused

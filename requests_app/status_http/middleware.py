@@ -11,7 +11,7 @@ from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import get_conditional_response
 
-from jobs_app.api import ApiMiddleware, database_away
+from jobs_app.api.middleware import ApiMiddleware, database_away
 from jobs_app.db.transactions import fault_line
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus

@@ -7,8 +7,8 @@ from django.db import transaction
 from selenium.webdriver.common.keys import Keys
 
 from jobs_app.models import Job, PausedJob
-from requests_app.fingerprints import error_kind
 from requests_app.models import Intervention, Request
+from requests_app.models.fingerprints import error_kind
 from tests.browser.conftest import Browser
 from tests.browser.contrast import too_faint
 from tests.factories import make_job, make_request, statuses

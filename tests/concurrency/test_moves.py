@@ -23,9 +23,9 @@ from jobs_app.worker.completer import end_lost_leases, record_results
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
-from requests_app.fingerprints import error_kind
 from requests_app.models import Request, RetryPace
-from requests_app.models.alike import Alike
+from requests_app.models.fingerprints import error_kind
+from requests_app.models.retry_alike import Alike
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs_app.models import Job, PausedJob
-from jobs_app.pausing import pause_job, resume_job
+from jobs_app.worker.pausing import pause_job, resume_job
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from tests.concurrency.interleaving import Actor

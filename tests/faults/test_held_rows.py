@@ -13,10 +13,10 @@ from jobs_app.db.dialect import marks
 from jobs_app.db.transactions import Locked
 from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.pausing import pause_job, resume_job
+from jobs_app.worker.pausing import pause_job, resume_job
 from jobs_app.worker.shutdown import Stop
-from requests_app.fingerprints import error_kind
 from requests_app.models import Request
+from requests_app.models.fingerprints import error_kind
 from requests_app.operations import interventions
 from requests_app.operations.explain import explain
 from requests_app.operations.retention import Retention

@@ -9,7 +9,7 @@ from django.db import connection
 from jobs_app.db import transactions as faults
 from jobs_app.db.columns import UtcNow
 from jobs_app.models import JobIntervention, PausedJob
-from jobs_app.pausing import pause_job
+from jobs_app.worker.pausing import pause_job
 from requests_app.models import Intervention, Purge, Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.tallies import INTERVENTIONS

@@ -10,10 +10,10 @@ import pytest
 from jobs_app.clients.answers import MAX_QUOTED_BYTES, Answer
 from jobs_app.credentials import masked
 from jobs_app.db.transactions import fault_line
-from jobs_app.execution import run_callback
 from jobs_app.models.attempts import ClaimedJob
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.registry import JobDefinition
+from jobs_app.worker.callback import run_callback
 from jobs_app.worker.retry_policy import result_of
 
 SECRET = "hunter2-c3ZjOlBX"

@@ -25,9 +25,9 @@ from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import JobContext, Json, Retried, Wait
 from jobs_app.passes import run_jobs
-from jobs_app.pausing import pause_job, resume_job
 from jobs_app.registry import job, unregister
 from jobs_app.worker.completer import record_results
+from jobs_app.worker.pausing import pause_job, resume_job
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from jobs_app.management.by_hand import account
+from jobs_app.management.operator_command import account
 from requests_app.models import Intervention, Request
 from tests.conftest import Manage, called_here
 from tests.factories import make_job, make_request

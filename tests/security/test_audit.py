@@ -10,7 +10,7 @@ from django.test import Client
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from jobs_app.management.by_hand import account
+from jobs_app.management.operator_command import account
 from jobs_app.models import Answer
 from requests_app.models import Request
 from tests.conftest import Manage, called_here

@@ -13,12 +13,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from jobs_app.db.dialect import database_now
-from jobs_app.management.by_hand import account
+from jobs_app.management.operator_command import account
 from jobs_app.models import Answer, AuditEvent
 from jobs_app.telemetry import audit
 from requests_app.models import Request
+from requests_app.models.subjects import kept
 from requests_app.operations.interventions import cancel_request
-from requests_app.subjects import kept
 from tests.conftest import called_here
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import listening

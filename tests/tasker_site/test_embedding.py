@@ -61,7 +61,7 @@ def test_what_they_have_placed_themselves_is_not_added_again():
     settings = theirs(INSTALLED_APPS=apps, MIDDLEWARE=("first", probes), WRK_APPS=["tests.sample"])
     embed_tasker(settings)
     assert settings["INSTALLED_APPS"] == apps
-    assert settings["MIDDLEWARE"] == ["jobs_app.answer_posts.AnswerMiddleware", "first", probes]
+    assert settings["MIDDLEWARE"] == ["jobs_app.api.answers.AnswerMiddleware", "first", probes]
 
 
 def test_their_own_values_go_before_the_environments(monkeypatch: pytest.MonkeyPatch):

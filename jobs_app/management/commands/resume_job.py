@@ -1,7 +1,7 @@
 """`manage.py resume_job JOB --reason TEXT`."""
 
 from jobs_app.management.pause_command import PauseCommand
-from jobs_app.pausing import resume_job
+from jobs_app.worker.pausing import resume_job
 
 
 class Command(PauseCommand):

@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import fault_line
-from jobs_app.management.by_hand import told_with_account
 from jobs_app.management.command import TaskerCommand
+from jobs_app.management.operator_command import told_with_account
 from requests_app.monitoring.events import log_person_shown
 from requests_app.operations.person import find_person
 

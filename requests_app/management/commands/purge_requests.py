@@ -8,11 +8,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
+from jobs_app.management.operator_command import account, told_with_account
 from jobs_app.management.pass_command import positive
 from requests_app.formatting import duration
-from requests_app.management.durations import duration_flag
+from requests_app.management.flags import duration_flag
 from requests_app.models import RequestStatus
 from requests_app.monitoring.events import log_purge
 from requests_app.operations.retention import CLOSED, Retention

@@ -9,8 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import told_with_account
 from jobs_app.management.command import TaskerCommand
+from jobs_app.management.operator_command import told_with_account
 from jobs_app.printable import one_line
 from requests_app.models import Receipt
 from requests_app.models.receipt import ReceiptRow

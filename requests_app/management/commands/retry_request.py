@@ -10,16 +10,16 @@ from django.db import DatabaseError
 
 from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import who
 from jobs_app.management.command import is_text
+from jobs_app.management.operator_command import who
 from jobs_app.management.pass_command import positive
 from jobs_app.printable import one_line
 from requests_app.durations import parse_pace
 from requests_app.formatting import iso
-from requests_app.management.durations import duration_flag, pace_flag
+from requests_app.management.flags import duration_flag, pace_flag
 from requests_app.management.verb_command import VerbCommand
 from requests_app.models import Request, RetryPace
-from requests_app.models.alike import Alike, Retried
+from requests_app.models.retry_alike import Alike, Retried
 from requests_app.monitoring.tallies import subject
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, kind_of, retry_alike

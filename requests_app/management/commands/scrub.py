@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
+from jobs_app.management.operator_command import account, told_with_account
 from jobs_app.printable import one_line
 from requests_app.monitoring.events import log_scrubbed
 from requests_app.operations.scrub_person import PersonScrub

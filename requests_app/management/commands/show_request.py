@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 
 from jobs_app.db.columns import json_text
 from jobs_app.db.transactions import fault_line
-from jobs_app.management.by_hand import told_with_account
 from jobs_app.management.command import TaskerCommand
+from jobs_app.management.operator_command import told_with_account
 from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
 from jobs_app.printable import first_line, one_line

@@ -8,12 +8,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
-from jobs_app.management.by_hand import account, told_with_account
 from jobs_app.management.command import TaskerCommand
+from jobs_app.management.operator_command import account, told_with_account
 from jobs_app.management.pass_command import positive
 from jobs_app.printable import one_line
 from requests_app.formatting import clock_utc
-from requests_app.management.durations import duration_flag
+from requests_app.management.flags import duration_flag
 from requests_app.models import StatusBearer
 from requests_app.models.status_bearer import MOST_CALLER_CHARACTERS
 from requests_app.monitoring import events

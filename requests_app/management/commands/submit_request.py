@@ -19,9 +19,9 @@ from jobs_app.printable import first_line, one_line
 from requests_app.durations import parse_duration
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
+from requests_app.models.subjects import MOST_CHARACTERS, cleaned
 from requests_app.operations.explain import explain
 from requests_app.recipes import Recipe, known_actions, params_check, recipe_of
-from requests_app.subjects import MOST_CHARACTERS, cleaned
 
 _POLL_SECONDS = 0.2
 NOT_COMPLETED = 3

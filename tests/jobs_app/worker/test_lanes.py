@@ -20,9 +20,9 @@ from jobs_app.models import Job, Limit
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import JobContext, Retry, Wait
-from jobs_app.pausing import pause_job, resume_job
 from jobs_app.registry import limit_of, unregister
 from jobs_app.worker import lanes
+from jobs_app.worker.pausing import pause_job, resume_job
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request

@@ -14,11 +14,11 @@ from jobs_app.limit_rules import parse_limits
 from jobs_app.models import Job, Limit, PassRun, PausedJob
 from requests_app.admin import overview
 from requests_app.admin.overview_charts import charts
-from requests_app.cron import CRON_SETTINGS
-from requests_app.fingerprints import fingerprint
 from requests_app.models import RequestStatus
+from requests_app.models.fingerprints import fingerprint
 from requests_app.monitoring import backlog, ended_attempts
 from requests_app.monitoring.backlog import Backlog, read_backlog, read_waiting
+from requests_app.monitoring.cron import CRON_SETTINGS
 from requests_app.monitoring.ended_attempts import read_ended_attempts
 from requests_app.monitoring.frequent_errors import Ended, frequent_errors, most_frequent
 from tests.factories import make_in_lane, make_job, make_request, open_limit, pass_inprogress

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from requests_app.models import Receipt, Request
-from requests_app.subjects import kept
+from requests_app.models.subjects import kept
 from tests.conftest import called_here
 from tests.factories import insert_raw, pass_inprogress, pass_new
 

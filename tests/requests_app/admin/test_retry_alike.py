@@ -11,8 +11,8 @@ from django.test import Client
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from requests_app.admin import retry_alike as page_of_kind
-from requests_app.fingerprints import error_kind
 from requests_app.models import Intervention, Request
+from requests_app.models.fingerprints import error_kind
 from requests_app.operations import retry_alike as operation
 from tests.factories import make_job, make_request, seconds_from_now
 from tests.requests_app.admin.test_request_actions import REQUESTS, page, shown, staff, told

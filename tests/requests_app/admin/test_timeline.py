@@ -8,7 +8,7 @@ import pytest
 
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
-from requests_app.admin.axis import Axis
+from requests_app.admin.time_axis import Axis
 from requests_app.admin.timeline import GUTTER, MARGIN, WIDTH, AttemptShape, Timeline, timeline
 from requests_app.models import Request
 

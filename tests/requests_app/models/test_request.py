@@ -19,9 +19,9 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.request_locks import lock_requests
-from requests_app.fingerprints import error_kind
 from requests_app.models import Request, RequestStatus, RetryPace
-from requests_app.models.alike import Alike
+from requests_app.models.fingerprints import error_kind
+from requests_app.models.retry_alike import Alike
 from requests_app.passes import progress_locked
 from tests.factories import (
     Row,

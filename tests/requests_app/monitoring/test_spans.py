@@ -17,7 +17,7 @@ from jobs_app.clients.http import Service
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Failure, JobContext, Retry, Wait
-from jobs_app.telemetry import ended
+from jobs_app.telemetry import listener
 from jobs_app.tracing import attempt_span, request_span, step_span, trace_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.checks import spans_can_be_sent
@@ -59,9 +59,9 @@ def sender(collector: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpanS
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setattr(span_sender, "_GATHER_SECONDS", 0.01)
     sender = SpanSender()
-    ended.listen(sender.note)
+    listener.listen(sender.note)
     yield sender
-    ended.listen(None)
+    listener.listen(None)
     sender.close()
 
 
@@ -330,7 +330,9 @@ def test_a_pass_ends_in_time_although_the_collector_never_answers(manage: Manage
     assert done.stderr.count("spans_lost") == 1
 
 
-LOADED = "import sys; from jobs_app.telemetry import ended; print(ended._listener, 'opentelemetry' in sys.modules)"
+LOADED = (
+    "import sys; from jobs_app.telemetry import listener; print(listener._listener, 'opentelemetry' in sys.modules)"
+)
 ON: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 
@@ -345,11 +347,11 @@ def test_who_asks_for_spans_that_cannot_be_sent_is_told(settings: Any) -> None:
     [warning] = spans_can_be_sent()
     assert "only http/protobuf" in str(warning.hint)
     settings.OTEL_EXPORTER_OTLP_PROTOCOL = "http/protobuf"
-    ended.listen(lambda *_: None)
+    listener.listen(lambda *_: None)
     try:
         assert spans_can_be_sent() == []
     finally:
-        ended.listen(None)
+        listener.listen(None)
 
 
 def test_without_the_extra_passes_run_and_say_so(manage: Manage) -> None:

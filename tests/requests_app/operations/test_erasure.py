@@ -15,7 +15,7 @@ from django.test import Client
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Answer, Job, JobIntervention, PausedJob
-from jobs_app.pausing import pause_job, resume_job
+from jobs_app.worker.pausing import pause_job, resume_job
 from requests_app.admin.personal_data import LOGGED
 from requests_app.models import Purge, Request
 from requests_app.operations.find import find

@@ -15,8 +15,8 @@ from jobs_app.models import AuditEvent
 from requests_app.admin.personal_data import LOGGED
 from requests_app.management.commands import person as command
 from requests_app.models import Intervention, Receipt, Request
+from requests_app.models.subjects import kept
 from requests_app.operations import find, person
-from requests_app.subjects import kept
 from tests.conftest import called_here
 from tests.factories import insert_raw, make_answer_to, make_job, make_request, pass_inprogress, pass_new
 from tests.lifecycle.statements import listening

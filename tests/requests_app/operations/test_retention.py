@@ -14,7 +14,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Answer, Job
 from jobs_app.models.pass_run import PassRun
-from requests_app.management.durations import duration_flag
+from requests_app.management.flags import duration_flag
 from requests_app.models import Intervention, Purge, Request, RequestStatus
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retention import CLOSED, Retention

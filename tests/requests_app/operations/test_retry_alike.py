@@ -11,9 +11,9 @@ from django.db import connection, transaction
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Answer, Job
-from requests_app.fingerprints import error_kind
 from requests_app.models import Intervention, Request, RetryPace
-from requests_app.models.alike import Alike
+from requests_app.models.fingerprints import error_kind
+from requests_app.models.retry_alike import Alike
 from requests_app.operations import retry_alike as operation
 from requests_app.operations.interventions import complete_job, retry_request
 from requests_app.operations.retry_alike import Taken, retry_alike

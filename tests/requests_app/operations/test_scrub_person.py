@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from jobs_app.models import AuditEvent, Job
 from requests_app.models import Receipt, Request, RequestStatus
-from requests_app.subjects import kept
+from requests_app.models.subjects import kept
 from tests.concurrency.interleaving import Actor
 from tests.conftest import called_here
 from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_new

@@ -8,7 +8,7 @@ from django.db import OperationalError, connection
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from jobs_app.management.by_hand import account
+from jobs_app.management.operator_command import account
 from jobs_app.models import AuditEvent
 from requests_app.models import StatusBearer
 from tests.conftest import called_here

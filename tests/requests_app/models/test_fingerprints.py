@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from requests_app.fingerprints import error_kind, fingerprint
+from requests_app.models.fingerprints import error_kind, fingerprint
 
 
 def test_a_long_word_takes_no_square_of_its_letters() -> None:

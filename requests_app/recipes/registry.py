@@ -15,7 +15,7 @@ from requests_app.durations import parse_duration
 from requests_app.steps import Step
 
 if TYPE_CHECKING:
-    from requests_app.params.check import ParamsCheck
+    from requests_app.recipes.params.check import ParamsCheck
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # itself alone: its params, and steps written as lists, have no hash
@@ -97,7 +97,7 @@ def params_check(recipe: Recipe) -> "ParamsCheck | None":
     """Compiled at its first use in a process."""
     if recipe.params is None:
         return None
-    from requests_app.params.check import ParamsCheck  # 25 ms, which most processes have no use for
+    from requests_app.recipes.params.check import ParamsCheck  # 25 ms, which most processes have no use for
 
     return ParamsCheck(recipe.params)
 

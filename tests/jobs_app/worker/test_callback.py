@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs_app.execution import run_async_callback, run_callback
 from jobs_app.outcomes import Completed, Failed, Failure, JobContext, Outcome, Retried, Retry
 from jobs_app.registry import JobDefinition
+from jobs_app.worker.callback import run_async_callback, run_callback
 
 CONTEXT = JobContext("tok", "act", 0, "a_job", 1, {"id": 7}, {})
 

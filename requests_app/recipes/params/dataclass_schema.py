@@ -6,7 +6,7 @@ import typing
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
-from requests_app.params.faults import SchemaFault
+from requests_app.recipes.params.faults import SchemaFault
 
 Schema = dict[str, Any]
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}

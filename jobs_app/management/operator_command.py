@@ -14,7 +14,7 @@ from jobs_app.management.command import TaskerCommand
 _MOST_CHARACTERS = 100  # of a name given; with the account's it fits the column
 
 
-class ByHandCommand(TaskerCommand):
+class OperatorCommand(TaskerCommand):
     kept = "kept in the history"
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -13,8 +13,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
-from requests_app.params.faults import SchemaFault
-from requests_app.params.of_dataclass import schema_of
+from requests_app.recipes.params.dataclass_schema import schema_of
+from requests_app.recipes.params.faults import SchemaFault
 
 # Those that jsonschema knows by itself: others depend on what else is installed.
 FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "regex", "uuid"))

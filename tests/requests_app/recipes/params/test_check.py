@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from requests_app.params.check import MOST_FAULTS, ParamsCheck
+from requests_app.recipes.params.check import MOST_FAULTS, ParamsCheck
 
 SECRET = "Jane Roe, jane@example.org"  # as a value or as a key: never to be said
 SCHEMA: dict[str, Any] = {

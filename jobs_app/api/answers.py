@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.views.defaults import page_not_found
 
 from jobs_app.answer_urls import PATH, AnswerAddress, are_on, read_path
-from jobs_app.api import ApiMiddleware, database_away
+from jobs_app.api.middleware import ApiMiddleware, database_away
 from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.answer import Answer, AnswerOutcome, Effect

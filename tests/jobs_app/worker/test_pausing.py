@@ -14,7 +14,7 @@ from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.pause import PARKED_AT
 from jobs_app.models.tally import Tally
-from jobs_app.pausing import UnknownJob, apply_pauses, pause_job, resume_job
+from jobs_app.worker.pausing import UnknownJob, apply_pauses, pause_job, resume_job
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request

@@ -10,18 +10,18 @@ from django.http import HttpRequest
 from requests_app.admin.masking import masked_subject
 from requests_app.admin.personal_data import may_unmask
 from requests_app.admin.read_only import ReadOnlyAdmin
+from requests_app.models.subjects import is_hash, kept_as
 from requests_app.operations.find import find_rows
-from requests_app.subjects import is_hash, kept_as
 
 
-class AboutPeopleList(ChangeList):
+class SubjectList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         for row in self.result_list:
             row.is_unmasked = may_unmask(request)
 
 
-class AboutPeopleAdmin(ReadOnlyAdmin):
+class SubjectAdmin(ReadOnlyAdmin):
     """`searched`: columns beside the subject. Each has an index of the table's name and its own, with the id."""
 
     ordering = ("-id",)
@@ -29,7 +29,7 @@ class AboutPeopleAdmin(ReadOnlyAdmin):
     search_fields = ("token__exact",)  # has the page show the box
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return AboutPeopleList
+        return SubjectList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

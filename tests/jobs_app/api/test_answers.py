@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from jobs_app.answer_posts import MAX_BODY_BYTES
 from jobs_app.answer_urls import AnswerAddress, answer_url
+from jobs_app.api.answers import MAX_BODY_BYTES
 from jobs_app.models.answer import Answer, Effect
 from jobs_app.tracing import traceparent
 from tests.factories import make_job, make_request

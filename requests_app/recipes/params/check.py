@@ -5,10 +5,10 @@ from itertools import chain, islice
 from typing import Any
 
 from jobs_app.outcomes import Json, json_object
-from requests_app.params import MAX_PARAMS_BYTES
-from requests_app.params.faults import SchemaFault
-from requests_app.params.schema import compiled
-from requests_app.params.sentences import names_in, sentences
+from requests_app.recipes.params import MAX_PARAMS_BYTES
+from requests_app.recipes.params.faults import SchemaFault
+from requests_app.recipes.params.schema import compiled
+from requests_app.recipes.params.sentences import names_in, sentences
 
 MOST_FAULTS = 10
 _MOST_ERRORS = 10 * MOST_FAULTS  # some say the same: that of a key that may not be named
