@@ -21,4 +21,14 @@ def one_line(text: str) -> str:
 def first_line(error: str) -> str:
     """Of an error: what follows is its traceback."""
     line = error.partition("\n")[0].strip() or "no reason given"
-    return line if len(line) <= _MOST_LINE_CHARACTERS else line[: _MOST_LINE_CHARACTERS - 1] + "…"
+    return shortened(line, _MOST_LINE_CHARACTERS)
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def in_the_middle(text: str, most: int) -> str:
+    """Shortened in the middle, since long names often differ at their ends alone."""
+    head = most // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"

@@ -1,38 +1,18 @@
-"""How moments, spans, statuses and JSON are written: on pages, in sentences and by commands. Pure."""
+"""How moments, spans of time, paces and JSON are written for people, and read from what people write. Pure."""
 
 import json
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-
-from jobs_app.models import Job
-from jobs_app.models.attempts import JobStatus
 from jobs_app.outcomes import storable_text
 
 TOO_DEEP = "cannot be read: nested too deep"
 _MOST_JSON_CHARACTERS = 100_000  # of one value
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_MOST_SPAN = timedelta(days=36_500)  # from any moment of our days, the engines have a date for it
 _MOST_LEVELS = 500  # Python's own writer with an indent calls itself for each, and may do so 1,000 times
-
-
-def badge(status: str, text: str) -> SafeString:
-    return format_html('<span class="tasker-status tasker-{}">{}</span>', status.lower(), text)
-
-
-def job_badge(job: Job) -> SafeString:
-    return badge("waiting" if job.is_waiting else job.status, job.shown_status)
-
-
-def put_off(job: Job) -> str:
-    """What stands in place of its due time, which is far away, while it is paused or needs a permit; else empty."""
-    if job.is_parked:
-        return "paused"
-    if not job.is_in_lane:
-        return ""
-    said = {JobStatus.NEW: "waits for a permit", JobStatus.INPROGRESS: "has a permit"}
-    return said.get(JobStatus(job.status), "waited for a permit")
 
 
 def short_by(jobs: int) -> str:
@@ -79,17 +59,26 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds) % 60} s"
 
 
-# Texts ----------------------------------------------------------------------------------------------------------------
-def shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def parse_duration(text: str) -> timedelta:
+    """A span of time as people write it: 30d, 12h. Raises ValueError with a sentence that has an example."""
+    match = re.fullmatch(r"([1-9][0-9]{0,7})([wdhms])", text)
+    parsed = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else _MOST_SPAN * 2
+    if parsed > _MOST_SPAN:
+        raise ValueError(
+            f"{text!r} is no span of time: a whole number from 1 with w, d, h, m or s behind it is needed, "
+            f"such as 90d or 12h; at most {_MOST_SPAN.days}d"
+        )
+    return parsed
 
 
-def in_the_middle(text: str, most: int) -> str:
-    """Shortened in the middle, since long names often differ at their ends alone."""
-    head = most // 2
-    return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
+def parse_pace(text: str) -> float:
+    """Of 10/s, 90/m: seconds from one to the next. Raises ValueError with a sentence that has an example."""
+    if match := re.fullmatch(r"([1-9][0-9]{0,5})/([hms])", text):
+        return timedelta(**{_UNITS[match[2]]: 1}).total_seconds() / int(match[1])
+    raise ValueError(f"{text!r} is no pace: so many a second, minute or hour are needed, such as 10/s, 90/m or 100/h")
 
 
+# JSON -----------------------------------------------------------------------------------------------------------------
 def read_json(text: str | None, most: int | None = None) -> Any:
     """The value of a column that anybody may have written. `most`: characters; a longer text is not read.
 

@@ -1,4 +1,4 @@
-"""What the paths for programs share: `POST /answers/...` (api/answers.py) and `GET /requests/...` (status_http/)."""
+"""What the paths for programs share: `POST /answers/...` (answers.py) and `GET /requests/...` (status_http/)."""
 
 from collections.abc import Callable
 from typing import ClassVar

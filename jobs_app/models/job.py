@@ -137,3 +137,13 @@ class Job(models.Model):
     def is_in_lane(self) -> bool:
         """Whether it is due, and waits for a permit of its limit or runs by one."""
         return self.due_at >= LANES_FROM
+
+    @property
+    def put_off(self) -> str:
+        """What stands in place of its due time, which is far away, while it is paused or needs a permit; else empty."""
+        if self.is_parked:
+            return "paused"
+        if not self.is_in_lane:
+            return ""
+        said = {JobStatus.NEW: "waits for a permit", JobStatus.INPROGRESS: "has a permit"}
+        return said.get(JobStatus(self.status), "waited for a permit")

@@ -12,10 +12,11 @@ from django.utils.safestring import SafeString
 from jobs_app.db.columns import json_text
 from jobs_app.models import Answer
 from jobs_app.models.answer import Effect
+from requests_app.admin.badges import badge
 from requests_app.admin.masking import masked
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
-from requests_app.formatting import badge, clock, pretty, read_json
+from requests_app.formatting import clock, pretty, read_json
 
 _MOST_EXTRAS = 64 * 1024  # characters; a longer one is not read
 _MOST_REASON = 4_000

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from requests_app.formatting import TOO_DEEP, pretty, shortened
+from jobs_app.printable import shortened
+from requests_app.formatting import TOO_DEEP, pretty
 from requests_app.models.subjects import cleaned
 
 _MARKED = re.compile(r'"(<(?:text of \d+|number of \d+|true or false)>)"')

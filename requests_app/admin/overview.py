@@ -9,9 +9,10 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs_app.models import PausedJob
+from requests_app.admin.badges import badge
 from requests_app.admin.overview_charts import charts
 from requests_app.admin.retry_alike import alike_listing
-from requests_app.formatting import ago, badge, clock, duration, span
+from requests_app.formatting import ago, clock, duration, span
 from requests_app.models import RequestStatus
 from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, Waiting, read_backlog, read_waiting
 from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline

@@ -19,8 +19,8 @@ from django.urls import URLPattern, path, reverse
 
 from jobs_app.db.transactions import DatabaseAway, Locked, fault_line
 from jobs_app.models import Job
+from requests_app.admin.badges import badge
 from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, JobForm, ManyForm, ReasonForm, choices_of, is_id
-from requests_app.formatting import badge
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
 from requests_app.monitoring.logins import told_with_account

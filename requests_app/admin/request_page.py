@@ -12,10 +12,11 @@ from jobs_app.db.columns import json_text
 from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import JobStatus
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS
-from jobs_app.printable import first_line
+from jobs_app.printable import first_line, shortened
+from requests_app.admin.badges import badge, job_badge
 from requests_app.admin.masking import masked, masked_subject
 from requests_app.admin.timeline import timeline
-from requests_app.formatting import badge, clock, job_badge, pretty, put_off, read_json, short_by, shortened, span
+from requests_app.formatting import clock, pretty, read_json, short_by, span
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state
@@ -155,7 +156,7 @@ class RequestPage:
             step=self._step_name(job.step),
             job=job,
             badge=job_badge(job),
-            due=put_off(job) or clock(job.due_at),
+            due=job.put_off or clock(job.due_at),
             started=clock(job.started_at),
             completed=clock(job.completed_at),
             took=span(job.created_at if job.answer_by else job.started_at, job.completed_at),

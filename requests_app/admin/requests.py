@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import database_now
+from requests_app.admin.badges import badge
 from requests_app.admin.filters import FILTERS, ColumnFilter, PlacedByFilter, RequestFilter, ordering_of, together
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
@@ -29,7 +30,7 @@ from requests_app.admin.request_page import (
     texts_of,
 )
 from requests_app.admin.retry_alike import RetryAlikeAdmin
-from requests_app.formatting import badge, clock, span
+from requests_app.formatting import clock, span
 from requests_app.models import Request
 from requests_app.models.request import JsonTexts
 from requests_app.operations.explain import explain

@@ -22,8 +22,7 @@ from jobs_app.db.transactions import DatabaseAway, fault_line
 from requests_app.admin.filters import KIND
 from requests_app.admin.forms import ReasonForm
 from requests_app.admin.request_actions import VERBS, VerbsAdmin
-from requests_app.durations import parse_pace
-from requests_app.formatting import clock, iso
+from requests_app.formatting import clock, iso, parse_pace
 from requests_app.models import Request
 from requests_app.models.fingerprints import fingerprint
 from requests_app.models.retry_alike import Alike, Retried, Summary

@@ -10,9 +10,9 @@ from itertools import groupby, starmap
 
 from jobs_app.models import Job
 from jobs_app.models.attempts import IfFails, JobStatus
-from jobs_app.printable import first_line
+from jobs_app.printable import first_line, in_the_middle, shortened
 from requests_app.admin.time_axis import Axis, Tick
-from requests_app.formatting import clock, in_the_middle, put_off, shortened, span
+from requests_app.formatting import clock, span
 from requests_app.models import Request, RequestStatus
 
 WIDTH, GUTTER, MARGIN = 1100.0, 210.0, 36.0
@@ -199,7 +199,7 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
 
 
 def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> AttemptShape:
-    due = job.created_at if put_off(job) else max(job.created_at, job.due_at)
+    due = job.created_at if job.put_off else max(job.created_at, job.due_at)
     is_looking = job.status == JobStatus.INPROGRESS
     if job.answer_by:
         until = job.started_at if is_looking and job.started_at else job.completed_at or now
@@ -230,7 +230,7 @@ def _bar(axis: Axis, begin: datetime, end: datetime, least: float = 0.0) -> Bar 
 
 
 def _title(job: Job, due: datetime) -> str:
-    when = put_off(job) or f"due {clock(job.due_at)}"
+    when = job.put_off or f"due {clock(job.due_at)}"
     parts = [f"{job.name}, attempt {job.attempt}: {job.shown_status}", when]
     if job.answer_by:
         parts.append(f"waits for {job.awaited}, until {clock(job.answer_by)}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from requests_app.durations import parse_duration, parse_pace
+from requests_app.formatting import parse_duration, parse_pace
 
 T = TypeVar("T")
 

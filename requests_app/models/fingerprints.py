@@ -6,9 +6,8 @@ Nothing is left in it that may be personal data: no numbers, no names in quotes,
 import re
 from hashlib import sha256
 
-from jobs_app.printable import first_line
+from jobs_app.printable import first_line, shortened
 from jobs_app.registry import definition
-from requests_app.formatting import shortened
 
 KIND_CHARACTERS = 8
 _CHARACTERS = 160

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Model
 
 from jobs_app.models import Answer, Job
-from requests_app.formatting import iso, put_off, read_json
+from requests_app.formatting import iso, read_json
 from requests_app.models import Request
 
 
@@ -25,8 +25,8 @@ def request_columns(request: Request) -> dict[str, Any]:
 
 def job_columns(job: Job) -> dict[str, Any]:
     """Of `with_extras_text()`. In place of a due time far away, what it waits for."""
-    due_at = None if put_off(job) else iso(job.due_at)
-    return columns_of(job, {"extras": job.extras_text}) | {"due_at": due_at, "put_off": put_off(job)}
+    due_at = None if job.put_off else iso(job.due_at)
+    return columns_of(job, {"extras": job.extras_text}) | {"due_at": due_at, "put_off": job.put_off}
 
 
 def answer_columns(answer: Answer) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from requests_app.durations import parse_duration
+from requests_app.formatting import parse_duration
 from requests_app.steps import Step
 
 if TYPE_CHECKING:

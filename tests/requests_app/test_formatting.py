@@ -6,27 +6,10 @@ from typing import Any
 
 import pytest
 
-from jobs_app.limit_rules import LimitRule
-from jobs_app.models import Job
-from jobs_app.models.pause import PARKED_AT
 from requests_app import formatting
 from requests_app.admin.masking import masked
-from requests_app.formatting import pretty, put_off, read_json
+from requests_app.formatting import pretty, read_json
 from tests.requests_app.admin.test_requests import MOMENT
-
-
-@pytest.mark.parametrize(
-    ("status", "due_at", "text"),
-    [
-        ("new", MOMENT, ""),
-        ("new", PARKED_AT, "paused"),
-        ("new", LimitRule("service2").lane, "waits for a permit"),
-        ("inprogress", LimitRule("service2").lane, "has a permit"),
-        ("cancelled", LimitRule("service2").lane, "waited for a permit"),
-    ],
-)
-def test_a_due_time_that_is_far_away_is_said_in_words(status: str, due_at: Any, text: str) -> None:
-    assert put_off(Job(status=status, due_at=due_at)) == text
 
 
 @pytest.mark.parametrize(

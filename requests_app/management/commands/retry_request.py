@@ -14,8 +14,7 @@ from jobs_app.management.command import is_text
 from jobs_app.management.operator_command import who
 from jobs_app.management.pass_command import positive
 from jobs_app.printable import one_line
-from requests_app.durations import parse_pace
-from requests_app.formatting import iso
+from requests_app.formatting import iso, parse_pace
 from requests_app.management.flags import duration_flag, pace_flag
 from requests_app.management.verb_command import VerbCommand
 from requests_app.models import Request, RetryPace

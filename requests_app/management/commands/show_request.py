@@ -16,7 +16,7 @@ from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
 from jobs_app.printable import first_line, one_line
 from jobs_app.tracing import traceparent
-from requests_app.formatting import iso, put_off, read_json, short_by, span
+from requests_app.formatting import iso, read_json, short_by, span
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.events import log_personal_data_shown
@@ -153,7 +153,7 @@ def _attempts(jobs: list[Job]) -> list[str]:
     width = max((len(job.name) for job in jobs), default=0)
     lines = []
     for job in jobs:
-        due = put_off(job) or f"due {iso(job.due_at)}"
+        due = job.put_off or f"due {iso(job.due_at)}"
         when = f"began {iso(job.started_at)}" if job.started_at else due
         took = span(job.started_at, job.completed_at)
         if job.is_waiting:

@@ -16,7 +16,7 @@ from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line
 from jobs_app.management.command import INTERRUPTED, TaskerCommand
 from jobs_app.outcomes import Json, storable
 from jobs_app.printable import first_line, one_line
-from requests_app.durations import parse_duration
+from requests_app.formatting import parse_duration
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
 from requests_app.models.subjects import MOST_CHARACTERS, cleaned

@@ -7,15 +7,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, transaction
 
+from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, NewJob, Result
 from jobs_app.models.inserts import insert_jobs
+from jobs_app.models.pause import PARKED_AT
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.worker.retry_policy import result_of
 from requests_app.models import Request, RequestStatus
@@ -508,3 +511,18 @@ def test_a_job_needs_its_request() -> None:
     job = make_job(make_request("Inprogress"))
     with pytest.raises(IntegrityError):
         update_raw("jobs", job.id, request_id=job.request_id + 1)
+
+
+# How it is shown ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("status", "due_at", "text"),
+    [
+        ("new", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), ""),
+        ("new", PARKED_AT, "paused"),
+        ("new", LimitRule("service2").lane, "waits for a permit"),
+        ("inprogress", LimitRule("service2").lane, "has a permit"),
+        ("cancelled", LimitRule("service2").lane, "waited for a permit"),
+    ],
+)
+def test_a_due_time_that_is_far_away_is_said_in_words(status: str, due_at: Any, text: str) -> None:
+    assert Job(status=status, due_at=due_at).put_off == text
