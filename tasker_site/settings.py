@@ -127,7 +127,7 @@ INSTALLED_APPS = [
     *WRK_APPS,
 ]
 MIDDLEWARE = [
-    "requests_app.monitoring.methods.KnownMethodsMiddleware",
+    "requests_app.monitoring.http_methods.KnownMethodsMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "requests_app.monitoring.probes.ProbeMiddleware",
     "jobs_app.api.answers.AnswerMiddleware",

@@ -14,7 +14,7 @@ from django.db import Error
 from waitress.task import ThreadedTaskDispatcher
 
 from jobs_app.db.transactions import fault_line
-from requests_app.status_http.polls import Poll, Waiting
+from requests_app.status_http.polls import LongPoll, Waiting
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Connection(Protocol):
     server: Any
     connected: bool
     was_taken: bool
-    poll: Poll | None
+    poll: LongPoll | None
 
 
 class Held(NamedTuple):
@@ -86,9 +86,9 @@ class Polls:
         self._shed(now)
         if self._look_began is not None:
             if now - self._look_began > _STUCK_SECONDS:
-                self._answer(self._forget_all(), Poll.AWAY)
+                self._answer(self._forget_all(), LongPoll.AWAY)
             return
-        self._answer(self._forget([channel for channel, held in self._copy() if held.ends_at <= now]), Poll.HELD)
+        self._answer(self._forget([channel for channel, held in self._copy() if held.ends_at <= now]), LongPoll.HELD)
         if self._held:
             self._look_began = now
             self._looks.add_task(self)
@@ -108,7 +108,7 @@ class Polls:
             late = [*queue] if now - self._first_since > _STUCK_SECONDS else []
             if late:
                 queue.clear()
-        self._answer(late, Poll.AWAY)
+        self._answer(late, LongPoll.AWAY)
 
     # By a thread ------------------------------------------------------------------------------------------------------
     def holds(self, channel: Connection, request: WSGIRequest) -> bool:
@@ -117,7 +117,7 @@ class Polls:
             waiting = self._to_be_held(request)
         except Error as error:
             log.warning("status_unavailable", fault=fault_line(error))
-            channel.poll = Poll.AWAY
+            channel.poll = LongPoll.AWAY
             return False
         except Exception:  # noqa: BLE001 - such as too many parameters: whoever answers it meets it again
             return False
@@ -133,10 +133,10 @@ class Polls:
         held = self._copy()
         try:
             ended = self._ended({one.request_id for _, one in held})
-            self._answer(self._forget([channel for channel, one in held if one.request_id in ended]), Poll.HELD)
+            self._answer(self._forget([channel for channel, one in held if one.request_id in ended]), LongPoll.HELD)
         except Error as error:
             log.warning("status_unavailable", fault=fault_line(error))
-            self._answer(self._forget_all(), Poll.AWAY)
+            self._answer(self._forget_all(), LongPoll.AWAY)
         finally:
             self._look_began = None
 
@@ -156,7 +156,7 @@ class Polls:
         with self._lock:
             return [channel for channel in channels if self._held.pop(channel, None)]
 
-    def _answer(self, channels: Iterable[Connection], poll: Poll | None) -> None:
+    def _answer(self, channels: Iterable[Connection], poll: LongPoll | None) -> None:
         for channel in channels:
             channel.poll, channel.was_taken = poll, True
-            (self._no_database if poll == Poll.AWAY else self._threads).add_task(channel)
+            (self._no_database if poll == LongPoll.AWAY else self._threads).add_task(channel)

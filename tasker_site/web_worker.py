@@ -19,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
-from requests_app.status_http.polls import ENVIRON, PATH, Poll
+from requests_app.status_http.polls import ENVIRON, PATH, LongPoll
 from tasker_site.web_polls import MOST_HELD, Polls
 
 CONNECTIONS = 400  # of a process, each a file or two: below the usual limit of 1,024
@@ -98,7 +98,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # untyped
     task_class = Task
     began = 0.0
     was_taken = False
-    poll: Poll | None = None
+    poll: LongPoll | None = None
 
     def service(self) -> None:
         """By a thread. A poll that is to wait keeps its connection, and is left unanswered."""

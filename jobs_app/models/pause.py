@@ -13,7 +13,7 @@ from django.db import connections, models, transaction
 from jobs_app.db.columns import ByteCharField, UtcNow
 from jobs_app.db.dialect import dialect, literal, marks, numbers
 from jobs_app.limit_rules import LANES_FROM
-from jobs_app.models.trace import Trace
+from jobs_app.models.intervention_base import InterventionBase
 
 Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
 
@@ -161,7 +161,7 @@ class PausedJob(models.Model):
         return str(self.name)
 
 
-class JobIntervention(Trace):
+class JobIntervention(InterventionBase):
     """What an operator did to a job name, by whom and why."""
 
     id = models.BigAutoField(primary_key=True)

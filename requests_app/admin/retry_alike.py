@@ -25,7 +25,7 @@ from requests_app.admin.request_actions import VERBS, VerbsAdmin
 from requests_app.formatting import clock, iso, parse_pace
 from requests_app.models import Request
 from requests_app.models.fingerprints import fingerprint
-from requests_app.models.retry_alike import Alike, Retried, Summary
+from requests_app.models.retry_alike import Alike, RetriedBatch, Summary
 from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, retry_alike
 
 _MOST_SECONDS = 5.0  # of one web request; after it the operator is asked to go on
@@ -149,7 +149,7 @@ def _requests(number: int) -> str:
     return f"{number:,} request{'' if number == 1 else 's'}"
 
 
-def _log(http: HttpRequest, batch: Retried, reason: str) -> None:
+def _log(http: HttpRequest, batch: RetriedBatch, reason: str) -> None:
     done = [Request(id=request.id, token=request.token, action=request.action) for request in batch.requests]
     if done:
         line = f"retry_request: {reason}"

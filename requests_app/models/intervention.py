@@ -3,10 +3,10 @@
 from django.db import models
 
 from jobs_app.db.columns import ByteCharField, UtcNow
-from jobs_app.models.trace import Trace
+from jobs_app.models.intervention_base import InterventionBase
 
 
-class Intervention(Trace):
+class Intervention(InterventionBase):
     """What an operator did to a request, by whom and why."""
 
     id = models.BigAutoField(primary_key=True)

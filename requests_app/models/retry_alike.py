@@ -50,7 +50,7 @@ class FailedRequest(NamedTuple):
     step: int
 
 
-class Retried(NamedTuple):
+class RetriedBatch(NamedTuple):
     """`requests`: taken up. `locked`: left, since other sessions hold them. `due`: when the first and the last are."""
 
     requests: Sequence[FailedRequest]
@@ -80,7 +80,7 @@ class AlikeMoves(OperatorMoves[Row]):
         return summary
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def retry_alike(self, ids: Collection[int], alike: Alike, seconds_between: float) -> Retried:
+    def retry_alike(self, ids: Collection[int], alike: Alike, seconds_between: float) -> RetriedBatch:
         """As `retry_failed`, of those of these that are still meant, by id: each is due so much after the one before.
 
         The first is due behind the last of the batch before, whoever's it was. Locked ones are left out.
@@ -91,13 +91,13 @@ class AlikeMoves(OperatorMoves[Row]):
             failed = self.filter(id__in=missed, error_kind=alike.kind, status=RequestStatus.FAILED, scrubbed_at=None)
             locked = failed.count() if missed else 0
             if not requests:
-                return Retried([], locked, [])
+                return RetriedBatch([], locked, [])
             places = RetryPace.objects.using(self.db).take(alike.kind, len(requests), seconds_between)
             delays = dict(zip((request.id for request in requests), places.delays, strict=True))
             self._reopen(requests, delays)
             Job.objects.insert_again(delays, delays)
             RetryPace.objects.using(self.db).leave(alike.kind, places.delays[-1] + seconds_between)
-            return Retried(requests, locked, places.due)
+            return RetriedBatch(requests, locked, places.due)
 
     def _lock_alike(self, ids: Collection[int], kind: str) -> list[FailedRequest]:
         """In SQL of ours, since the index has to be named: by that of the kind, rows are locked in another order."""

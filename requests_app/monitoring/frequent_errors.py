@@ -16,7 +16,7 @@ _MOST_SHOWN = 10
 _MOST_FAILED_BY = 2_000  # characters of a request's error, which has a line for each job that failed
 
 
-class Ended(NamedTuple):
+class FailedRow(NamedTuple):
     """One row that ended badly. `kind`: failure, retry or refused. `where`: its job's name, or the request's action.
 
     `error_kind`, `failed_by`: of its request, if that is Failed.
@@ -51,9 +51,9 @@ def frequent_errors() -> list[FrequentError]:
     return most_frequent(_latest())
 
 
-def most_frequent(ended: Iterable[Ended]) -> list[FrequentError]:
+def most_frequent(ended: Iterable[FailedRow]) -> list[FrequentError]:
     """The ten most frequent, by kind, place and text; of equally many the latest first."""
-    groups: dict[tuple[str, str, str], list[Ended]] = {}
+    groups: dict[tuple[str, str, str], list[FailedRow]] = {}
     for row in ended:
         groups.setdefault((row.kind, _place(row.where), fingerprint(row.error)), []).append(row)
     found = []
@@ -65,7 +65,7 @@ def most_frequent(ended: Iterable[Ended]) -> list[FrequentError]:
     return sorted(found, key=lambda error: (error.count, error.at), reverse=True)[:_MOST_SHOWN]
 
 
-def _failed_by(row: Ended) -> bool:
+def _failed_by(row: FailedRow) -> bool:
     """Whether its request is Failed by this error, or gave up after it: not by a later one, since it was retried."""
     if not row.error_kind or row.kind == "refused":
         return bool(row.error_kind)
@@ -78,7 +78,7 @@ def _place(where: str) -> str:
     return where if definition(where) else fingerprint(where)
 
 
-def _latest() -> list[Ended]:
+def _latest() -> list[FailedRow]:
     """One statement: of each kind the newest by their due times, through an index."""
     sql = dialect("default")
     jobs = (
@@ -95,4 +95,4 @@ def _latest() -> list[Ended]:
     )
     with connection.cursor() as cursor:
         cursor.execute(f"{jobs} UNION ALL {jobs} UNION ALL {refused}", ["failure", "retry"])
-        return [Ended(*row)._replace(at=from_driver(row[4])) for row in cursor.fetchall()]
+        return [FailedRow(*row)._replace(at=from_driver(row[4])) for row in cursor.fetchall()]

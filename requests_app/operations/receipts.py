@@ -32,7 +32,7 @@ _ENDS_BY_HAND = {"complete_job", "fail_job"}  # the verbs whose attempts are bor
 _MOST_ATTEMPTS = 20_000  # rows of jobs that one transaction reads, unless one request alone has more
 
 
-class Attempt(NamedTuple):
+class AttemptRow(NamedTuple):
     request_id: int
     step: int
     name: str
@@ -51,7 +51,7 @@ class ByHand(NamedTuple):
     at: Any
 
 
-Row = TypeVar("Row", Attempt, ByHand)
+Row = TypeVar("Row", AttemptRow, ByHand)
 
 
 def write_receipts(stop: Stop, run: RunRecord, *, seconds: float) -> None:
@@ -112,11 +112,11 @@ def _write_batch(ids: Sequence[int]) -> int | None:
         return len(rows)
 
 
-def _attempts(ids: Sequence[int]) -> dict[int, list[Attempt]]:
-    columns = ", ".join(Attempt._fields)
+def _attempts(ids: Sequence[int]) -> dict[int, list[AttemptRow]]:
+    columns = ", ".join(AttemptRow._fields)
     order = f"{dialect(DEFAULT_DB_ALIAS).force('jobs_attempt')} WHERE request_id IN ({numbers(ids)})"
     sql = f"SELECT {columns} FROM jobs {order} ORDER BY request_id, step, name, attempt"
-    return _by_request(map(Attempt._make, _rows(sql, ids)))
+    return _by_request(map(AttemptRow._make, _rows(sql, ids)))
 
 
 def _by_hand(ids: Sequence[int]) -> dict[int, list[ByHand]]:
@@ -139,7 +139,7 @@ def _by_request(rows: Iterable[Row]) -> dict[int, list[Row]]:
     return {id_: list(of_request) for id_, of_request in groupby(rows, key=itemgetter(0))}
 
 
-def _is_open(attempts: Iterable[Attempt]) -> bool:
+def _is_open(attempts: Iterable[AttemptRow]) -> bool:
     """A cancelled request's job may still run: its end belongs into the receipt."""
     return any(attempt.status in OPEN for attempt in attempts)
 
@@ -156,7 +156,7 @@ def _chained(head: Head, requests: Sequence[EndedRequest], bodies: Sequence[Mapp
 
 
 # What stands in it ----------------------------------------------------------------------------------------------------
-def _body(request: EndedRequest, attempts: Sequence[Attempt], by_hand: Sequence[ByHand]) -> dict[str, Any]:
+def _body(request: EndedRequest, attempts: Sequence[AttemptRow], by_hand: Sequence[ByHand]) -> dict[str, Any]:
     by_step = {step: list(of_step) for step, of_step in groupby(attempts, key=lambda attempt: attempt.step)}
     steps, done_by_hand = _steps(request.steps), {one.job for one in by_hand if one.verb in _ENDS_BY_HAND}
     return {
@@ -173,7 +173,7 @@ def _body(request: EndedRequest, attempts: Sequence[Attempt], by_hand: Sequence[
     }
 
 
-def _step(step: Step | None, attempts: Iterable[Attempt], done_by_hand: Collection[str]) -> dict[str, Any]:
+def _step(step: Step | None, attempts: Iterable[AttemptRow], done_by_hand: Collection[str]) -> dict[str, Any]:
     """With the jobs that it names and that never began as well: nobody is to take them for done.
 
     The name of a step that is of no recipe was made up by a caller, and may be anything.
@@ -188,7 +188,7 @@ def _step(step: Step | None, attempts: Iterable[Attempt], done_by_hand: Collecti
     }
 
 
-def _attempt(attempt: Attempt, done_by_hand: Collection[str]) -> dict[str, Any]:
+def _attempt(attempt: AttemptRow, done_by_hand: Collection[str]) -> dict[str, Any]:
     """`by_hand`: no service was called, somebody said how it ended. Such a row has one moment for all."""
     at_once = attempt.created_at == attempt.started_at == attempt.completed_at
     return {

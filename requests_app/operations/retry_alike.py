@@ -14,7 +14,7 @@ from django.db import transaction
 from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import tally
 from requests_app.models import Intervention, Request, RequestStatus, RetryPace
-from requests_app.models.retry_alike import Alike, Retried
+from requests_app.models.retry_alike import Alike, RetriedBatch
 from requests_app.monitoring import events, tallies
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import Refused
@@ -32,7 +32,7 @@ class Taken:
     due_from: datetime | None = None
     due_until: datetime | None = None
 
-    def add(self, batch: Retried) -> None:
+    def add(self, batch: RetriedBatch) -> None:
         self.retried += len(batch.requests)
         self.locked += batch.locked
         if batch.due:
@@ -59,13 +59,13 @@ def kind_of(token: str) -> tuple[int, str]:
 
 def retry_alike(
     alike: Alike, seconds_between: float, *, by: str, reason: str, last: int | None = None, limit: int | None = None
-) -> Iterator[Retried]:
+) -> Iterator[RetriedBatch]:
     """Takes them up, the oldest first; answers what became of each batch, once it is committed.
 
     `last`: the id of the one to take up after all others, so that the command that names it can be given again.
     """
 
-    def batch(ids: Sequence[int]) -> Retried:
+    def batch(ids: Sequence[int]) -> RetriedBatch:
         with transaction.atomic():
             retried = Request.objects.retry_alike(ids, alike, seconds_between)
             _leave_traces(retried, by, reason)
@@ -92,13 +92,13 @@ def _pages(alike: Alike, last: int | None, limit: int | None) -> Iterator[list[i
         yield [last]
 
 
-def _each(ids: Sequence[int], batch: Callable[[Sequence[int]], Retried]) -> Iterator[Retried]:
+def _each(ids: Sequence[int], batch: Callable[[Sequence[int]], RetriedBatch]) -> Iterator[RetriedBatch]:
     """Of a batch in which another session holds a row that it needs, each request by itself."""
     try:
         retried = run_transaction(partial(batch, ids), seconds=RECONNECT_SECONDS)
     except Locked:
         if len(ids) == 1:
-            yield Retried([], 1, [])
+            yield RetriedBatch([], 1, [])
             return
         for id_ in ids:
             yield from _each([id_], batch)
@@ -106,7 +106,7 @@ def _each(ids: Sequence[int], batch: Callable[[Sequence[int]], Retried]) -> Iter
         yield retried
 
 
-def _leave_traces(retried: Retried, by: str, reason: str) -> None:
+def _leave_traces(retried: RetriedBatch, by: str, reason: str) -> None:
     """What a retry by hand of each one leaves."""
     traces = [
         Intervention(request_id=request.id, verb="retry_request", by=by, reason=reason) for request in retried.requests

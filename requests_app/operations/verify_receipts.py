@@ -21,7 +21,7 @@ _WINDOW = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ReceiptFault:
     """What is wrong with one receipt, or with a place where some should stand."""
 
     what: str
@@ -45,40 +45,40 @@ class Chain:
         self._digest_before: str | None = None
         self._token = ""
 
-    def faults_of(self, row: ReceiptRow) -> Iterator[Fault]:
+    def faults_of(self, row: ReceiptRow) -> Iterator[ReceiptFault]:
         if not row.is_as_written():
-            yield Fault("it was changed: its digest is not that of what stands in it", row.id, row.token)
+            yield ReceiptFault("it was changed: its digest is not that of what stands in it", row.id, row.token)
         self.count += 1
         if self.last_id is not None and row.id <= self.last_id:
-            yield Fault(f"it stands behind receipt {self.last_id}: moved or doubled", row.id, row.token)
+            yield ReceiptFault(f"it stands behind receipt {self.last_id}: moved or doubled", row.id, row.token)
             return
         if self.last_id is not None and row.id > self.last_id + 1:
-            yield Fault(f"{_numbers(self.last_id + 1, row.id - 1)} removed")
+            yield ReceiptFault(f"{_numbers(self.last_id + 1, row.id - 1)} removed")
         elif self.digest not in {None, row.previous_digest}:
             yield self._broken_link(row)
         self._digest_before = self.digest
         self.last_id, self.digest, self._token = row.id, row.digest, row.token
 
-    def faults_of_end(self, last_id: int, digest: str) -> Iterator[Fault]:
+    def faults_of_end(self, last_id: int, digest: str) -> Iterator[ReceiptFault]:
         """Against what `receipt_head` says."""
         own = self.last_id or 0
         if own < last_id:
-            yield Fault(f"{_numbers(own + 1, last_id)} removed from the end of the chain")
+            yield ReceiptFault(f"{_numbers(own + 1, last_id)} removed from the end of the chain")
         elif own > last_id and self.count:
-            yield Fault(f"{_numbers(last_id + 1, own)} inserted behind the end of the chain, which is {last_id}")
+            yield ReceiptFault(f"{_numbers(last_id + 1, own)} inserted behind the end of the chain, which is {last_id}")
         elif own == last_id and self.digest not in {None, digest}:
-            yield Fault("it is the last one, and receipt_head has another digest", own, self._token)
+            yield ReceiptFault("it is the last one, and receipt_head has another digest", own, self._token)
 
-    def _broken_link(self, row: ReceiptRow) -> Fault:
+    def _broken_link(self, row: ReceiptRow) -> ReceiptFault:
         if row.previous_digest == self._digest_before:
-            return Fault(f"it was inserted: receipt {row.id} does not follow it", self.last_id, self._token)
+            return ReceiptFault(f"it was inserted: receipt {row.id} does not follow it", self.last_id, self._token)
         what = f"it does not follow receipt {row.id - 1}: that one was written anew, or this one was"
-        return Fault(what if self._digest_before else "it is not the first one", row.id, row.token)
+        return ReceiptFault(what if self._digest_before else "it is not the first one", row.id, row.token)
 
 
 def faults_of_table(
     counted: Callable[[int], None] = lambda _: None, first: int = 1, using: str = DEFAULT_DB_ALIAS
-) -> Iterator[Fault]:
+) -> Iterator[ReceiptFault]:
     """From the receipt `first` on to the end of the chain. `counted`: is called after each window with its rows."""
     after, chain, is_last = first - 1, Chain(), False
     if after:
@@ -93,10 +93,10 @@ def faults_of_table(
         if is_last and head:
             yield from chain.faults_of_end(*head)
         elif is_last and chain.count:
-            yield Fault("the row of receipt_head was removed")
+            yield ReceiptFault("the row of receipt_head was removed")
 
 
-def faults_of_export(lines: Iterable[str]) -> Iterator[Fault]:
+def faults_of_export(lines: Iterable[str]) -> Iterator[ReceiptFault]:
     """Of an export in itself; and what of it the table does not have, as after the restore of a backup.
 
     Raises ValueError with a sentence.
@@ -109,9 +109,10 @@ def faults_of_export(lines: Iterable[str]) -> Iterator[Fault]:
         kept = run_transaction(partial(_digests, [row.id for row in rows]), seconds=RECONNECT_SECONDS)
         for row in rows:
             if row.id not in kept:
-                yield Fault("the table does not have it: removed, or lost with a restored backup", row.id, row.token)
+                gone = "the table does not have it: removed, or lost with a restored backup"
+                yield ReceiptFault(gone, row.id, row.token)
             elif kept[row.id] != row.digest:
-                yield Fault("the table has another one in its place", row.id, row.token)
+                yield ReceiptFault("the table has another one in its place", row.id, row.token)
 
 
 # Lines of an export ---------------------------------------------------------------------------------------------------

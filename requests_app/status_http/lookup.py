@@ -18,7 +18,7 @@ _MOMENTS = ("deadline_at", "created_at", "started_at", "completed_at")
 _REALM = 'Bearer realm="requests"'
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """With what is answered: the status, a sentence, headers."""
 
     def __init__(self, status: int, reason: str, **headers: str) -> None:
@@ -37,26 +37,27 @@ class Found(NamedTuple):
         return self.row["status"] in FINAL
 
 
-def find(request: HttpRequest) -> Found:
-    """Raises Refused. One statement for the bearer, one for the request."""
+def look_up(request: HttpRequest) -> Found:
+    """Raises Rejected. One statement for the bearer, one for the request."""
     if request.method not in METHODS:
-        raise Refused(405, "only GET and HEAD", Allow=", ".join(METHODS))
+        raise Rejected(405, "only GET and HEAD", Allow=", ".join(METHODS))
     caller = _caller_of(request)
     try:
         wait = wait_of(request)
     except ValueError as error:
-        raise Refused(400, str(error)) from None
+        raise Rejected(400, str(error)) from None
     return Found(_row(caller, request.path_info.removeprefix(PATH)), wait)
 
 
 def _caller_of(request: HttpRequest) -> str:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise Refused(401, "an Authorization header is needed: Bearer and what you were given", WWW_Authenticate=_REALM)
+        needed = "an Authorization header is needed: Bearer and what you were given"
+        raise Rejected(401, needed, WWW_Authenticate=_REALM)
     if (caller := StatusBearer.objects.caller_of(secret.strip())) is None:
         # RFC 6750, section 3.1
         challenge = f'{_REALM}, error="invalid_token"'
-        raise Refused(401, "the bearer is unknown, revoked or expired", WWW_Authenticate=challenge)
+        raise Rejected(401, "the bearer is unknown, revoked or expired", WWW_Authenticate=challenge)
     return caller
 
 
@@ -66,7 +67,7 @@ def _row(caller: str, token: str) -> dict[str, Any]:
     row: dict[str, Any] | None = found.values(*_COLUMNS, *_MOMENTS, "how_many_steps").first()
     # The servers ignore spaces at a token's end.
     if row is None or row["token"] != token or not is_named(caller, row["placed_by"]):
-        raise Refused(404, "there is no such request of yours")
+        raise Rejected(404, "there is no such request of yours")
     return row
 
 
@@ -75,8 +76,8 @@ def to_be_held(request: HttpRequest) -> Waiting | None:
     """None: it is to be answered at once. Raises django.db.Error."""
     close_old_connections()  # as Django does before a request
     try:
-        found = find(request)
-    except Refused:  # which is said when it is answered
+        found = look_up(request)
+    except Rejected:  # which is said when it is answered
         return None
     return None if found.is_final or not found.wait else Waiting(found.row["id"], found.wait)
 

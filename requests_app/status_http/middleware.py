@@ -18,8 +18,8 @@ from jobs_app.models.attempts import JobStatus
 from requests_app.models.receipt import utc_text
 from requests_app.models.status import RequestStatus
 from requests_app.monitoring.logins import client_address
-from requests_app.status_http.lookup import Found, Refused, find
-from requests_app.status_http.polls import ENVIRON, PATH, Poll
+from requests_app.status_http.lookup import Found, Rejected, look_up
+from requests_app.status_http.polls import ENVIRON, PATH, LongPoll
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -36,11 +36,11 @@ class StatusMiddleware(ApiMiddleware):
 
 
 def _respond(request: HttpRequest) -> HttpResponse:
-    if request.META.get(ENVIRON) == Poll.AWAY:
+    if request.META.get(ENVIRON) == LongPoll.AWAY:
         return database_away()
     try:
-        return _answer(request, find(request))
-    except Refused as refused:
+        return _answer(request, look_up(request))
+    except Rejected as refused:
         return _refused(request, refused)
     except Error as error:
         log.warning("status_unavailable", fault=fault_line(error))
@@ -52,7 +52,7 @@ def _answer(request: HttpRequest, found: Found) -> HttpResponse:
     response = HttpResponse(body, content_type="application/json", headers={"Content-Length": str(len(body))})
     response["ETag"] = etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     response = get_conditional_response(request, etag=etag, response=response) or response
-    if found.wait and not found.is_final and request.META.get(ENVIRON) != Poll.HELD:
+    if found.wait and not found.is_final and request.META.get(ENVIRON) != LongPoll.HELD:
         response["Retry-After"] = str(_ASK_AGAIN_SECONDS)
     return response
 
@@ -85,7 +85,7 @@ def _waiting_until(row: dict[str, Any]) -> datetime | None:
     return until
 
 
-def _refused(request: HttpRequest, refused: Refused) -> HttpResponse:
+def _refused(request: HttpRequest, refused: Rejected) -> HttpResponse:
     response = JsonResponse({"reason": refused.reason}, status=refused.status, headers=refused.headers)
     if refused.status == 401:
         log.warning("status_refused", address=client_address(request))  # never the bearer: it may be one letter wrong

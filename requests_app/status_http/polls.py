@@ -11,7 +11,7 @@ MOST_WAIT_SECONDS = 50  # proxies give up after 60
 ENVIRON = "tasker.poll"  # its key in a request's environment holds one of:
 
 
-class Poll(StrEnum):
+class LongPoll(StrEnum):
     HELD = "held"  # until its request ended, or for as long as it wanted
     AWAY = "away"  # the database does not answer: do not ask it
 

@@ -18,7 +18,7 @@ from requests_app.formatting import iso, parse_pace
 from requests_app.management.flags import duration_flag, pace_flag
 from requests_app.management.verb_command import VerbCommand
 from requests_app.models import Request, RetryPace
-from requests_app.models.retry_alike import Alike, Retried
+from requests_app.models.retry_alike import Alike, RetriedBatch
 from requests_app.monitoring.tallies import subject
 from requests_app.operations.interventions import Refused, retry_request
 from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, kind_of, retry_alike
@@ -87,7 +87,7 @@ class Command(VerbCommand):
         except DatabaseError as error:
             raise CommandError(f"the database refused a statement: {fault_line(error)}") from error
 
-    def _run(self, taken: Taken, batches: Iterator[Retried]) -> None:
+    def _run(self, taken: Taken, batches: Iterator[RetriedBatch]) -> None:
         began = said_at = time.monotonic()
         for batch in batches:
             taken.add(batch)

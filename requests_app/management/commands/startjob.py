@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from jobs_app.management.command import TaskerCommand
 from jobs_app.registry import definition
-from requests_app.management.new_job import Home, NewJob, home_of_app, home_of_project, is_ready_made
+from requests_app.management.scaffold import Home, Scaffold, home_of_app, home_of_project, is_ready_made
 from requests_app.recipes import place_of, recipe_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -36,7 +36,7 @@ class Command(TaskerCommand):
         parser.add_argument("--app", metavar="APP", help="the app to write it into (default: the one of WRK_APPS)")
 
     def handle(self, *args: object, **options: Any) -> None:
-        new = NewJob(options["name"], options["service"], _home(options["app"]))
+        new = Scaffold(options["name"], options["service"], _home(options["app"]))
         _refuse_known(new.name)
         try:
             written = new.write()
@@ -68,7 +68,7 @@ def _refuse_known(name: str) -> None:
         raise CommandError(f"startjob: action {name!r} has a recipe already: in {place_of(name)}")
 
 
-def _next_steps(new: NewJob) -> list[str]:
+def _next_steps(new: Scaffold) -> list[str]:
     """What is left to do, in order."""
     steps = []
     if (app := new.home.app) and app not in settings.WRK_APPS:

@@ -12,7 +12,7 @@ from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
 from requests_app.operations.verify import Finding, ReadCount, findings
-from requests_app.operations.verify_receipts import Fault, faults_of_table
+from requests_app.operations.verify_receipts import ReceiptFault, faults_of_table
 
 _PROGRESS_SECONDS = 2.0
 
@@ -44,7 +44,7 @@ class Command(TaskerCommand):
             raise CommandError(f"verify: {found} wrong in {self._read()}")
         self.stdout.write(f"verify: all is well in {self._read()}")
 
-    def _findings(self, first: int) -> Iterator[Finding | Fault]:
+    def _findings(self, first: int) -> Iterator[Finding | ReceiptFault]:
         if not self._only_receipts:
             yield from findings(self._count, self._say_progress)
         yield from faults_of_table(self._count_receipts, first)

@@ -115,7 +115,7 @@ def test_a_cause_is_in_the_traceback(ends: Any) -> None:
             raise RuntimeError("unforeseen answer") from error
 
     outcome = ends(callback)
-    assert re.match(r"RuntimeError in (callback|as_async) \(test_execution\.py, line \d+\)\n", outcome.error)
+    assert re.match(r"RuntimeError in (callback|as_async) \(test_callback\.py, line \d+\)\n", outcome.error)
     assert "KeyError\n" in outcome.error
     assert outcome.answer == "RuntimeError: unforeseen answer\nKeyError: 'email'\n"
     assert "email" not in outcome.error.replace('raise KeyError("email")', "")

@@ -20,7 +20,7 @@ from requests_app.monitoring import backlog, ended_attempts
 from requests_app.monitoring.backlog import Backlog, read_backlog, read_waiting
 from requests_app.monitoring.cron import CRON_SETTINGS
 from requests_app.monitoring.ended_attempts import read_ended_attempts
-from requests_app.monitoring.frequent_errors import Ended, frequent_errors, most_frequent
+from requests_app.monitoring.frequent_errors import FailedRow, frequent_errors, most_frequent
 from tests.factories import make_in_lane, make_job, make_request, open_limit, pass_inprogress
 from tests.requests_app.admin.test_requests import assert_served_by_an_index, operator, statements, text_of
 
@@ -289,7 +289,7 @@ def test_errors_are_made_into_fingerprints_and_lose_what_may_be_personal(error: 
 
 def test_a_place_that_is_no_job_of_ours_is_a_callers_text() -> None:
     now = database_now()
-    (error,) = most_frequent([Ended("refused", "delete_ann@x.org", "unknown action", 1, now)])
+    (error,) = most_frequent([FailedRow("refused", "delete_ann@x.org", "unknown action", 1, now)])
     assert error.where == "<e-mail>"
 
 

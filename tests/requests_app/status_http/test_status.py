@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from jobs_app.db.dialect import database_now
 from requests_app.callers import is_named
 from requests_app.models import Request, StatusBearer
-from requests_app.status_http.polls import ENVIRON, MOST_WAIT_SECONDS, Poll
+from requests_app.status_http.polls import ENVIRON, MOST_WAIT_SECONDS, LongPoll
 from tests.factories import insert_raw, make_job, make_request, make_waiting
 from tests.lifecycle.statements import listening
 from tests.requests_app.status_http.openapi import SPEC, demand_as_described
@@ -294,7 +294,7 @@ def test_a_server_that_cannot_wait_says_when_to_ask_again(ask: Ask) -> None:
         assert ask("order-1", query=query)["Retry-After"] == "5"
     etag = ask("order-1")["ETag"]
     assert ask("order-1", query="?wait=1", HTTP_IF_NONE_MATCH=etag)["Retry-After"] == "5"
-    for query, more in [("", {}), ("?wait=0", {}), ("?wait=30", {ENVIRON: Poll.HELD})]:
+    for query, more in [("", {}), ("?wait=0", {}), ("?wait=30", {ENVIRON: LongPoll.HELD})]:
         assert "Retry-After" not in ask("order-1", query=query, **more)
     Request.objects.filter(pk=request.pk).update(status="Completed", completed_at=database_now())
     assert "Retry-After" not in ask("order-1", query="?wait=30")
@@ -319,7 +319,7 @@ def test_a_database_that_is_away_is_no_missing_request(ask: Ask, caplog: pytest.
 def test_when_the_server_knows_that_it_is_away_it_is_not_asked(ask: Ask, django_assert_num_queries: Any) -> None:
     placed()
     with django_assert_num_queries(0):
-        assert ask("order-1", **{ENVIRON: Poll.AWAY}).status_code == 503
+        assert ask("order-1", **{ENVIRON: LongPoll.AWAY}).status_code == 503
 
 
 def test_it_costs_three_statements_at_most(ask: Ask, django_assert_num_queries: Any) -> None:
@@ -353,5 +353,5 @@ def test_who_inserts_is_whose_bearer_sees_it(ask: Ask) -> None:
 
 def test_an_embedding_project_has_its_own_path(ask: Ask) -> None:
     """The trailing slash belongs to ours."""
-    with mock.patch("requests_app.status_http.middleware.find", side_effect=AssertionError):
+    with mock.patch("requests_app.status_http.middleware.look_up", side_effect=AssertionError):
         assert Client(headers={"host": "tasker.example"}).get("/requests", secure=True).status_code == 404

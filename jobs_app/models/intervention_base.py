@@ -3,7 +3,7 @@
 from django.db import models
 
 
-class Trace(models.Model):
+class InterventionBase(models.Model):
     """Made once for a verb, and placed by each try of its transaction."""
 
     verb: str

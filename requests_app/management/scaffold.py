@@ -64,7 +64,7 @@ def home_of_app(app: str) -> Home | None:
 
 
 @dataclass(frozen=True, slots=True)
-class NewJob:
+class Scaffold:
     name: str
     service: str | None
     home: Home
