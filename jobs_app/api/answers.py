@@ -68,7 +68,7 @@ def _keep(address: AnswerAddress, answer: PostedAnswer) -> HttpResponse:
         log.warning("answer_not_kept", fault=fault_line(error))
         return database_away(kept=False)
     if kept.is_new:
-        log_answer_kept(address, answer.outcome, kept.caller_trace)
+        log_answer_kept(*address, outcome=answer.outcome, caller_trace=kept.caller_trace)
     return JsonResponse({"kept": True}, status=202)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from django.db import transaction
 
-from jobs_app.answer_urls import AnswerAddress
 from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
@@ -53,10 +52,17 @@ def log_locked(results: Iterable[Result]) -> None:
         log.warning("job_result_locked", **_of(result.job), outcome=result.status.value)
 
 
-def log_answer_kept(address: AnswerAddress, outcome: str, caller_trace: str) -> None:
+def log_answer_kept(token: str, step: int, job: str, attempt: int, *, outcome: str, caller_trace: str) -> None:
     """By its URL. Who answers by an INSERT is heard of when the answer is taken."""
-    place = address._replace(job=address.job if definition(address.job) else OTHER)
-    log.info("answer_kept", **place._asdict(), outcome=outcome, traceparent=traceparent(*address, caller_trace))
+    log.info(
+        "answer_kept",
+        token=token,
+        step=step,
+        job=job if definition(job) else OTHER,
+        attempt=attempt,
+        outcome=outcome,
+        traceparent=traceparent(token, step, job, attempt, caller_trace),
+    )
 
 
 def log_paused(verb: str, name: str, by: str) -> None:
