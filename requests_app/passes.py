@@ -1,6 +1,6 @@
 """The two passes over the requests: run_new_requests picks up, run_inprogress_requests moves on."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -271,15 +271,17 @@ def progress_locked(
     `results`: what that transaction has recorded; an attempt that ran is its job's latest, so that those of a request
     whose step they complete need not be read. `claim`: for the jobs that are inserted.
     """
-    recorded = defaultdict[tuple[int, int], list[Attempt]](list)
-    for job, status, *_ in results:
-        recorded[job.request_id, job.step].append(Attempt(job.name, job.attempt, status, if_fails=job.if_fails))
-    going = [request for request in requests if request.status == RequestStatus.INPROGRESS]
-    decisions = {request: _decide(request, recorded[request.id, request.step]) for request in going}
-    unsettled = {row.id: row.step for row, how in decisions.items() if not isinstance(how, Advance | Complete)}
+    going = {request.id: request for request in requests if request.status == RequestStatus.INPROGRESS}
+    recorded: dict[int, list[Attempt]] = {id_: [] for id_ in going}
+    for result in results:
+        job = result.job
+        if job.request_id in going and job.step == going[job.request_id].step:
+            recorded[job.request_id].append(Attempt(job.name, job.attempt, result.status, "", job.if_fails))
+    decisions = {id_: _decide(request, recorded[id_]) for id_, request in going.items()}
+    unsettled = {id_: going[id_].step for id_, how in decisions.items() if not isinstance(how, Advance | Complete)}
     attempts = Job.objects.attempts_at(unsettled)
-    decisions |= {row: _decide(row, attempts[row.id]) for row in going if row.id in unsettled}
-    return _apply(decisions, claim, may_exist=may_exist)
+    decisions |= {id_: _decide(going[id_], attempts[id_]) for id_ in unsettled}
+    return _apply([(going[id_], how) for id_, how in decisions.items()], claim, may_exist=may_exist)
 
 
 def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
@@ -292,18 +294,19 @@ def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
     return progress.decide(steps, row.step, attempts)
 
 
-def _apply(decisions: Mapping[LockedRequest, Decision], claim: ClaimOnInsert | None, *, may_exist: bool) -> Progressed:
+def _apply(
+    decisions: Sequence[tuple[LockedRequest, Decision]], claim: ClaimOnInsert | None, *, may_exist: bool
+) -> Progressed:
     """Writes what was decided."""
-    advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions.items() if isinstance(how, Advance)}
-    completed = [row for row, how in decisions.items() if isinstance(how, Complete)]
-    failed = [row for row, how in decisions.items() if isinstance(how, Fail)]
-    short = {row.id: how.short for row, how in decisions.items() if isinstance(how, Advance | Complete) and how.short}
+    advance = {row.id: (row.step + 1, how.jobs) for row, how in decisions if isinstance(how, Advance)}
+    completed = [row for row, how in decisions if isinstance(how, Complete)]
+    failed = [row for row, how in decisions if isinstance(how, Fail)]
+    errors = {row.id: how.error for row, how in decisions if isinstance(how, Fail)}
+    short = {row.id: how.short for row, how in decisions if isinstance(how, Advance | Complete) and how.short}
     moved = Counter(
         advanced=Request.objects.advance(list(advance), short),
         requests_completed=Request.objects.complete([row.id for row in completed], short),  # `completed` counts jobs
-        requests_failed=Request.objects.fail(
-            {row.id: how.error for row, how in decisions.items() if isinstance(how, Fail)}
-        ),
+        requests_failed=Request.objects.fail(errors),
     )
     _insert_step(advance, claim, may_exist=may_exist)
     Request.objects.place_notifications(completed, failed=failed)

@@ -25,6 +25,7 @@ log = structlog.stdlib.get_logger(__name__)
 _MOST_ROWS = 2**31  # as the settings' whole numbers; what no engine takes as a LIMIT is far above
 _MOST_CONCURRENCY = 10_000  # as of WRK_JOB_CONCURRENCY
 _MOST_SECONDS = 1e9  # as the settings' seconds
+_OBJECTS_PER_COLLECTION = 50_000
 
 
 def positive(text: str) -> int:
@@ -58,6 +59,8 @@ class PassCommand(TaskerCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         # All that is loaded by now stays. To look through it for garbage stops every thread for 30 ms, again and again.
         gc.freeze()
+        # Hardly a row is part of a cycle: at the default, of 700 objects, the search takes a tenth of the time.
+        gc.set_threshold(_OBJECTS_PER_COLLECTION)
         super().run_from_argv(argv)
         ignore_signals()
 

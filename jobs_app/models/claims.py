@@ -123,7 +123,7 @@ class Claims(models.QuerySet[Row]):
             rows = cursor.fetchall()
         places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
         ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
-        return [(ClaimedJob(*row[:12]), CallbackInput(row[8], row[9], *row[12:])) for row in ordered]
+        return [(ClaimedJob._make(row[:12]), CallbackInput._make(row[8:10] + row[12:])) for row in ordered]
 
     def texts_of_request(self, id_: int) -> tuple[str, str]:
         """Params and extras of a request, however large; those of one that was purged meanwhile are empty."""

@@ -26,4 +26,4 @@ def lock_requests(
             f"ORDER BY id {sql.skip_locked}",
             [],
         )
-        return {row[0]: LockedRequest(*row) for row in cursor.fetchall()}
+        return {row[0]: LockedRequest._make(row) for row in cursor.fetchall()}

@@ -177,7 +177,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
                     limit,
                 ],
             )
-            return [QueuedRow(*row) for row in cursor.fetchall()]
+            return [*map(QueuedRow._make, cursor.fetchall())]
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def start(

@@ -22,8 +22,10 @@ def are_hashed() -> bool:
 
 def subject_in(json_text: str | None) -> str:
     """Of a value of params: a string of up to 100 characters, or a whole number. Of any other there is none: empty."""
+    if json_text is None:
+        return ""
     try:
-        value = json.loads(json_text or "null")
+        value = json.loads(json_text)
     except ValueError:  # too long, and so cut
         return ""
     if type(value) is not int and not isinstance(value, str):  # bool is an int to isinstance
