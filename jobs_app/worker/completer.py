@@ -26,10 +26,10 @@ from jobs_app.worker.shutdown import Stop
 LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
 
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
-_LINGER_SECONDS = 0.005  # a result waits this long for company, and only while other jobs run
+_LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
 _LOCKED_SECONDS = 0.05  # from one try to the next to record what another session has locked
 _TOLD_AFTER_SECONDS = 2.0  # longer than a transaction of ours takes
-_GATHER_SECONDS = 0.001  # between two reads of what has come meanwhile: to wake for each result would cost more
+_GATHER_SECONDS = 0.0002  # until it is looked for, twice as long each time: to wake for each result would cost more
 
 _COUNTED = {
     JobStatus.COMPLETED: "completed",
@@ -268,14 +268,15 @@ def collect(
     `wait_seconds`: for the first one, after which the batch is empty.
     """
     batch: list[Result] = []
-    characters, closes_at = 0, 0.0
+    characters, closes_at, pause_seconds = 0, 0.0, _GATHER_SECONDS
     while len(batch) < BATCH and characters < _BATCH_CHARACTERS:
         try:
             result = results.get(block=not batch, timeout=wait_seconds)
         except Empty:
             if not batch or not owned or time.monotonic() >= closes_at:
                 break
-            time.sleep(_GATHER_SECONDS)
+            time.sleep(pause_seconds)
+            pause_seconds *= 2
             continue
         if result is None:
             results.put(None)  # for the next call: this batch is the last
