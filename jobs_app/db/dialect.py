@@ -122,6 +122,15 @@ def numbers(values: Iterable[int]) -> str:
     return ", ".join(map(str, map(int, values)))
 
 
+def of_steps(steps: Iterable[tuple[int, int]], jobs: str) -> str:
+    """The condition that rows of the table or alias `jobs` are of these steps: (request id, step) of each."""
+    requests: dict[int, list[int]] = {}
+    for request_id, step in steps:
+        requests.setdefault(step, []).append(request_id)
+    parts = (f"{jobs}.step = {step:d} AND {jobs}.request_id IN ({numbers(ids)})" for step, ids in requests.items())
+    return " OR ".join(parts)
+
+
 def case(values: Mapping[int, object], otherwise: str = "") -> str:
     """`CASE id WHEN 7 THEN %s .. END`: lets one UPDATE give each row its own value. The caller binds the values.
 

@@ -155,7 +155,8 @@ class ClaimOnInsert:
     """Lets a transaction that inserts jobs claim up to `limit` of them for this process, which saves a claim's commit.
 
     `id`: the claim's UUID. `sent_at`: the process's monotonic clock before the transaction. `paused`: names to
-    leave `new`. `request_ids`: whose jobs were claimed, in any try of the transaction. `count`: how many, in the last.
+    leave `new`. `steps`: (request id, step) of the jobs that were claimed, in any try of the transaction. `count`: how
+    many, in the last.
     """
 
     id: str
@@ -163,7 +164,7 @@ class ClaimOnInsert:
     lease_seconds: float
     sent_at: float
     paused: Collection[str] = ()
-    request_ids: set[int] = field(default_factory=set)
+    steps: set[tuple[int, int]] = field(default_factory=set)
     count: int = 0
 
 

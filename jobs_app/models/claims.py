@@ -3,14 +3,14 @@
 Part of JobQuerySet (job.py), each guard in sight. Which moves there are and their lock order: docs/moves.md.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from django.db import connections, models, transaction
 from django.db.backends.utils import CursorWrapper
 
-from jobs_app.db.dialect import dialect, literal, marks, numbers
+from jobs_app.db.dialect import dialect, literal, marks, numbers, of_steps
 from jobs_app.models.attempts import LARGE, CallbackInput, Claimed, ClaimedJob, JobStatus, Poll
 from jobs_app.registry import limits as limits_in_use
 
@@ -99,31 +99,37 @@ class Claims(models.QuerySet[Row]):
         won = self.filter(status=JobStatus.INPROGRESS, claimed_by=claim)
         return list(won.order_by("due_at", "id").values_list("id", flat=True))
 
-    def with_requests(
-        self, claim: str, ids: Collection[int], *, by: Literal["id", "request_id"] = "id"
-    ) -> list[tuple[ClaimedJob, CallbackInput]]:
-        """Claimed jobs in the order of `ids`, with what their requests say; read after the claim is committed.
+    def with_requests(self, claim: str, ids: Collection[int]) -> list[tuple[ClaimedJob, CallbackInput]]:
+        """Claimed jobs in the order of `ids`, with what their requests say; read after the claim is committed."""
+        places = {id_: place for place, id_ in enumerate(ids)}
+        found = self._with_requests(claim, dialect(self.db).by_id, f"j.id IN ({numbers(ids)})")
+        return sorted(found, key=lambda one: places[one[0].id])
 
-        Sorted here: a server would first copy every request's params and extras into a table of its own.
-        """
+    def inserted_with_requests(
+        self, claim: str, steps: Iterable[tuple[int, int]]
+    ) -> list[tuple[ClaimedJob, CallbackInput]]:
+        """As `with_requests`, of what was claimed as it was inserted, by id. `steps`: (request id, step) of each."""
+        index = dialect(self.db).force("jobs_attempt")
+        return sorted(self._with_requests(claim, index, f"({of_steps(steps, 'j')})"))
+
+    def _with_requests(self, claim: str, index: str, where: str) -> list[tuple[ClaimedJob, CallbackInput]]:
+        """In any order: to sort them a server would copy every request's params and extras into a table of its own."""
         sql = dialect(self.db)
         size = "LENGTH(r.params) + LENGTH(r.extras)"
         params, extras = (f"CASE WHEN {size} <= {LARGE} THEN r.{name} END" for name in ("params", "extras"))
         waited = sql.microseconds.format("j.due_at", "j.started_at")
-        index = sql.by_id if by == "id" else sql.force("jobs_attempt")
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
                 f"r.token, r.action, j.if_fails, {_CALLER_TRACE}, {params}, {extras}, {size}, j.checks, j.waits_for, "
                 f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END FROM jobs j {index} "
                 f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
-                f"WHERE j.{by} IN ({numbers(ids)}) AND j.claimed_by = %s",
+                f"WHERE {where} AND j.claimed_by = %s",
                 [claim],
             )
-            rows = cursor.fetchall()
-        places, column = {id_: place for place, id_ in enumerate(ids)}, ("id", "request_id").index(by)
-        ordered = sorted(rows, key=lambda row: (places[row[column]], row[0]))
-        return [(ClaimedJob._make(row[:12]), CallbackInput._make(row[8:10] + row[12:])) for row in ordered]
+            return [
+                (ClaimedJob._make(row[:12]), CallbackInput._make(row[8:10] + row[12:])) for row in cursor.fetchall()
+            ]
 
     def texts_of_request(self, id_: int) -> tuple[str, str]:
         """Params and extras of a request, however large; those of one that was purged meanwhile are empty."""

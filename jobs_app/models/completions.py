@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from django.db import connections, models, transaction
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.dialect import case, dialect, literal, numbers
+from jobs_app.db.dialect import case, dialect, literal, numbers, of_steps
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.answer import Answer
 from jobs_app.models.attempts import Attempt, IfFails, JobStatus, LockedRequest, NewJob, Result
@@ -100,14 +100,10 @@ class Completions(models.QuerySet[Row]):
         found: dict[int, list[Attempt]] = {id_: [] for id_ in steps}
         if not steps:
             return found
-        at: dict[int, list[int]] = {}
-        for id_, step in steps.items():
-            at.setdefault(step, []).append(id_)
-        rows = " OR ".join(f"step = {step:d} AND request_id IN ({numbers(ids)})" for step, ids in at.items())
         with connections[self.db].cursor() as cursor:
             cursor.execute(
                 "SELECT request_id, name, attempt, status, SUBSTR(error, 1, 600), if_fails "
-                f"FROM jobs {dialect(self.db).force('jobs_attempt')} WHERE {rows}",
+                f"FROM jobs j {dialect(self.db).force('jobs_attempt')} WHERE {of_steps(steps.items(), 'j')}",
                 [],
             )
             for id_, *attempt in cursor.fetchall():

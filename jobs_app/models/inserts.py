@@ -27,7 +27,7 @@ def insert_jobs(jobs: Sequence[NewJob], claim: ClaimOnInsert | None = None, usin
         allowed = [job for job in jobs if job.name not in claim.paused]
         claimed = allowed[: claim.limit]
         left = [*allowed[claim.limit :], *(job for job in jobs if job.name in claim.paused)]
-        claim.request_ids |= {job.request_id for job in claimed}
+        claim.steps |= {(job.request_id, job.step) for job in claimed}
         claim.count = len(claimed)
         sql = dialect(using)
         _insert_rows(

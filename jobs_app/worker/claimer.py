@@ -144,8 +144,8 @@ class Claimer:
 
     def adopt(self, claim: ClaimOnInsert) -> None:
         """Runs what a transaction claimed as it inserted it."""
-        if claim.request_ids:
-            read = partial(Job.objects.with_requests, claim.id, sorted(claim.request_ids), by="request_id")
+        if claim.steps:
+            read = partial(Job.objects.inserted_with_requests, claim.id, claim.steps)
             self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
 
     def _submit(

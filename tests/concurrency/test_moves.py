@@ -94,7 +94,7 @@ def test_a_pick_up_whose_answer_was_lost_gives_its_process_all_that_it_claimed(r
     with Actor(lambda: start_due(run, 1, claim=claim), lose_answers=1) as worker:
         worker.go_on()
 
-    held = Job.objects.with_requests(claim.id, sorted(claim.request_ids), by="request_id")
+    held = Job.objects.inserted_with_requests(claim.id, claim.steps)
     assert [job.request_id for job, _ in held] == requests
 
 

@@ -108,8 +108,8 @@ class AnswerRules(RuleBasedStateMachine):
             self.model.call(begun)
 
     def _die_with(self, claim: ClaimOnInsert) -> None:
-        if claim.request_ids:
-            rows = Job.objects.with_requests(claim.id, sorted(claim.request_ids), by="request_id")
+        if claim.steps:
+            rows = Job.objects.inserted_with_requests(claim.id, claim.steps)
             self.dead += [held for held, _ in rows]
 
     # Time ------------------------------------------------------------------------------------------------------------

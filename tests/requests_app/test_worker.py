@@ -127,15 +127,15 @@ def test_jobs_that_trickle_in_teach_a_worker_to_claim_no_more_than_it_can_begin(
 
 def test_a_stop_between_a_record_and_the_next_step_s_jobs_leaves_none_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """These are claimed in the transaction that records, and read after it."""
-    stop, read = Stop(), JobQuerySet.with_requests
+    stop, read = Stop(), JobQuerySet.inserted_with_requests
 
-    def read_slowly(self: JobQuerySet, claim: str, ids: Any, *, by: Any = "id") -> Any:
+    def read_slowly(self: JobQuerySet, claim: str, steps: Any) -> Any:
         if current_thread().name == "completer":
             stop.signalled = True
             time.sleep(0.3)
-        return read(self, claim, ids, by=by)
+        return read(self, claim, steps)
 
-    monkeypatch.setattr(JobQuerySet, "with_requests", read_slowly)
+    monkeypatch.setattr(JobQuerySet, "inserted_with_requests", read_slowly)
     make_job(make_request("Inprogress", ["noop"], ["noop_1"]), "noop")
     run_worker(stop, RunRecord("run_worker"))
     assert Job.objects.get(name="noop_1").status in {"new", "completed"}

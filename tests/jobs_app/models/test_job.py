@@ -242,8 +242,8 @@ def test_a_claim_on_insert_takes_up_to_its_limit_and_leaves_the_rest_to_all() ->
     claim = ClaimOnInsert(CLAIM, limit=2, lease_seconds=30, sent_at=0)
     insert_jobs([NewJob(request.id, 0, f"noop_{number}", 10) for number in (1, 2, 3)], claim)
     assert statuses(request) == {("noop_1", 1): "inprogress", ("noop_2", 1): "inprogress", ("noop_3", 1): "new"}
-    assert len(Job.objects.with_requests(CLAIM, [request.id], by="request_id")) == 2
-    assert claim.request_ids == {request.id}
+    assert len(Job.objects.inserted_with_requests(CLAIM, claim.steps)) == 2
+    assert claim.steps == {(request.id, 0)}
 
 
 # Doomed: one predicate ------------------------------------------------------------------------------------------------
