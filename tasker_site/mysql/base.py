@@ -71,11 +71,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         return True
 
-    def _start_transaction_under_autocommit(self) -> None:
-        """Called by atomic(). One statement less than autocommit switched off and on again: a COMMIT ends it all."""
-        with self.wrap_database_errors:
-            self.connection.query("BEGIN")
-
     def _connect(self, conn_params: dict[str, Any], address: Address) -> Any:
         """Raises Database.Error when the server does not answer or is not the writer."""
         params = {name: value for name, value in conn_params.items() if name not in {"host", "port", "unix_socket"}}

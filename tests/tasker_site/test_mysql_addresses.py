@@ -8,6 +8,7 @@ from typing import Any
 
 import MySQLdb
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.db.utils import ConnectionHandler
@@ -16,6 +17,7 @@ from jobs_app.db.transactions import Fault, fault_line, sort_fault
 from tasker_site import settings as project_settings
 from tasker_site.mysql import base, writer
 from tasker_site.mysql.addresses import read_addresses
+from tests.conftest import Manage
 from tests.database_server import MariaDBServer
 
 # How it is read -------------------------------------------------------------------------------------------------------
@@ -175,6 +177,13 @@ def test_a_transaction_that_has_begun_stays_where_it_is(pair):
     pair.make_writer(pair.second)
     assert pair.server_of(busy) is pair.second
     assert pair.server_of(idle) is pair.first
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("command", ["verify", "run_new_requests", "run_jobs", "run_inprogress_requests"])
+def test_commands_work_on_a_list_as_on_one_address(manage: Manage, command: str) -> None:
+    ended = manage(command, DB_HOST=f"{settings.DATABASES['default']['HOST']},127.0.0.1:1")
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.integration
