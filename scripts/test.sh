@@ -5,6 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 pytest=(.venv/bin/python -m pytest -n 4 --dist worksteal "$@")
 worst=0
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes import the same modules: each would compile them
 
 # leg NAME COMMAND...: one run; a selection (-k) that finds nothing in one of the two is no fault.
 leg() {
