@@ -27,6 +27,7 @@ from requests_app.models import Request
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.operations import retention
 from tests.conftest import called_here
+from tests.depth import combined
 from tests.factories import (
     insert_answer,
     insert_raw,
@@ -167,14 +168,18 @@ def run_all() -> None:
     assert Request.objects.filter(pk=good, status="Completed").exists()
 
 
-@pytest.mark.parametrize("column", ["params", "extras", "steps"])
-@pytest.mark.parametrize("kind", JSONS)
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "column"), combined(JSONS, ["params", "extras", "steps"]))
 def test_no_reader_minds_what_json_stands_there(operator: Client, kind: str, column: str) -> None:
     read_all(operator, {column: JSONS[kind]})
 
 
-@pytest.mark.parametrize("columns", [["due_at"], ["created_at"], ["due_at", "created_at", "started_at"]], ids=len)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("moment", "columns"),
+    combined(MOMENTS, [["due_at"], ["created_at"], ["due_at", "created_at", "started_at"]]),
+    ids=str,
+)
 def test_no_reader_minds_what_moment_stands_there(operator: Client, moment: str, columns: list[str]) -> None:
     with table_of_an_older_release():
         read_all(operator, dict.fromkeys(columns, moment))
@@ -184,7 +189,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     **{f"extras of {kind}": {"extras": text} for kind, text in JSONS.items()},
     **{f"created at {moment}": {"created_at": moment} for moment in MOMENTS},
     "a job and a space": {"job": "noop "},
-    "a token and a space": {"token": "waits "},
+    "a token and a space": {"token": "waits for a token and a space "},
     "an outcome and a space": {"outcome": "failure "},
     "no outcome of ours": {"outcome": "DONE"},
     "taken, says its caller": {"effect": "taken", "taken_at": "2026-01-01 00:00:00"},
@@ -197,29 +202,35 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
-def test_no_reader_and_no_pass_minds_what_answer_stands_there(operator: Client, kind: str) -> None:
-    request = make_request("Inprogress", ["noop"], ["noop_1"], token="waits")
-    make_waiting(request)
-    with suppress(DatabaseError), session_without_checks():  # refused even so: nobody will ever see it
-        insert_answer(request, **ANSWERS[kind])
-    look_at_all(operator, [request])
-    look_at(operator, request)
+def test_no_reader_and_no_pass_minds_what_answer_stands_there(operator: Client) -> None:
+    """Each to a request of its own, all before the same passes."""
+    requests = [make_request("Inprogress", ["noop"], ["noop_1"], token=f"waits for {kind}") for kind in ANSWERS]
+    for request, answer in zip(requests, ANSWERS.values(), strict=True):
+        make_waiting(request)
+        with suppress(DatabaseError), session_without_checks():  # refused even so: nobody will ever see it
+            insert_answer(request, **answer)
+    look_at_all(operator, requests)
+    for request in requests:
+        look_at(operator, request)
     run_all()
-    look_at_all(operator, [request])
-    look_at(operator, request)
-    act("waits")
+    look_at_all(operator, requests)
+    for request in requests:
+        look_at(operator, request)
+        act(request.token)
 
 
-@pytest.mark.parametrize("keys", [[], ["a-key-0123456789-abcdefghij-0123456789"]], ids=len)
+SUBJECTS = {"bytes": b"\xff\xfe", "control characters": "\x1b[2J\0<b>", "long": "x" * 100}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "subject", [b"\xff\xfe", "\x1b[2J\0<b>", "x" * 100], ids=["bytes", "control characters", "long"]
+    ("subject", "keys"), combined(SUBJECTS, [[], ["a-key-0123456789-abcdefghij-0123456789"]]), ids=str
 )
 def test_no_reader_minds_what_subject_stands_there(
     operator: Client, settings: Any, keys: list[str], subject: Any
 ) -> None:
     settings.WRK_SUBJECT_KEYS = keys
-    read_all(operator, {"subject": subject})
+    read_all(operator, {"subject": SUBJECTS[subject]})
 
 
 @pytest.mark.parametrize("moment", ["1970-01-01 00:00:00", "9999-12-31 23:59:59.999999"])
