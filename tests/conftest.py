@@ -1,6 +1,7 @@
 """What every test may ask for: the test database (never in memory), the three services, commands as real processes."""
 
 import atexit
+import gc
 import os
 import platform
 import signal
@@ -75,6 +76,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected := [item for item in items if _is_left_out(config, item)]:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if not _is_left_out(config, item)]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: nobody looks through it for garbage any more."""
+    gc.freeze()
 
 
 def _is_left_out(config: pytest.Config, item: pytest.Item) -> bool:
