@@ -98,14 +98,15 @@ def test_without_proc_there_is_simply_nothing(tmp_path):
 
 
 # gunicorn, real ------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def gunicorn(transactional_db: None, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def _running_gunicorn(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Two workers, as production has them; answers their address."""
+    folder = tmp_path_factory.mktemp("metrics")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "PROMETHEUS_MULTIPROC_DIR": str(folder),
         "WRK_SQLITE_FILE": str(connection.settings_dict["NAME"]),
     }
     if connection.vendor == "mysql":
@@ -114,11 +115,16 @@ def gunicorn(transactional_db: None, tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen([*command, f"--bind=127.0.0.1:{port}"], cwd=settings.BASE_DIR, env=environment)
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for_workers(address, process, tmp_path)
+        wait_for_workers(address, process, folder)
         yield address
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture
+def gunicorn(_running_gunicorn: str, transactional_db: None) -> str:
+    return _running_gunicorn
 
 
 def wait_for_workers(address: str, process: "subprocess.Popen[bytes]", shared: Path) -> None:
