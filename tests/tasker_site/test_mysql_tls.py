@@ -137,7 +137,7 @@ def test_files_that_do_not_fit_are_named_at_the_start(authority: Authority, tmp_
     _, other_key = authority.certificate("other", "DNS:other")
     secret_key, no_pem = str(tmp_path / "secret.key"), str(tmp_path / "no.pem")
     Path(no_pem).write_text("-----BEGIN")
-    subprocess.run(["openssl", "rsa", "-aes256", "-passout", "pass:x", "-in", key, "-out", secret_key], check=True)
+    subprocess.run(["openssl", "pkey", "-aes256", "-passout", "pass:x", "-in", key, "-out", secret_key], check=True)
     for files, named in {
         ("", cert, key): ["DB_SSL_CA"],
         (authority.ca, cert, ""): ["DB_SSL_KEY"],
