@@ -1,16 +1,13 @@
 """What every test may ask for: the test database (never in memory), the three services, commands as real processes."""
 
-import atexit
 import gc
 import os
 import platform
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import cache
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +20,7 @@ from django.core.management import execute_from_command_line
 from django.db import connection
 
 from demo.services import Services
-from tests.fork_server import Forked, ForkServer
+from tests.fork_server import started
 from tests.sample.jobs import RECORD_VARIABLE
 from tests.scratch import scratch_folder
 
@@ -162,13 +159,13 @@ class Manage:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        command, environment = ["manage.py", *arguments], self.environment | environment
-        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        how: Any = streams | {"cwd": settings.BASE_DIR, "env": environment}
-        if (server := _fork_server()).can_take(environment):
-            process: subprocess.Popen[str] = Forked(server, command, **how)
-        else:
-            process = subprocess.Popen([sys.executable, *command], **how)
+        process = started(
+            ["manage.py", *arguments],
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         self._started.append(process)
         return process
 
@@ -177,13 +174,6 @@ class Manage:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-
-
-@cache
-def _fork_server() -> ForkServer:
-    server = ForkServer()
-    atexit.register(server.close)
-    return server
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""Starts `manage.py` by fork from a process that has imported the packages it needs: 0.1 s each in place of 0.4.
+"""Starts `manage.py` and gunicorn by fork from a process that has imported what they need: 0.15 s each, not 0.4.
 
-Each is a real process: its own id, environment, folder, streams and end; only its parent is the server. That process
-knows no settings, has no thread and no connection. What Python and packages read at their import must be the server's
-own: `Forked.can_take` says so, and a command with another PYTHONPATH or LD_PRELOAD is started as ever.
+Each is a real process: its own id, environment, folder, streams and end; only its parent is the server. The server
+knows no settings, has no thread and no connection. Where the environment differs in what Python or a package reads
+before any setting, such as PYTHONPATH or LD_PRELOAD, a process is started as ever.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -13,16 +14,20 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Read when settings are, or later: what differs from the server's has its effect.
-_READ_LATE = ("DB_", "WRK_", "URL_", "AUTH_", "DJANGO_", "ENV", "PORT", "PYTEST_", "TASKER_")
-# All that needs no settings to be imported.
+_READ_LATE = (
+    *("DB_", "WRK_", "URL_", "AUTH_", "CA_", "CERT_", "DJANGO_", "ENV", "PORT", "OTEL_", "PROMETHEUS_"),
+    *("PYTEST_", "TASKER_"),
+)
+# What needs no settings to be imported. Not prometheus_client: PROMETHEUS_MULTIPROC_DIR must be there before.
 _PRELOADED = (
     "manage",
     "django.contrib.admin",
@@ -33,17 +38,25 @@ _PRELOADED = (
     "django.db.models.sql.compiler",
     "django.template.defaulttags",
     "environ",
-    "prometheus_client",
     "requests",
 )
 _MOST_BYTES = 150_000  # of an order; a socket's buffer holds more
+
+
+def started(command: list[str], *, env: Mapping[str, str], **options: Any) -> "subprocess.Popen[Any]":
+    """Python in the project's folder. `command`: a script or `-m MODULE`, and its arguments; `options`: as Popen's."""
+    options |= {"cwd": BASE_DIR, "env": env, "stdin": subprocess.DEVNULL}
+    server = _server()
+    if server.can_take(env):
+        return Forked(server, command, **options)
+    return subprocess.Popen([sys.executable, *command], **options)
 
 
 class ForkServer:
     """Its process ends when this one does: then nobody has the other end of its socket."""
 
     def __init__(self) -> None:
-        self.environment = {name: text for name, text in os.environ.items() if not name.startswith(_READ_LATE)}
+        self.environment = _read_early(os.environ)
         self.orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -57,39 +70,41 @@ class ForkServer:
             )
 
     def can_take(self, environment: Mapping[str, str]) -> bool:
-        early = {name: text for name, text in environment.items() if not name.startswith(_READ_LATE)}
-        return early == self.environment
+        return _read_early(environment) == self.environment
 
     def close(self) -> None:
         self.orders.close()
         self._process.communicate()
 
 
-@contextmanager
-def fork_server() -> Iterator[ForkServer]:
+def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in environment.items() if not name.startswith(_READ_LATE)}
+
+
+@cache
+def _server() -> ForkServer:
     server = ForkServer()
-    try:
-        yield server
-    finally:
-        server.close()
+    atexit.register(server.close)
+    return server
 
 
-class Forked(subprocess.Popen[str]):
-    """As Popen, of `manage.py`; the server says its id and its end."""
+class Forked(subprocess.Popen[Any]):
+    """As Popen, but the server says its id and its end."""
 
-    def __init__(self, server: ForkServer, arguments: list[str], **options: Any) -> None:
+    def __init__(self, server: ForkServer, command: list[str], **options: Any) -> None:
         self._server = server
-        super().__init__(arguments, **options)
+        super().__init__(command, **options)
 
-    def _execute_child(self, arguments: list[str], *rest: Any) -> None:
+    def _execute_child(self, command: list[str], *rest: Any) -> None:
         """In place of Popen's own, which has these arguments in each Python that we run on."""
         cwd, env = rest[4:6]
         pipes = rest[9:15]
         stdin, stdout, stderr = pipes[0], pipes[3], pipes[5]
         self._status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            order = json.dumps([arguments, os.fspath(cwd), dict(env)]).encode()
-            socket.send_fds(self._server.orders, [order], [stdin, stdout, stderr, theirs.fileno()])
+            order = json.dumps([command, os.fspath(cwd), dict(env)]).encode()
+            streams = [stdin, stdout if stdout >= 0 else 1, stderr if stderr >= 0 else 2]  # below 0: ours
+            socket.send_fds(self._server.orders, [order], [*streams, theirs.fileno()])
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined] # typeshed has none of this
         self.pid = int(self._status.recv(64))
         self._child_created = True
@@ -110,7 +125,7 @@ class Forked(subprocess.Popen[str]):
 
 # In the server's process ----------------------------------------------------------------------------------------------
 def serve(orders: socket.socket) -> bool:
-    """True in each child, which is to run manage.py now; False at the end of the server."""
+    """True in each child, which is to run what is in sys.argv now; False at the end of the server."""
     running: dict[int, tuple[int, int]] = {}  # a descriptor that is readable at its end -> its id, where to say so
     while True:
         for ready in select.select([orders.fileno(), *running], [], [])[0]:
@@ -153,4 +168,8 @@ if __name__ == "__main__":
         import_module(name)
     gc.freeze()  # no child looks through it for garbage
     if serve(socket.socket(fileno=int(sys.argv[1]))):
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        if sys.argv[0] == "-m":
+            del sys.argv[0]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(sys.argv[0], run_name="__main__")

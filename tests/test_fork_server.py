@@ -1,13 +1,14 @@
 """A forked `manage.py` is a process as one that is started: what it finds, how it ends, what it leaves behind."""
 
 import os
+import platform
 import signal
 import subprocess
 
 import pytest
 
 from tests.conftest import Manage
-from tests.fork_server import Forked
+from tests.fork_server import Forked, started
 
 pytestmark = pytest.mark.sqlite
 
@@ -70,6 +71,13 @@ def test_it_is_killed_by_its_own_id_and_is_reaped(manage_without_database: Manag
     assert process.wait(10) == process.poll() == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_it_may_be_a_module_and_write_where_a_started_one_writes(capfd: pytest.CaptureFixture[str]):
+    process = started(["-m", "platform", "--terse"], env=os.environ)
+    assert isinstance(process, Forked)
+    assert process.wait(10) == 0
+    assert capfd.readouterr().out == f"{platform.platform(terse=True)}\n"
 
 
 @pytest.mark.parametrize("name", ["PYTHONPATH", "LD_PRELOAD", "LC_ALL", "TZ"])

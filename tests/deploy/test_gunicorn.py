@@ -4,12 +4,11 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
+from tests.fork_server import started
 from tests.tasker_site.test_production import PRODUCTION
 
 WARNING = "ENV is read as local"
@@ -17,12 +16,10 @@ WARNING = "ENV is read as local"
 
 def said_until_it_serves(tmp_path: Path, *bind: str, **environment: str) -> str:
     """What gunicorn wrote to standard error, one worker, until that worker has begun."""
-    command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "--log-level", "info", *bind]
+    command = ["-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "--log-level", "info", *bind]
     environment = os.environ | {"WRK_SQLITE_FILE": str(tmp_path / "x"), "WRK_WEB_WORKERS": "1"} | environment
     lines = []
-    with subprocess.Popen(
-        [*command, "tasker_site.wsgi"], cwd=settings.BASE_DIR, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started([*command, "tasker_site.wsgi"], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line)

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from django.conf import settings
 from django.db import connection
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from requests_app.monitoring.web_process import WebProcessesCollector
+from tests.fork_server import started
 
 MASTER, TICKS, PAGE = 40, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 WORKERS = 2
@@ -111,8 +110,8 @@ def _running_gunicorn(django_db_setup: None, tmp_path_factory: pytest.TempPathFa
     }
     if connection.vendor == "mysql":
         environment["DB_NAME"] = str(connection.settings_dict["NAME"])
-    command = [sys.executable, "-m", "gunicorn", "tasker_site.wsgi", f"--workers={WORKERS}", "--threads=2"]
-    process = subprocess.Popen([*command, f"--bind=127.0.0.1:{port}"], cwd=settings.BASE_DIR, env=environment)
+    command = ["-m", "gunicorn", "tasker_site.wsgi", f"--workers={WORKERS}", "--threads=2"]
+    process = started([*command, f"--bind=127.0.0.1:{port}"], env=environment)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for_workers(address, process, folder)
