@@ -1,8 +1,8 @@
 """Starts `manage.py` and gunicorn by fork from a process that has imported what they need: 0.15 s each, not 0.4.
 
-Each is a real process: its own id, environment, folder, streams and end; only its parent is the server. The server
-knows no settings, has no thread and no connection. Where the environment differs in what Python or a package reads
-before any setting, such as PYTHONPATH or LD_PRELOAD, a process is started as ever.
+Each is a real process: its own id, environment, streams and end; only its parent is the server. The server knows no
+settings, has no thread and no connection. Where the environment differs in what Python or a package reads before any
+setting, such as PYTHONPATH or LD_PRELOAD, a process is started as ever.
 """
 
 import atexit
@@ -40,7 +40,7 @@ _PRELOADED = (
     "environ",
     "requests",
 )
-_MOST_BYTES = 150_000  # of an order; a socket's buffer holds more
+_MOST_BYTES = 2**20  # of an order: more than a socket sends at once
 
 
 def started(command: list[str], *, env: Mapping[str, str], **options: Any) -> "subprocess.Popen[Any]":
@@ -97,12 +97,11 @@ class Forked(subprocess.Popen[Any]):
 
     def _execute_child(self, command: list[str], *rest: Any) -> None:
         """In place of Popen's own, which has these arguments in each Python that we run on."""
-        cwd, env = rest[4:6]
-        pipes = rest[9:15]
+        env, pipes = rest[5], rest[9:15]
         stdin, stdout, stderr = pipes[0], pipes[3], pipes[5]
         self._status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            order = json.dumps([command, os.fspath(cwd), dict(env)]).encode()
+            order = json.dumps([command, dict(env)]).encode()
             streams = [stdin, stdout if stdout >= 0 else 1, stderr if stderr >= 0 else 2]  # below 0: ours
             socket.send_fds(self._server.orders, [order], [*streams, theirs.fileno()])
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined] # typeshed has none of this
@@ -154,8 +153,7 @@ def _tell_end(pidfd: int, child: int, status: int) -> None:
 
 
 def _become(order: bytes, descriptors: list[int]) -> None:
-    sys.argv, folder, environment = json.loads(order)
-    os.chdir(folder)
+    sys.argv, environment = json.loads(order)
     os.environ.clear()
     os.environ.update(environment)
     for number, descriptor in enumerate(descriptors[:3]):

@@ -219,7 +219,7 @@ def test_no_reader_and_no_pass_minds_what_answer_stands_there(operator: Client) 
         act(request.token)
 
 
-SUBJECTS = {"bytes": b"\xff\xfe", "control characters": "\x1b[2J\0<b>", "long": "x" * 100}
+SUBJECTS: dict[str, Any] = {"bytes": b"\xff\xfe", "control characters": "\x1b[2J\0<b>", "long": "x" * 100}
 
 
 @pytest.mark.long
@@ -227,7 +227,7 @@ SUBJECTS = {"bytes": b"\xff\xfe", "control characters": "\x1b[2J\0<b>", "long": 
     ("subject", "keys"), combined(SUBJECTS, [[], ["a-key-0123456789-abcdefghij-0123456789"]]), ids=str
 )
 def test_no_reader_minds_what_subject_stands_there(
-    operator: Client, settings: Any, keys: list[str], subject: Any
+    operator: Client, settings: Any, keys: list[str], subject: str
 ) -> None:
     settings.WRK_SUBJECT_KEYS = keys
     read_all(operator, {"subject": SUBJECTS[subject]})
