@@ -22,6 +22,7 @@ from jobs_app.telemetry.tallies import JOBS_ENDED
 from jobs_app.worker.completer import LEASE_LOST
 from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.tallies import REQUESTS_ENDED, REQUESTS_STARTED
+from tests.faults.shape import Shape, shape_of
 
 Row = dict[str, Any]
 TABLES = ("requests", "jobs", "interventions", "answers", "passes", "tallies")
@@ -294,6 +295,10 @@ class Life:
         requests = {row["token"]: _what_counts(row) for row in self.rows("requests")}
         answers = [(row["token"], row["job"], row["outcome"], row["effect"]) for row in self.rows("answers")]
         return Ends(requests, attempts, answers)
+
+    def shape(self) -> Shape:
+        """What decides how `finish` ends."""
+        return shape_of({table: self.rows(table) for table in TABLES if table not in {"passes", "tallies"}})
 
     def said(self) -> Counter[str]:
         """What the passes tallied, summed up."""
