@@ -5,6 +5,7 @@ all.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from requests_app.models.status import FINAL
 from requests_app.operations import receipts
 from requests_app.operations.verify_receipts import faults_of_table
 from tests.faults.clock import HastyClock
-from tests.faults.life import Ends, Life, Ran, steps
+from tests.faults.life import Ends, Life, Ran, Row, steps
+from tests.faults.shape import Shape
 from tests.proxy import Cut, Proxy
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -75,20 +77,37 @@ def run_with(cut: Cut, name: str, life: Life, proxy: Proxy, **options: Any) -> R
     return ran
 
 
-def assert_ends_as_without(life: Life, name: str) -> None:
-    """After clean passes. What to compare with is the same life without any fault, lived once for each command."""
-    life.finish()
-    ends, said, done = life.ends(), life.said(), life.done()
+@dataclass(frozen=True, slots=True)
+class Without:
+    """A command without any fault: the tables it found, how it left them, and what the life came to."""
+
+    begun: dict[str, list[Row]]
+    left: Shape
+    ends: Ends
+
+
+_without: dict[str, Without] = {}
+
+
+def begin(life: Life, name: str) -> None:
+    """The tables as this command is to find them. The life without any fault is lived once for each command."""
     if name not in _without:
-        life.begin_again(name)
+        begun = life.begin_with(name)
         assert life.run(name, **options_of(name)) == Ran()
+        left = life.shape()
         life.finish()
-        _without[name] = life.ends()
-    ends.assert_same_as(_without[name])
+        _without[name] = Without(begun, left, life.ends())
+    life.restore(_without[name].begun)
+
+
+def assert_ends_as_without(life: Life, name: str) -> None:
+    """After clean passes; where the tables are as without any fault, these are known to go well."""
+    without = _without[name]
+    if life.shape() != without.left:
+        life.finish()
+        life.ends().assert_same_as(without.ends)
+    said, done = life.said(), life.done()
     assert {word: said[word] for word in done} == done, "the tallies say otherwise than the tables"
-
-
-_without: dict[str, Ends] = {}
 
 
 @ARRIVES
@@ -97,7 +116,7 @@ def test_a_commit_that_is_cut_is_carried_on_with_and_done_once(
     kind: str, arrives: bool, life: Life, through_proxy: Proxy
 ) -> None:
     name, within = KINDS[kind]
-    life.begin_with(name)
+    begin(life, name)
     cut = Cut(b"COMMIT", within=within, arrives=arrives)
     assert run_with(cut, name, life, through_proxy) == Ran()
     assert_ends_as_without(life, name)
@@ -109,7 +128,7 @@ def test_a_statement_of_its_own_that_is_cut_loses_nothing(
     kind: str, arrives: bool, life: Life, through_proxy: Proxy
 ) -> None:
     name, text = STATEMENTS[kind]
-    life.begin_with(name)
+    begin(life, name)
     run_with(Cut(text, arrives=arrives), name, life, through_proxy)
     assert_ends_as_without(life, name)
 
@@ -120,8 +139,8 @@ def test_a_statement_of_its_own_that_is_cut_loses_nothing(
 def test_a_commit_of_a_limit_that_is_cut_is_carried_on_with(
     within: bytes, arrives: bool, life: Life, through_proxy: Proxy, settings: Any
 ) -> None:
+    begin(life, "run_jobs")
     settings.WRK_LIMITS = parse_limits("life rate=1000/s concurrency=2 breaker=5")
-    life.begin_with("run_jobs")
     if b"`limits`" in within:  # an end that changes what is counted
         Limit.objects.ensure(settings.WRK_LIMITS.values())
         Limit.objects.update(failures=1)
@@ -134,7 +153,7 @@ def test_a_commit_of_a_limit_that_is_cut_is_carried_on_with(
 def test_a_hand_back_whose_commit_is_cut_hands_back_once(
     arrives: bool, life: Life, through_proxy: Proxy, settings: Any
 ) -> None:
-    life.begin_with("run_jobs")
+    begin(life, "run_jobs")
     lease, settings.WRK_JOB_LEASE_SECONDS = settings.WRK_JOB_LEASE_SECONDS, 1  # too short for any job to begin
     cut = Cut(b"COMMIT", within=b"UPDATE `jobs` SET `status` = 'new'", arrives=arrives)
     assert run_with(cut, "run_jobs", life, through_proxy, limit=1) == Ran()
@@ -148,7 +167,7 @@ def test_a_worker_whose_heartbeat_is_cut_carries_on(
     arrives: bool, life: Life, through_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pass_run, "_BUSY_HEARTBEAT_SECONDS", 0)
-    life.begin_with("run_worker")
+    begin(life, "run_worker")
     cut = Cut(b"UPDATE `passes` SET `counts`", arrives=arrives)
     assert run_with(cut, "run_worker", life, through_proxy) == Ran()
 

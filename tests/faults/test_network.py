@@ -280,7 +280,7 @@ def test_whichever_query_the_connection_is_cut_at_the_pass_carries_on(
     begun = life.begin_with(name)
     through_proxy.queries = 0
     assert life.run(name) == Ran()
-    count = through_proxy.queries
+    count, left = through_proxy.queries, life.shape()
     life.finish()
     without = life.ends()
     step = 1 if LONG else max(1, count // 10)
@@ -289,8 +289,9 @@ def test_whichever_query_the_connection_is_cut_at_the_pass_carries_on(
         through_proxy.queries, through_proxy.cut = 0, Cut(number=number, arrives=arrives)
         life.run(name)
         through_proxy.cut = None
-        life.finish()
-        life.ends().assert_same_as(without)
+        if life.shape() != left:
+            life.finish()
+            life.ends().assert_same_as(without)
         assert {word: life.said()[word] for word in life.done()} == life.done(), number
 
 
