@@ -11,6 +11,7 @@ import MySQLdb
 import pytest
 from django.conf import settings
 
+from tests.conftest import Manage
 from tests.database_server import MariaDBServer
 
 pytestmark = pytest.mark.integration
@@ -43,24 +44,27 @@ def query(connection: Any, sql: str) -> Any:
         return cursor.fetchall()
 
 
-def start(server: MariaDBServer, *arguments: str, first: str = "") -> "subprocess.Popen[str]":
-    """`manage.py`, after the Python statements `first`."""
-    program = f"import sys; {first or 'pass'}; sys.argv[0] = 'manage.py'; import manage; manage.main()"
+def environment(server: MariaDBServer) -> dict[str, str]:
+    return os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"} | server.environment()
+
+
+def start_migrate(server: MariaDBServer, first: str) -> "subprocess.Popen[str]":
+    """`manage.py migrate`, after the Python statements `first`."""
+    program = f"import sys; {first}; sys.argv[0] = 'manage.py'; import manage; manage.main()"
     return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", program, "migrate"],
         cwd=settings.BASE_DIR,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"} | server.environment(),
+        env=environment(server),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(server: MariaDBServer, *arguments: str, first: str = "") -> tuple[int, str]:
+def run(server: MariaDBServer, *arguments: str) -> tuple[int, str]:
     """Its exit code and what it wrote to standard error."""
-    process = start(server, *arguments, first=first)
-    _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
+    ended = Manage(environment(server))(*arguments)
+    return ended.returncode, ended.stderr
 
 
 def test_every_table_is_made_as_innodb_whatever_the_servers_default_is(server: MariaDBServer, root: Any) -> None:
@@ -87,7 +91,7 @@ def test_a_transaction_of_another_session_is_waited_for_in_turns(server: MariaDB
     run(server, "migrate", *BEFORE)
     with closing(MySQLdb.connect(unix_socket=str(server.socket_path), user="root", db="tasker")) as reader:
         query(reader, "SELECT COUNT(*) FROM requests")
-        process = start(server, "migrate", first=IMPATIENT.replace("= 2, 1, 0", "= 60, 1, 0.1"))
+        process = start_migrate(server, IMPATIENT.replace("= 2, 1, 0", "= 60, 1, 0.1"))
         assert process.stderr is not None
         told = process.stderr.readline()
         query(root, "SELECT COUNT(*) FROM requests")  # who comes later waits no longer than a turn
@@ -102,8 +106,9 @@ def test_one_that_does_not_end_is_told_in_a_line_and_nothing_is_applied_later(se
     run(server, "migrate", *BEFORE)
     with closing(MySQLdb.connect(unix_socket=str(server.socket_path), user="root", db="tasker")) as reader:
         query(reader, "SELECT COUNT(*) FROM requests")
-        code, said = run(server, "migrate", first=IMPATIENT)
-    assert code == 1
+        process = start_migrate(server, IMPATIENT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
     assert "Traceback" not in said
     assert "a transaction of another session has not ended in 2 s" in said.splitlines()[-1]
     assert run(server, "migrate") == (0, "")

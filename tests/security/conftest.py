@@ -14,6 +14,7 @@ import pytest
 import requests
 from django.conf import settings
 
+from tests.conftest import Manage
 from tests.database_server import DatabaseServerError, MariaDBServer
 from tests.docs.blocks import blocks_of, document
 
@@ -41,15 +42,7 @@ def server() -> Iterator[dict[str, str]]:
 
 
 def run_manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=settings.BASE_DIR,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return Manage(os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"} | environment)(*arguments)
 
 
 @contextmanager
