@@ -1,4 +1,4 @@
-"""A service behind a limit, called by several machines' worth of workers that are killed; judged by the service's log.
+"""A service behind a limit, called by many workers of which some are killed; judged by the service's log.
 
 `python -m tests.chaos.limited --jobs 20000 --limit "rate=100/s concurrency=8" --kills 40` starts a MariaDB of its own;
 exit 1 when the service saw more than the limit allows in any window, or anything was lost. `--outage 60` takes the
@@ -7,11 +7,11 @@ form runs with the tests (tests/concurrency/test_limits.py).
 """
 
 import argparse
+import math
 import os
 import random
 import signal
 import socketserver
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from jobs_app.limit_rules import LimitRule, parse_limits
 from tests.chaos.foreign import connect, read
-from tests.chaos.processes import ROOT
+from tests.chaos.processes import Child, Processes
 from tests.chaos.storm import manage
 from tests.database_server import MariaDBServer
 
@@ -40,11 +40,12 @@ SETTINGS = {
     "WRK_JOB_MAX_ATTEMPTS": "100",
     "WRK_LOG_LEVEL": "WARNING",
 }
-MACHINES, WORKERS = 4, 2
+WORKERS = 8
 _STEPS = '[{"name": "one", "jobs": ["limited"]}]'
 _ROWS = 1000
 _PATIENCE_SECONDS = 120.0
 _START_SECONDS = 10.0  # until then a worker may not listen to SIGTERM yet
+_STOP_SECONDS = 60.0
 _STRAGGLING_SECONDS = 1.0  # until all processes know that the breaker has opened
 Call = tuple[float, float, int]
 
@@ -125,48 +126,35 @@ def service(log: Log, seconds: float) -> Iterator[str]:
         server.shutdown()
 
 
-class Machines:
-    """`run_worker` processes, each in a group of its own; those of a machine share a temporary folder."""
+class Workers:
+    """WORKERS of `run_worker`, each killed one in whose place another is started."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
-        self._environment, self._folder = environment, folder
-        self._alive: dict[int, subprocess.Popen[bytes]] = {}
-        self._born: dict[int, float] = {}
-        for place in range(MACHINES * WORKERS):
-            self._start(place)
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._children = [self._start() for _ in range(WORKERS)]
 
-    def _start(self, place: int) -> None:
-        own = self._folder / f"machine{place % MACHINES}"
-        own.mkdir(exist_ok=True)
-        self._born[place] = time.monotonic()
-        with (self._folder / f"worker{place}.log").open("ab") as log:
-            self._alive[place] = subprocess.Popen(
-                [sys.executable, "manage.py", "run_worker"],
-                cwd=ROOT,
-                env={**self._environment, "TMPDIR": str(own)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    def _start(self) -> Child:
+        return self._processes.start("run_worker", lives=math.inf)
 
     def kill_one(self, draw: random.Random) -> None:
-        place = draw.choice([*self._alive])
-        self._alive[place].kill()
-        self._alive[place].wait()
-        self._start(place)
+        place = draw.randrange(WORKERS)
+        self._processes.kill(self._children[place])
+        self._children[place] = self._start()
 
     def stop(self) -> list[str]:
-        """Answers what is wrong with how they ended."""
-        for process in self._alive.values():
-            process.send_signal(signal.SIGTERM)
+        """Answers what is wrong with how they ended, and with what any of them said."""
         now = time.monotonic()
-        young = {place for place, born in self._born.items() if now - born < _START_SECONDS}
-        codes = [self._alive[place].wait(60) for place in range(len(self._alive))]
-        codes = [code for place, code in enumerate(codes) if not (place in young and code == -signal.SIGTERM)]
-        said = [log.read_text(errors="replace") for log in self._folder.glob("*.log")]
-        wrong = [f"a worker ended with {code}" for code in codes if code]
-        return wrong + [text[-3000:] for text in said if "Traceback" in text]
+        for child in self._children:
+            self._processes.kill(child, signal.SIGTERM)
+        while self._processes.alive():
+            assert time.monotonic() < now + _STOP_SECONDS, "a worker does not stop"
+            time.sleep(0.02)
+        wrong = [
+            f"a worker ended with {child.ended}"
+            for child in self._children
+            if child.ended and not (child.ended == -signal.SIGTERM and now - child.born < _START_SECONDS)
+        ]
+        return wrong + [child.said[-3000:] for child in self._processes.children if "Traceback" in child.said]
 
 
 def run_limited(plan: Plan, environment: Mapping[str, str], folder: Path) -> Report:
@@ -184,11 +172,11 @@ def run_limited(plan: Plan, environment: Mapping[str, str], folder: Path) -> Rep
         }
         place(everything, plan.jobs)
         began = time.monotonic()
-        machines = Machines(everything, folder)
+        workers = Workers(stack.enter_context(Processes(everything, folder)))
         try:
-            _watch(plan, everything, log, machines, draw)
+            _watch(plan, everything, log, workers, draw)
         finally:
-            report.wrong += machines.stop()
+            report.wrong += workers.stop()
         ended = time.monotonic()
         report.wrong += [f"verify: {v.stdout}{v.stderr}" for v in [manage(everything, "verify")] if v.returncode]
         done = read(everything, "SELECT COUNT(*) FROM requests WHERE status = 'Completed'")[0][0]
@@ -211,7 +199,7 @@ def run_limited(plan: Plan, environment: Mapping[str, str], folder: Path) -> Rep
     return report
 
 
-def _watch(plan: Plan, environment: Mapping[str, str], log: Log, machines: Machines, draw: random.Random) -> None:
+def _watch(plan: Plan, environment: Mapping[str, str], log: Log, workers: Workers, draw: random.Random) -> None:
     """Until all is done: kills, and takes the service down, as planned."""
     killed, down_at = 0, 0.0
     expected = plan.jobs / plan.rule.rate if plan.rule.rate else plan.jobs * plan.seconds
@@ -221,7 +209,7 @@ def _watch(plan: Plan, environment: Mapping[str, str], log: Log, machines: Machi
             time.sleep(0.1)
             good = sum(status == 200 for *_, status in log.calls[:])
             if killed < plan.kills and good >= plan.jobs * (killed + 1) / (plan.kills + 2):
-                machines.kill_one(draw)
+                workers.kill_one(draw)
                 killed += 1
             if plan.outage and not down_at and good >= plan.jobs / 10:
                 log.is_down, down_at = True, time.monotonic()
