@@ -170,6 +170,16 @@ def insert_raw(action: str = "made_up", **columns: Any) -> int:
         return int(cursor.lastrowid)
 
 
+def insert_many(table: str, rows: Sequence[Row]) -> None:
+    """Rows of the same columns, by one statement: `bulk_create` takes thirty times as long over thousands."""
+    adapt = connection.ops.adapt_datetimefield_value
+    values = [[adapt(one) if isinstance(one, datetime) else one for one in row.values()] for row in rows]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES ({', '.join(['%s'] * len(rows[0]))})", values
+        )
+
+
 def update_raw(table: str, id_: int, **columns: Any) -> None:
     """As somebody with a SQL client does, by one statement; the foreign keys are checked at its end."""
     with transaction.atomic(), connection.cursor() as cursor:

@@ -14,7 +14,7 @@ from requests_app.admin import retry_alike as page_of_kind
 from requests_app.models import Intervention, Request
 from requests_app.models.fingerprints import error_kind
 from requests_app.operations import retry_alike as operation
-from tests.factories import make_job, make_request, seconds_from_now
+from tests.factories import insert_many, make_job, make_request, seconds_from_now
 from tests.requests_app.admin.test_request_actions import REQUESTS, page, shown, staff, told
 from tests.requests_app.admin.test_requests import analyze, assert_served_by_an_index, operator, statements
 
@@ -168,12 +168,10 @@ def test_a_kind_that_can_be_none_lists_nothing(ada: Client, kind: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_list_of_a_kind_is_served_by_its_index(operator: Client) -> None:
-    others = [{"error": f"fails failed: {letter}", "error_kind": f"{letter * 8}"} for letter in "abcdef"]
-    now = database_now()
-    Request.objects.bulk_create(
-        Request(status="Failed", completed_at=now, **(others[number % 6] if number % 50 else {"error_kind": KIND}))
-        for number in range(3000)
-    )
+    ended = {"action": "made_up", "status": "Failed", "completed_at": database_now()}
+    kinds = [{"error": f"fails failed: {letter}", "error_kind": f"{letter * 8}"} for letter in "abcdef"]
+    ours = {"error": "", "error_kind": KIND}
+    insert_many("requests", [ended | (kinds[number % 6] if number % 50 else ours) for number in range(3000)])
     analyze()
     for query in (f"?error_kind={KIND}", f"?error_kind={KIND}&p=2"):
         for sql in statements(operator, REQUESTS + query):

@@ -1,5 +1,6 @@
 """Retrying all requests that failed alike: which are meant, when each is due, what is left, and what it costs."""
 
+import json
 import re
 import signal
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from requests_app.operations.retry_alike import Taken, retry_alike
 from tests.conftest import Manage, called_here
 from tests.factories import (
     changes_by,
+    insert_many,
     make_answer,
     make_job,
     make_request,
@@ -45,15 +47,13 @@ def failed(error: str = ERROR, job: str = "noop", **columns: Any) -> Request:
 
 
 def many_failed(number: int) -> None:
-    ended = {"status": "Failed", "started_at": database_now(), "completed_at": database_now()}
-    rows = [
-        Request(action="made_up", steps=shaped(["noop"]), error=ERROR, error_kind=KIND, **ended) for _ in range(number)
-    ]
+    now = database_now()
+    ended = {"status": "Failed", "started_at": now, "completed_at": now, "error": ERROR, "error_kind": KIND}
     with transaction.atomic():
-        Request.objects.bulk_create(rows)
+        insert_many("requests", [{"action": "made_up", "steps": json.dumps(shaped(["noop"]))} | ended] * number)
         ids = Request.objects.order_by("id").values_list("id", flat=True)
-        jobs = [Job(request_id=id_, step=0, name="noop", status="failure", completed_at=database_now()) for id_ in ids]
-        Job.objects.bulk_create(jobs)
+        job = {"step": 0, "name": "noop", "status": "failure", "completed_at": now}
+        insert_many("jobs", [{"request_id": id_} | job for id_ in ids])
 
 
 def now_alike(kind: str = KIND) -> Alike:
@@ -298,11 +298,8 @@ def test_statements_and_commits_grow_with_batches_not_with_requests() -> None:
 
 def test_those_of_a_kind_are_found_by_its_index() -> None:
     many_failed(300)
-    others = [
-        Request(status="Failed", completed_at=database_now(), error="x", error_kind=f"{number:08x}")
-        for number in range(3000)
-    ]
-    Request.objects.bulk_create(others)
+    other = {"action": "made_up", "status": "Failed", "completed_at": database_now(), "error": "x"}
+    insert_many("requests", [other | {"error_kind": f"{number:08x}"} for number in range(3000)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE TABLE requests" if connection.vendor == "mysql" else "ANALYZE")
     alike = now_alike()
