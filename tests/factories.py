@@ -91,6 +91,17 @@ def make_job(
     return Job.objects.get(pk=Job.objects.create(**values | columns).pk)
 
 
+def make_many(count: int, name: str) -> None:
+    """So many requests in progress, each with a job of this name that is due."""
+    now = database_now()
+    request = {"action": "made_up", "status": "Inprogress", "started_at": now, "created_at": now, "due_at": now}
+    with transaction.atomic():
+        insert_many("requests", [request | {"steps": json.dumps(shaped([name]))}] * count)
+        ids = Request.objects.order_by("-id").values_list("id", flat=True)[:count]
+        job = {"step": 0, "name": name, "due_at": now - timedelta(seconds=1)}
+        insert_many("jobs", [{"request_id": id_} | job for id_ in sorted(ids)])
+
+
 def make_in_lane(rule: LimitRule, name: str, status: str = "new", **columns: Any) -> Job:
     """A job of a request of its own that waits for a permit of this limit, or runs by one."""
     return make_job(make_request("Inprogress", [name]), name, status, due_at=rule.lane, **columns)

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
 from demo.services import Services
 from jobs_app import limit_rules
@@ -36,6 +35,7 @@ from tests.factories import (
     insert_answer,
     let_leases_run_out,
     make_job,
+    make_many,
     make_request,
     make_waiting,
     pass_inprogress,
@@ -50,15 +50,9 @@ Limits = Callable[[str], None]
 PATIENCE = 10.0
 
 
-def place(count: int, name: str = "limited", **columns: Any) -> None:
-    with transaction.atomic():
-        for _ in range(count):
-            make_job(make_request("Inprogress", [name]), name, **columns)
-
-
 def put_in_lane(count: int, name: str = "limited") -> None:
     """As the passes put them there."""
-    place(count, name)
+    make_many(count, name)
     rule = limit_of(name)
     assert rule
     Limit.objects.ensure([rule])
@@ -97,7 +91,7 @@ def test_a_pass_runs_what_gets_a_permit_and_waits_for_the_next_one(register: Reg
     began: list[float] = []
     register("limited", lambda _: began.append(time.monotonic()), limit="service2")
     limits("service2 rate=20/s")
-    place(30)
+    make_many(30, "limited")
     assert pass_jobs() == {"claimed": 30, "completed": 30}
     # Twenty at once at most, then one each 50 ms.
     assert began[29] - began[0] >= 0.45
@@ -128,7 +122,7 @@ def test_no_more_run_at_once_than_its_concurrency(register: Register, limits: Li
 
     register("limited", callback, limit="service2")
     limits("service2 concurrency=3")
-    place(20)
+    make_many(20, "limited")
     assert pass_jobs() == {"claimed": 20, "completed": 20}
     assert max(most) == 3
 
@@ -144,7 +138,7 @@ def test_async_callbacks_get_permits_alike(register: Register, limits: Limits) -
 
     register("limited", callback, limit="service2")
     limits("service2 rate=200/s concurrency=3")
-    place(20)
+    make_many(20, "limited")
     assert pass_jobs() == {"claimed": 20, "completed": 20}
     assert max(most) == 3
 
@@ -163,8 +157,8 @@ def test_jobs_that_share_a_limit_share_its_permits(register: Register, limits: L
     for name in ("limited_1", "limited_2"):
         register(name, lambda _: None, limit="service2")
     limits("service2 rate=1/h")
-    place(1, "limited_1")
-    place(1, "limited_2")
+    make_many(1, "limited_1")
+    make_many(1, "limited_2")
     assert pass_for(1) == {"claimed": 1, "completed": 1}
     assert in_lane() == 1
 
@@ -172,7 +166,7 @@ def test_jobs_that_share_a_limit_share_its_permits(register: Register, limits: L
 def test_a_rate_that_was_raised_holds_at_once(register: Register, limits: Limits) -> None:
     register("limited", lambda _: None, limit="service2")
     limits("service2 rate=1/h")
-    place(3)
+    make_many(3, "limited")
     assert pass_jobs(limit=1)["completed"] == 1
     limits("service2 rate=100/s")
     assert pass_jobs()["completed"] == 2
@@ -208,7 +202,7 @@ def test_a_slow_database_loses_no_permit_for_ever(
         return claim(*arguments, **options)
 
     monkeypatch.setattr(lanes, "Job", type("Slow", (), {"objects": Slow(slow_claim)}))
-    place(1)
+    make_many(1, "limited")
     began = time.monotonic()
     assert pass_jobs(stop=Stop(max_seconds=PATIENCE))["completed"] == 1
     assert time.monotonic() - began < 4
@@ -241,7 +235,7 @@ def test_they_run_before_what_was_claimed_ahead(is_async: bool, register: Regist
     register("others", note_async if is_async else note)
     register("limited", note_async if is_async else note, limit="service2")
     limits("service2 rate=100/s concurrency=5")
-    place(500, "others")
+    make_many(500, "others")
     run_worker(Until(lambda: len(ended) >= 505), RunRecord("run_worker"), concurrency=1)
     places = [place for place, name in enumerate(ended) if name == "limited"]
     assert len(places) == 5
@@ -254,7 +248,7 @@ def test_a_busy_process_keeps_no_permit_from_those_who_could_use_it(
     register("hangs", lambda _: let_go.wait(PATIENCE))
     register("limited", lambda _: None, limit="service2")
     limits("service2 concurrency=2")
-    place(2, "hangs")
+    make_many(2, "hangs")
     with Runner(Stop(), RunRecord("run_worker"), concurrency=2, on_recorded=progress_locked) as busy:
         while Job.objects.filter(status="inprogress").count() < 2:
             busy.turn()
@@ -460,14 +454,22 @@ def test_a_retrys_successor_waits_for_a_permit_when_it_is_due(
 
     register("limited", asks_once_more, limit="service2")
     limits("service2 rate=1/h")
-    place(1)
-    assert pass_jobs() == {"claimed": 1, "retry": 1}
+    make_many(1, "limited")
+    give_a_permit()
+    assert pass_for(PATIENCE) == {"claimed": 1, "retry": 1}
     assert (in_lane(), Job.objects.filter(status="new").count()) == (0, 1)
     due_all()
     assert pass_for(0.3) == {}  # the hour's permit is used
     assert in_lane() == 1
-    Limit.objects.update(next_at=UtcNow() - timedelta(hours=1))
+    give_a_permit()
     assert pass_for(PATIENCE) == {"claimed": 1, "completed": 1}
+
+
+def give_a_permit() -> None:
+    rule = limit_of("limited")
+    assert rule
+    Limit.objects.ensure([rule])
+    Limit.objects.update(next_at=UtcNow() - timedelta(hours=1))
 
 
 def waits_for_an_answer(context: JobContext) -> None:
@@ -478,7 +480,7 @@ def waits_for_an_answer(context: JobContext) -> None:
 def test_a_check_waits_for_a_permit_and_what_waits_takes_no_place(register: Register, limits: Limits) -> None:
     register("limited", waits_for_an_answer, limit="service2")
     limits("service2 concurrency=1")
-    place(2)
+    make_many(2, "limited")
     assert pass_jobs() == {"claimed": 2, "waiting": 2}  # one after the other
     assert (in_lane(), in_lane("inprogress")) == (0, 0)
     due_all()

@@ -9,7 +9,7 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
@@ -24,6 +24,7 @@ from tests.factories import (
     changed,
     insert_raw,
     make_job,
+    make_many,
     make_request,
     pass_inprogress,
     pass_jobs,
@@ -106,11 +107,9 @@ def test_a_retry_without_backoff_is_left_to_the_next_pass(register: Register, se
 def test_many_jobs_are_run_in_one_pass_each_once(register: Register) -> None:
     called: list[str] = []
     register("notes", lambda context: called.append(context.token))
-    with transaction.atomic():
-        for number in range(300):
-            make_job(make_request("Inprogress", ["notes"], token=f"t{number}"), "notes")
+    make_many(300, "notes")
     assert pass_jobs(concurrency=4) == {"claimed": 300, "completed": 300}
-    assert sorted(called) == sorted(f"t{number}" for number in range(300))
+    assert sorted(called) == sorted(Request.objects.values_list("token", flat=True))
 
 
 def test_no_more_is_claimed_than_starts_soon(register: Register) -> None:
