@@ -27,14 +27,18 @@ SLOW = 40
 SECONDS = 5
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the web process writes to standard error."""
-    return tmp_path / "log"
+    return tmp_path_factory.mktemp("web") / "log"
 
 
-@pytest.fixture
-def web(transactional_db: None, log: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def web(django_db_setup: None, log: Path) -> Iterator[str]:
+    """One for all tests here: it keeps nothing between them but its log and its sums."""
     name = "DB_NAME" if connection.vendor == "mysql" else "WRK_SQLITE_FILE"
     environment = {
         name: str(connection.settings_dict["NAME"]),
