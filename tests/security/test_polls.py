@@ -131,6 +131,7 @@ def test_they_wait_without_a_thread_and_are_told_of_the_end(web: Web, many_files
     assert (said.count("\n"), web.bearer in said) == (1, False), said  # that ENV is read as local
 
 
+@pytest.mark.sqlite  # of the web process's connections
 def test_clients_that_go_leave_nothing_behind(web: Web) -> None:
     files = web.files
     clients = [web.ask() for _ in range(50)]
@@ -140,6 +141,7 @@ def test_clients_that_go_leave_nothing_behind(web: Web) -> None:
     wait_until(lambda: web.files < files + 10)
 
 
+@pytest.mark.sqlite  # of the web process's connections
 def test_at_a_stop_each_is_answered(web: Web) -> None:
     files = web.files
     clients = [web.ask() for _ in range(50)]
