@@ -47,7 +47,12 @@ def test_all_of_it_by_a_user_that_may_only_read(proven: tuple[dict[str, str], st
     assert (row["status"], row["body"]["shortfall"]) == ("Completed", 0)
 
     # Which services, when, after how many attempts.
-    jobs = {job["name"]: job["attempts"] for step in row["body"]["steps"] for job in step["jobs"]}
+    jobs = {
+        # Maybe a second one of service 1 was due only when service 2 had refused: then it was cancelled.
+        job["name"]: [one for one in job["attempts"] if one["status"] != "cancelled"]
+        for step in row["body"]["steps"]
+        for job in step["jobs"]
+    }
     ends = {name: [(one["status"], one["by_hand"]) for one in attempts] for name, attempts in jobs.items()}
     assert ends == {
         "service1_get_user": [("completed", False)],
