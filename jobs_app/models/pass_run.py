@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from threading import Lock
 from typing import Any, ClassVar, Self
@@ -21,21 +21,11 @@ class PassRunQuerySet(models.QuerySet["PassRun"]):
     def pass_names(self) -> list[str]:
         return list(self.order_by("name").values_list("name", flat=True).distinct())
 
-    def ended_well_lately(self, name: str, seconds: float) -> bool:
-        return self.filter(name=name, error="", ended_at__gt=UtcNow() - timedelta(seconds=seconds)).exists()
+    def old(self, name: str, seconds: float) -> Self:
+        """Runs whose last heartbeat was so long ago; not the pass's newest, and not its newest success.
 
-    def old(self, name: str, seconds: float, limit: int) -> list[int]:
-        """Runs whose last heartbeat was so long ago; not the pass's newest, and not its newest success."""
-        return list(self._silent_for(name, seconds).order_by("ended_at").values_list("id", flat=True)[:limit])
-
-    def old_count(self, name: str, seconds: float) -> int:
-        return self._silent_for(name, seconds).count()
-
-    def purge(self, ids: Collection[int]) -> int:
-        """No guard is needed: nobody writes the row of a run that has ended or was killed."""
-        return self.filter(id__in=ids).delete()[0]
-
-    def _silent_for(self, name: str, seconds: float) -> Self:
+        Nobody writes them any more, so they may be deleted without a guard.
+        """
         runs = self.filter(name=name)
         newest = runs.order_by("-id").values_list("id", flat=True)[:1]
         success = runs.filter(error="", ended_at__isnull=False).order_by("-ended_at").values_list("id", flat=True)[:1]

@@ -96,13 +96,8 @@ class Retention:
 
     def purge_passes(self, seconds: float) -> None:
         for name in PassRun.objects.pass_names():
-            while ids := run_transaction(
-                partial(PassRun.objects.old, name, seconds, LOG_BATCH), seconds=RECONNECT_SECONDS
-            ):
-                if self.dry_run:
-                    self._count(passes=PassRun.objects.old_count(name, seconds))
-                    break
-                self._do(lambda ids=ids: {"passes": PassRun.objects.purge(ids)})  # type: ignore[misc]
+            old = run_transaction(partial(PassRun.objects.old, name, seconds), seconds=RECONNECT_SECONDS)
+            self._in_batches("passes", old, lambda batch: batch.delete()[0])
 
     def purge_logs(self, seconds: float) -> None:
         """What was done to job names, and the admin's log, which also says who looked; and sessions that are over."""
