@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from django.db import connections, models, transaction
+from django.db.models import Case, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
@@ -122,20 +123,14 @@ class OperatorMoves(models.QuerySet[Row]):
 
     def purge(self, request_ids: Collection[int]) -> int:
         """Deletes the jobs of requests that are over, whose locks the caller holds; never one that is open."""
-        return self._of_closed("DELETE FROM jobs", [], request_ids)
+        return self.filter(request_id__in=request_ids).exclude(status__in=OPEN).delete()[0]
 
     def scrub(self, request_ids: Collection[int]) -> int:
         """Empties what may be personal in the jobs of requests that are over; under their locks. An error stays one."""
-        emptied = (
-            "extras = NULL, answer = NULL, error = CASE WHEN error = '' THEN '' ELSE %s END, "
-            "waits_for = CASE WHEN waits_for IS NOT NULL THEN %s END"
+        closed = self.filter(request_id__in=request_ids).exclude(status__in=OPEN)
+        return closed.update(
+            extras=None,
+            answer=None,
+            error=Case(When(error="", then=Value("")), default=Value(SCRUBBED)),
+            waits_for=Case(When(waits_for__isnull=False, then=Value(SCRUBBED))),
         )
-        return self._of_closed(f"UPDATE jobs SET {emptied}", [SCRUBBED, SCRUBBED], request_ids)
-
-    def _of_closed(self, what: str, values: list[str], request_ids: Collection[int]) -> int:
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"{what} WHERE request_id IN ({numbers(request_ids)}) AND status NOT IN ('new', 'inprogress')",
-                values,
-            )
-            return int(cursor.rowcount)

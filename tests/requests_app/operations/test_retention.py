@@ -13,6 +13,7 @@ from django.db import connection
 from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Answer, Job
+from jobs_app.models.attempts import OPEN
 from jobs_app.models.pass_run import PassRun
 from requests_app.management.flags import duration_flag
 from requests_app.models import Intervention, Purge, Request, RequestStatus
@@ -98,7 +99,8 @@ def test_many_are_purged_in_batches_up_to_the_limit(monkeypatch: pytest.MonkeyPa
     with listening() as heard:
         Retention(limit=7).purge(90 * DAY)
     assert len(left()) == 3
-    assert max(len(statement.params) for statement in heard if statement.sql.startswith("DELETE")) <= 4
+    most = 3 + len(OPEN)  # ids, and of jobs the statuses that are left alone
+    assert max(len(statement.params) for statement in heard if statement.sql.startswith("DELETE")) == most
     Retention().purge(90 * DAY)
     assert left() == set()
 
@@ -261,7 +263,7 @@ def test_a_request_retried_by_hand_between_look_and_lock_is_left_alone(kind: str
 def test_a_retry_by_hand_waits_for_a_purge_that_was_first_and_finds_nothing() -> None:
     request = aged("Failed", 91)
     retention = Retention((RequestStatus.FAILED,))
-    with Actor(lambda: retention.purge(90 * DAY), stop_before=r"DELETE FROM jobs") as old:
+    with Actor(lambda: retention.purge(90 * DAY), stop_before=r"DELETE FROM `jobs`") as old:
         assert old.stands
         # The verb finds the row by its token's index, the purge leaves that last: one of the two is run again.
         retry = partial(Request.objects.retry_failed, request.token)
