@@ -47,7 +47,7 @@ class PauseMoves(models.QuerySet[Row]):
     def _park(self, names: Collection[str], ids: Sequence[int], where: str = "") -> int:
         """Under the names' locks: what is resumed meanwhile is not parked, since nobody would bring it back."""
         with transaction.atomic(using=self.db, savepoint=False):
-            if not (paused := PausedJob.objects.using(self.db).lock_paused(names)):
+            if not (paused := PausedJob.objects.using(self.db).paused().lock(names)):
                 return 0
             where = where or f"due_at <= {dialect(self.db).now}"
             return self._set_due_at(literal(PARKED_AT), ids, f"{where} AND name IN ({marks(paused)})", paused)
@@ -58,12 +58,13 @@ class PauseMoves(models.QuerySet[Row]):
         When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
         """
         resumed_at = "(SELECT resumed_at FROM paused_jobs WHERE paused_jobs.name = jobs.name)"
+        rows = PausedJob.objects.using(self.db).resumed()
         with transaction.atomic(using=self.db, savepoint=False):
-            if not (resumed := PausedJob.objects.using(self.db).lock_resumed(names)):
+            if not (resumed := rows.lock(names)):
                 return 0
             if ids := sorted(self._parked(resumed)):
                 return self._set_due_at(resumed_at, ids, _IS_PARKED, [])
-            PausedJob.objects.using(self.db).forget(resumed)
+            rows.filter(name__in=resumed).delete()
             return 0
 
     # In SQL of ours, since the index has to be named: the optimizers would read and sort all `new` rows.
@@ -112,14 +113,9 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
         return self.filter(resumed_at__isnull=False)
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
-    def lock_paused(self, names: Collection[str]) -> list[str]:
-        """Those of these that are paused, locked by name ascending; what another transaction has locked is skipped."""
-        rows = self.paused().select_for_update(skip_locked=True).filter(name__in=names)
-        return list(rows.order_by("name").values_list("name", flat=True))
-
-    def lock_resumed(self, names: Collection[str]) -> list[str]:
-        """Those of these that are resumed and have rows left to bring back; what another one has locked is skipped."""
-        rows = self.resumed().select_for_update(skip_locked=True).filter(name__in=names)
+    def lock(self, names: Collection[str]) -> list[str]:
+        """Those of these names, locked in their order; what another transaction has locked is skipped."""
+        rows = self.select_for_update(skip_locked=True).filter(name__in=names)
         return list(rows.order_by("name").values_list("name", flat=True))
 
     # Moves -----------------------------------------------------------------------------------------------------------
@@ -135,10 +131,6 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
     def resume(self, name: str) -> bool:
         """Ends the pause. The row stays until all of its parked jobs are brought back. False: it is not paused."""
         return self.paused().filter(name=name).update(resumed_at=UtcNow()) > 0
-
-    def forget(self, names: Collection[str]) -> None:
-        """Of resumed names, whose locks the caller holds, when none of their jobs is parked any more."""
-        self.resumed().filter(name__in=names).delete()
 
 
 class PausedJob(models.Model):
