@@ -2,13 +2,17 @@
 
 from django.db import models
 
+from jobs_app.db.columns import ByteCharField, UtcNow
+
 
 class InterventionBase(models.Model):
     """Made once for a verb, and placed by each try of its transaction."""
 
-    verb: str
-    by: str
-    reason: str
+    id = models.BigAutoField(primary_key=True)
+    verb = ByteCharField(max_length=40)
+    by = models.CharField(max_length=150)
+    reason = models.TextField(blank=True, db_default="")
+    at = models.DateTimeField(db_default=UtcNow())
 
     class Meta:
         abstract = True
@@ -23,4 +27,4 @@ class InterventionBase(models.Model):
         By more than its id: SQLite gives the id of what was rolled back to the next one.
         """
         said = {"verb": self.verb, "by": self.by, "reason": self.reason}
-        return self.pk is not None and type(self)._default_manager.filter(pk=self.pk, **said).exists()
+        return bool(self.pk and type(self)._default_manager.filter(pk=self.pk, **said).exists())

@@ -156,12 +156,7 @@ class PausedJob(models.Model):
 class JobIntervention(InterventionBase):
     """What an operator did to a job name, by whom and why."""
 
-    id = models.BigAutoField(primary_key=True)
     job = ByteCharField(max_length=100)
-    verb = ByteCharField(max_length=40)
-    by = models.CharField(max_length=150)
-    reason = models.TextField(blank=True, db_default="")
-    at = models.DateTimeField(db_default=UtcNow())
 
     class Meta:
         db_table = "job_interventions"

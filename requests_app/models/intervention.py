@@ -2,20 +2,15 @@
 
 from django.db import models
 
-from jobs_app.db.columns import ByteCharField, UtcNow
+from jobs_app.db.columns import ByteCharField
 from jobs_app.models.intervention_base import InterventionBase
 
 
 class Intervention(InterventionBase):
     """What an operator did to a request, by whom and why."""
 
-    id = models.BigAutoField(primary_key=True)
     request = models.ForeignKey("requests_app.Request", on_delete=models.CASCADE, related_name="interventions")
-    verb = ByteCharField(max_length=40)
     job = ByteCharField(max_length=100, blank=True, db_default="")
-    by = models.CharField(max_length=150)
-    reason = models.TextField(blank=True, db_default="")
-    at = models.DateTimeField(db_default=UtcNow())
 
     class Meta:
         db_table = "interventions"
