@@ -105,7 +105,7 @@ class LaneMoves(models.QuerySet[Row]):
                 f"SELECT id, name {in_lane} = 'new' {may}ORDER BY id LIMIT %s {sql.skip_locked}",
                 [ROWS_PER_TRANSACTION if paused else permits],
             )
-            rows = _without_strays(cursor, sql, rule, cursor.fetchall())
+            rows = self._without_strays(rule, cursor.fetchall())
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
                 cursor.execute(
                     f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
@@ -128,26 +128,22 @@ class LaneMoves(models.QuerySet[Row]):
                 [],
             )
             if ids := [row[0] for row in cursor.fetchall()]:
-                _make_due(cursor, sql, ids)
+                self._make_due_again(ids)
             return len(ids)
 
+    def _without_strays(self, rule: LimitRule, rows: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Of locked rows (id, name). What has another limit by now, or none, is due: it is not for this one's permits.
 
-def _without_strays(
-    cursor: Any, sql: Dialect, rule: LimitRule, rows: Sequence[tuple[int, str]]
-) -> list[tuple[int, str]]:
-    """Of locked rows (id, name). What has another limit by now, or none, is due: it is not for this one's permits.
+        Not one whose name this release does not know: the one that does has put it there.
+        """
+        strays = {id_ for id_, name in rows if (known := definition(name)) and known.own_limit != rule.name}
+        if strays:
+            self._make_due_again(strays)
+        return [row for row in rows if row[0] not in strays]
 
-    Not one whose name this release does not know: the one that does has put it there.
-    """
-    strays = {id_ for id_, name in rows if (known := definition(name)) and known.own_limit != rule.name}
-    if strays:
-        _make_due(cursor, sql, strays)
-    return [row for row in rows if row[0] not in strays]
-
-
-def _make_due(cursor: Any, sql: Dialect, ids: Collection[int]) -> None:
-    """Locked `new` rows. Due since they were inserted, so that a pass that has begun finds them."""
-    cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = created_at WHERE id IN ({numbers(ids)})", [])
+    def _make_due_again(self, ids: Collection[int]) -> None:
+        """Locked `new` rows. Due since they were inserted, so that a pass that has begun finds them."""
+        self.filter(id__in=ids).update(due_at=models.F("created_at"))
 
 
 def _state(sql: Any) -> str:
