@@ -72,10 +72,4 @@ class ReceiptMoves(models.QuerySet[Row]):
 
     def receipt_written(self, ids: Collection[int]) -> int:
         """In the transaction that inserts the receipts, under the requests' locks."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"UPDATE requests {dialect(self.db).by_id} SET receipt = {ReceiptState.WRITTEN} "
-                f"WHERE id IN ({numbers(sorted(ids))}) AND receipt = {ReceiptState.DUE}",
-                [],
-            )
-            return int(cursor.rowcount)
+        return self.filter(id__in=ids, receipt=ReceiptState.DUE).update(receipt=ReceiptState.WRITTEN)
