@@ -5,12 +5,12 @@ Part of RequestQuerySet (request.py). What is sent, and to which host: jobs_app/
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 from django.db import connections, models
 
+from requests_app.models.receipt import utc_text
 from requests_app.recipes import NOTIFY
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
@@ -52,7 +52,13 @@ class Notifications(models.QuerySet[Row]):
         """As they stand in the table, where the database's clock has written them."""
         columns = "id", "token", "action", "status", "completed_at", "deadline_at"
         return {
-            id_: {"token": token, "action": action, "status": status, "ended_at": _utc(at), "deadline_at": _utc(by)}
+            id_: {
+                "token": token,
+                "action": action,
+                "status": status,
+                "ended_at": utc_text(at),
+                "deadline_at": utc_text(by),
+            }
             for id_, token, action, status, at, by in self.filter(id__in=ids).values_list(*columns)
         }
 
@@ -61,8 +67,3 @@ def _receivers(row: Ended, *others: str) -> Iterator[str]:
     """Each once. A notification's own end is told to nobody: it would have no end."""
     if row.action != NOTIFY:
         yield from dict.fromkeys(filter(None, (row.notify, *others)))
-
-
-def _utc(moment: datetime | None) -> str | None:
-    """RFC 3339."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z" if moment else None
