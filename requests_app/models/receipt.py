@@ -13,11 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 from django.db import connections, models
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes
-from jobs_app.db.dialect import dialect, from_driver, numbers
+from jobs_app.db.dialect import dialect, from_driver, marks, numbers
 
 GENESIS = "0" * 64  # what the first receipt follows
 _WINDOW = 200  # rows that are read at once
-_COLUMNS = "id, token, action, subject, status, ended_at, body, digest, previous_digest, created_at"
 
 
 class ReceiptRow(NamedTuple):
@@ -47,6 +46,9 @@ class ReceiptRow(NamedTuple):
             return False
 
 
+_COLUMNS = ", ".join(ReceiptRow._fields)
+
+
 class Head(NamedTuple):
     """The end of the chain, under the lock of its row. `next_id`: also behind rows that somebody else inserted.
 
@@ -66,9 +68,9 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
             for row, ended_at, created_at in rows
             for value in row._replace(body=json.dumps(row.body), ended_at=ended_at, created_at=created_at)
         ]
-        marks = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"] * len(rows))
+        listed = ", ".join([f"({marks(ReceiptRow._fields)})"] * len(rows))
         with connections[self.db].cursor() as cursor:
-            cursor.execute(f"INSERT INTO receipts ({_COLUMNS}) VALUES {marks}", values)
+            cursor.execute(f"INSERT INTO receipts ({_COLUMNS}) VALUES {listed}", values)
 
     def page(self, after: int, limit: int = _WINDOW, last: int | None = None) -> list[ReceiptRow]:
         """So many above `after`, by id. In SQL of ours: what somebody wrote there may be nothing that a field reads."""
@@ -96,7 +98,7 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
     def _rows(self, where: str, values: list[Any]) -> list[ReceiptRow]:
         with connections[self.db].cursor() as cursor:
             cursor.execute(f"SELECT {_COLUMNS} FROM receipts WHERE {where}", values)
-            return [_row(*values) for values in cursor.fetchall()]
+            return [_row(columns) for columns in cursor.fetchall()]
 
 
 class ReceiptHeadQuerySet(models.QuerySet["ReceiptHead"]):
@@ -181,13 +183,10 @@ def utc_text(moment: Any) -> str | None:
     return f"{from_driver(moment).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
-def _row(id_: int, *columns: Any) -> ReceiptRow:
-    token, action, subject, status, ended_at, body, digest, previous, created_at = columns
-    return ReceiptRow(
-        id_,
-        *(token, action, subject, status, utc_text(ended_at) or "", read_body(body), digest, previous),
-        utc_text(created_at) or "",
-    )
+def _row(columns: Sequence[Any]) -> ReceiptRow:
+    row = ReceiptRow._make(columns)
+    ended_at, created_at = utc_text(row.ended_at) or "", utc_text(row.created_at) or ""
+    return row._replace(ended_at=ended_at, body=read_body(row.body), created_at=created_at)
 
 
 def read_body(text: Any) -> Any:
