@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Answer, Job, tally
 from jobs_app.models.answer import MAX_EXTRAS_CHARACTERS, AnswerOutcome, Effect, PendingAnswer
-from jobs_app.models.attempts import OPEN, ClaimOnInsert, JobStatus, LockedRequest, Result
+from jobs_app.models.attempts import OPEN, ClaimOnInsert, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
@@ -88,16 +88,6 @@ def _take(
     events.log_ended(won)
     run.add(Counter(map(counted, won)) + taking.counts)
     return taking.counts["answers_taken"] + taking.counts["answers_late"]
-
-
-@dataclass
-class _Latest:
-    """The latest attempt of an answer's job."""
-
-    id: int
-    attempt: int
-    status: str
-    waits: bool
 
 
 @dataclass
@@ -176,7 +166,7 @@ class _Taking:
         return {taken[result.job.id].id: result for result in won}
 
 
-def _effect(answer: PendingAnswer, request: LockedRequest, latest: _Latest | None) -> Effect:
+def _effect(answer: PendingAnswer, request: LockedRequest, latest: Job | None) -> Effect:
     """NONE: it came early, or its job runs."""
     if answer.token != request.token:  # the servers ignore spaces at its end; it is compared byte for byte
         return Effect.LATE
@@ -188,7 +178,7 @@ def _effect(answer: PendingAnswer, request: LockedRequest, latest: _Latest | Non
         return Effect.LATE
     if answer.outcome != AnswerOutcome.COMPLETED and answer.attempt is not None and answer.attempt != latest.attempt:
         return Effect.LATE if answer.attempt < latest.attempt else Effect.NONE
-    return Effect.TAKEN if latest.waits else Effect.NONE
+    return Effect.TAKEN if latest.is_waiting else Effect.NONE
 
 
 def _is_to_come(answer: PendingAnswer, request: LockedRequest) -> bool:
@@ -234,13 +224,8 @@ def _kept(extras: str) -> Completed | Failed:
         return Failed(str(error))
 
 
-def _latest_attempts(
-    answers: Sequence[PendingAnswer], requests: Collection[int]
-) -> dict[tuple[int, int, str], _Latest]:
+def _latest_attempts(answers: Sequence[PendingAnswer], requests: Collection[int]) -> dict[tuple[int, int, str], Job]:
     """Of the jobs that these answers name; under their requests' locks."""
     rows = Job.objects.filter(request_id__in=requests, name__in={answer.job for answer in answers}).order_by("attempt")
-    columns = ("request_id", "step", "name", "id", "attempt", "status", "answer_by")
-    return {
-        (request_id, step, name): _Latest(id_, attempt, status, status == JobStatus.NEW and answer_by is not None)
-        for request_id, step, name, id_, attempt, status, answer_by in rows.values_list(*columns)
-    }
+    columns = ("request_id", "step", "name", "attempt", "status", "answer_by")
+    return {(job.request_id, job.step, job.name): job for job in rows.only(*columns)}
