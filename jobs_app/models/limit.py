@@ -56,18 +56,17 @@ class LimitQuerySet(models.QuerySet["Limit"]):
         rules = {name: rule for name, rule in limits_of(r.job.name for r in results).items() if rule.breaker}
         if not rules:
             return
-        by_limit: dict[str, list[Result]] = {}
+        by_rule: dict[LimitRule, list[Result]] = {}
         for result in results:
-            if result.job.name in rules and _says(result) is not _Says.NOTHING:
-                by_limit.setdefault(rules[result.job.name].name, []).append(result)
-        found = self.filter(name__in=by_limit).values_list("name", "failures", "open_until")
+            if (rule := rules.get(result.job.name)) and _says(result) is not _Says.NOTHING:
+                by_rule.setdefault(rule, []).append(result)
+        found = self.filter(name__in=[rule.name for rule in by_rule]).values_list("name", "failures", "open_until")
         ill = {name for name, failures, open_until in found if failures or open_until}
-        ill |= {name for name, ends in by_limit.items() if any(_says(end) is _Says.SILENT for end in ends)}
-        by_name = {rule.name: rule for rule in rules.values()}
-        for name in ill:
-            tries = (self._judge(by_name[name], by_limit[name]) for _ in range(_JUDGE_TRIES))
-            if not any(tries):
-                log.warning("limit_locked", limit=name)
+        for rule, ends in by_rule.items():
+            if rule.name in ill or any(_says(end) is _Says.SILENT for end in ends):
+                tries = (self._judge(rule, ends) for _ in range(_JUDGE_TRIES))
+                if not any(tries):
+                    log.warning("limit_locked", limit=rule.name)
 
     def _judge(self, rule: LimitRule, ends: Sequence[Result]) -> bool:
         """False: another session holds its row, so this waits a moment; ours hold it for no longer."""
@@ -85,8 +84,9 @@ class LimitQuerySet(models.QuerySet["Limit"]):
             self._judge_probe(limit, probes[-1])
 
     def _count(self, limit: "Limit", rule: LimitRule, ends: Sequence[Result]) -> None:
-        in_a_row = next((n for n, end in enumerate(reversed(ends)) if _says(end) is not _Says.SILENT), None)
-        failures = limit.failures + len(ends) if in_a_row is None else in_a_row
+        failures = limit.failures
+        for end in ends:
+            failures = failures + 1 if _says(end) is _Says.SILENT else 0
         if failures >= (rule.breaker or failures + 1):
             silent = [end for end in ends if _says(end) is _Says.SILENT]
             self._open(limit, failures, limit.openings + 1, first_line(silent[-1].error))
