@@ -4,8 +4,7 @@ Each transaction that ends attempts or requests adds to it in one statement, its
 transaction that is run again, since its COMMIT brought no answer, counts once: its guards find nothing to do.
 """
 
-import math
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -22,7 +21,7 @@ BOUNDS = ("0.01", "0.05", "0.1", "0.5", "1.0", "5.0", "15.0", "60.0", "300.0", "
 OVER = "+Inf"
 SUM = "sum"  # of a histogram: its sum in microseconds
 _BUCKETS = (*BOUNDS, OVER)
-_BOUNDS_MICROSECONDS = [*(round(float(bound) * 1_000_000) for bound in BOUNDS), math.inf]
+_BOUNDS_MICROSECONDS = [round(float(bound) * 1_000_000) for bound in BOUNDS]
 
 
 class Key(NamedTuple):
@@ -35,13 +34,9 @@ class Key(NamedTuple):
 
 def observe(tallies: Counter[Key], metric: str, subject: str, microseconds: Iterable[int]) -> None:
     """More observations of a histogram. A bucket counts what is in it alone, not what is below as well."""
-    took = sorted(max(0, value) for value in microseconds)
-    below = 0
-    for bucket, bound in zip(_BUCKETS, _BOUNDS_MICROSECONDS, strict=True):
-        upto = bisect_right(took, bound)
-        if upto > below:
-            tallies[Key(metric, subject, bucket)] += upto - below
-        below = upto
+    took = [max(0, value) for value in microseconds]
+    for place, count in Counter(bisect_left(_BOUNDS_MICROSECONDS, value) for value in took).items():
+        tallies[Key(metric, subject, _BUCKETS[place])] += count
     tallies[Key(metric, subject, SUM)] += sum(took)
 
 
