@@ -6,7 +6,7 @@ long ago, and leave alone those that have an open job (a cancelled one's may sti
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.contrib.admin.models import LogEntry
 from django.db import connections, models, transaction
@@ -24,15 +24,7 @@ from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps, to_json
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 
-
 LOOKED = "Looked at "  # begins the admin's log's entry of who saw personal data; it quotes none
-
-
-class Purged(NamedTuple):
-    requests: int = 0
-    jobs: int = 0
-    interventions: int = 0
-    answers: int = 0
 
 
 class OldRequestQuerySet(models.QuerySet[Row]):
@@ -69,18 +61,21 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         return [id_ for id_ in ids if id_ not in busy]
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def purge(self, ids: Collection[int], status: str, seconds: float) -> Purged:
-        """Deletes those of these that are still in this final status, for so many seconds or more, children first."""
+    def purge(self, ids: Collection[int], status: str, seconds: float) -> dict[str, int]:
+        """Deletes those of these that are still in this final status, for so many seconds or more, children first.
+
+        Answers how many rows of which table.
+        """
         with transaction.atomic(using=self.db, savepoint=False):
             if not (old := self._lock_old(ids, status, seconds)):
-                return Purged()
+                return {}
             interventions, _ = self._interventions(old).delete()
             jobs = Job.objects.purge(old)
             answers, _ = self._answers(old).delete()
             self._scrub_log(old)  # who looked and who did what stays, until the log's own time is over
             # delete() would read all columns of all rows first, to look for children.
             requests = self.filter(id__in=old, status=status)._raw_delete(self.db)
-            return Purged(requests, jobs, interventions, answers)
+            return {"requests": requests, "jobs": jobs, "interventions": interventions, "answers": answers}
 
     def scrub(self, ids: Collection[int], status: str, seconds: float) -> int:
         """Empties what may be personal in those of these that `purge` would delete. Moments and attempts stay.

@@ -73,7 +73,7 @@ class Retention:
                 answers = Answer.objects.of(list(tokens)).count()
                 self._count(requests=len(old), jobs=jobs, interventions=interventions, answers=answers)
             else:
-                self._do_each(ids, lambda part, status=status: Request.objects.purge(part, status, seconds)._asdict())  # type: ignore[misc]
+                self._do_each(ids, lambda part, status=status: Request.objects.purge(part, status, seconds))  # type: ignore[misc]
 
     def scrub(self, seconds: float, purged_after: float | None = None) -> None:
         """`purged_after`: of this same run; a dry one counts what it would have purged as purged only."""
