@@ -10,32 +10,36 @@ from django.db.models.functions import Cast, Left
 from jobs_app.db.dialect import MYSQL, SQLITE
 
 
-class UtcNow(models.Func):
+class _PerEngine(models.Func):
+    """An expression without arguments that the engines spell differently. A literal % is doubled."""
+
+    mysql: str
+    sqlite: str
+
+    def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
+        return self.mysql, []
+
+    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
+        return self.sqlite, []
+
+
+class UtcNow(_PerEngine):
     """The database's clock in UTC, to the microsecond (SQLite: to the millisecond); also as a column's default."""
 
     output_field = models.DateTimeField()
-
-    def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
-        return MYSQL.now, []
-
-    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
-        return SQLITE.now, []
+    mysql, sqlite = MYSQL.now, SQLITE.now
 
 
-class NewUuid(models.Func):
+class NewUuid(_PerEngine):
     """A new UUID made by the database, as a column's default."""
 
     output_field = models.CharField(max_length=36)
-
-    def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
-        return "UUID()", []
-
-    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
-        # Version 4, variant 1: RFC 9562, section 5.4.
-        return (
-            "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' || "
-            "substr('89AB', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"
-        ), []
+    mysql = "UUID()"
+    # Version 4, variant 1: RFC 9562, section 5.4.
+    sqlite = (
+        "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-' || "
+        "substr('89AB', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"
+    )
 
 
 class EmptyObject(models.Func):
@@ -45,16 +49,11 @@ class EmptyObject(models.Func):
     function = "JSON_OBJECT"
 
 
-class CurrentUser(models.Func):
+class CurrentUser(_PerEngine):
     """The account that inserts, `user@host` as the database knows it, as a column's default. SQLite has no accounts."""
 
     output_field = models.CharField(max_length=384)
-
-    def as_mysql(self, compiler: object, connection: object, **context: object) -> tuple[str, list[object]]:
-        return "CURRENT_USER()", []
-
-    def as_sqlite(self, compiler: object, connection: object, **context: object) -> tuple[str, Any]:
-        return "''", []
+    mysql, sqlite = "CURRENT_USER()", "''"
 
 
 def json_text(column: str, characters: int | None = None) -> models.Func:

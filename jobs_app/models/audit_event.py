@@ -37,7 +37,7 @@ class AuditEvent(models.Model):
             models.Index(fields=["subject", "id"], name="audit_events_subject"),
             models.Index(fields=["at", "id"], name="audit_events_at"),
         ]
-        constraints: ClassVar = [SqliteTypes(name="audit_events_types", moments=("at",), integers=())]
+        constraints: ClassVar = [SqliteTypes(name="audit_events_types", moments=("at",))]
 
     def __str__(self) -> str:
         return f"{self.event} by {self.account}"

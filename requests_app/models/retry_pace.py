@@ -57,7 +57,7 @@ class RetryPace(models.Model):
 
     class Meta:
         db_table = "retry_paces"
-        constraints: ClassVar = [SqliteTypes(name="retry_paces_types", moments=("next_at",), integers=())]
+        constraints: ClassVar = [SqliteTypes(name="retry_paces_types", moments=("next_at",))]
 
     def __str__(self) -> str:
         return str(self.kind)

@@ -60,7 +60,7 @@ class StatusBearer(models.Model):
     class Meta:
         db_table = "status_bearers"
         constraints: ClassVar = [
-            SqliteTypes(name="status_bearers_types", moments=("created_at", "expires_at", "revoked_at"), integers=()),
+            SqliteTypes(name="status_bearers_types", moments=("created_at", "expires_at", "revoked_at")),
         ]
 
     def __str__(self) -> str:
