@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from jobs_app.db.statements import fetch_all
+
 # No moment of a request is before it: a CHECK says so, and migrating made it of those that were.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -82,18 +84,17 @@ SQLITE = Dialect(
 )
 
 
-def dialect(using: str) -> Dialect:
+def dialect(using: str = DEFAULT_DB_ALIAS) -> Dialect:
     connection = connections[using]
     if connection.vendor != "mysql":
         return SQLITE
     return MARIADB if getattr(connection, "mysql_is_mariadb", False) else MYSQL
 
 
-def database_now(using: str = DEFAULT_DB_ALIAS) -> datetime:
+def database_now() -> datetime:
     """The database's clock, aware, in UTC."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT {dialect(using).now}", [])
-        return from_driver(cursor.fetchone()[0])
+    [[now]] = fetch_all(f"SELECT {dialect().now}")
+    return from_driver(now)
 
 
 def from_driver(moment: str | datetime) -> datetime:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connection
 
 from jobs_app.db.dialect import marks
 
@@ -26,8 +26,8 @@ def tables_of_other_engines(connection: Any) -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
-def demand_fit_tables(using: str = DEFAULT_DB_ALIAS) -> None:
+def demand_fit_tables() -> None:
     """Raises TablesUnfit."""
-    if others := tables_of_other_engines(connections[using]):
+    if others := tables_of_other_engines(connection):
         named = ", ".join(f"{table} is {engine}" for table, engine in others.items())
         raise TablesUnfit(f"{named}, but only InnoDB has transactions: see docs/running.md#tables-that-are-not-innodb")

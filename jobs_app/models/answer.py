@@ -7,12 +7,13 @@ a program that inserts two answers unsorted would deadlock with a batch of ours.
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple, Self
 
-from django.db import connections, models
+from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import RTrim
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import dialect
+from jobs_app.db.statements import fetch_all
 from jobs_app.models.attempts import ClaimedJob
 from jobs_app.models.operator_moves import SCRUBBED
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS, MAX_EXTRAS_BYTES
@@ -78,24 +79,23 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         What came early is left out: its request is not picked up, its step has not come, its job runs or has not waited
         yet. `after`: only those with higher ids. Read without locks: who takes them decides again.
         """
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT a.id, r.id FROM answers a {sql.force('answers_effect')} "
-                "LEFT JOIN requests r ON r.token = a.token "
-                f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = a.step "
-                "AND j.name = a.job AND j.status IN ('new', 'inprogress') "
-                "WHERE a.effect = '' AND a.id > %s AND (r.id IS NULL "
-                "OR r.status IN ('Completed', 'Failed', 'Cancelled') "
-                f"OR (r.status = 'Inprogress' AND (a.step < r.step OR (a.step > r.step AND {_IS_NOT_NAMED}) "
-                "OR (a.step = r.step AND (j.id IS NULL "
-                "OR (a.attempt < j.attempt AND a.outcome <> 'completed') "
-                "OR (j.status = 'new' AND j.answer_by IS NOT NULL "
-                "AND (a.attempt IS NULL OR a.attempt <= j.attempt OR a.outcome = 'completed')))))))"
-                " ORDER BY a.id LIMIT %s",
-                [after, limit],
-            )
-            return [(row[0], row[1]) for row in cursor.fetchall()]
+        sql = dialect()
+        rows = fetch_all(
+            f"SELECT a.id, r.id FROM answers a {sql.force('answers_effect')} "
+            "LEFT JOIN requests r ON r.token = a.token "
+            f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = a.step "
+            "AND j.name = a.job AND j.status IN ('new', 'inprogress') "
+            "WHERE a.effect = '' AND a.id > %s AND (r.id IS NULL "
+            "OR r.status IN ('Completed', 'Failed', 'Cancelled') "
+            f"OR (r.status = 'Inprogress' AND (a.step < r.step OR (a.step > r.step AND {_IS_NOT_NAMED}) "
+            "OR (a.step = r.step AND (j.id IS NULL "
+            "OR (a.attempt < j.attempt AND a.outcome <> 'completed') "
+            "OR (j.status = 'new' AND j.answer_by IS NOT NULL "
+            "AND (a.attempt IS NULL OR a.attempt <= j.attempt OR a.outcome = 'completed')))))))"
+            " ORDER BY a.id LIMIT %s",
+            [after, limit],
+        )
+        return [(id_, request_id) for id_, request_id in rows]
 
     def rows(self, ids: Collection[int]) -> list[PendingAnswer]:
         """Those of these that are pending, oldest first. Under their requests' locks nobody takes one meanwhile."""

@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
-from django.db import connections, models, transaction
+from django.db import models, transaction
 
 from jobs_app.db.dialect import Dialect, dialect, literal, numbers
+from jobs_app.db.statements import execute, fetch_all
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
 from jobs_app.registry import definition, limits
@@ -59,7 +60,7 @@ class LaneMoves(models.QuerySet[Row]):
 
         Each lane is given as a constant: MySQL would sort all that wait in one that it reads from the limit's row.
         """
-        sql = dialect(self.db)
+        sql = dialect()
         if not names:
             return {}
         in_lane = f"FROM jobs j {sql.force('jobs_status_due')} WHERE j.due_at = {{}} AND j.status"
@@ -69,9 +70,8 @@ class LaneMoves(models.QuerySet[Row]):
             f"(SELECT j.id {lane} = 'new' ORDER BY j.id LIMIT 1) FROM limits l WHERE l.name = %s"
             for lane in lanes
         )
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(looks), [*names])
-            return {name: _lane(settings.WRK_LIMITS.get(name), *row) for name, *row in cursor.fetchall()}
+        rows = fetch_all(" UNION ALL ".join(looks), [*names])
+        return {name: _lane(settings.WRK_LIMITS.get(name), *row) for name, *row in rows}
 
     def claim_from_lane(
         self,
@@ -89,47 +89,46 @@ class LaneMoves(models.QuerySet[Row]):
         `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `more`: so many seconds later
         than `rule.late` they may begin.
         """
-        sql = dialect(self.db)
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            cursor.execute(f"SELECT {_state(sql)} FROM limits l WHERE name = %s {sql.skip_locked}", [rule.name])
-            if not (state := cursor.fetchone()):
+        sql = dialect()
+        with transaction.atomic(savepoint=False):
+            limit = fetch_all(f"SELECT {_state(sql)} FROM limits l WHERE name = %s {sql.skip_locked}", [rule.name])
+            if not limit:
                 return FromLane([], [])
             in_lane = f"FROM jobs {sql.force('jobs_status_due')} WHERE due_at = {literal(rule.lane)} AND status"
             # After the lock, and a statement of its own: it has to see what the holder before us committed.
-            cursor.execute(f"SELECT COUNT(*) {in_lane} = 'inprogress'", [])
-            lane = _lane(rule, *state, *cursor.fetchone())
+            [[running]] = fetch_all(f"SELECT COUNT(*) {in_lane} = 'inprogress'")
+            lane = _lane(rule, *limit[0], running)
             if not (permits := lane.permits(rule, most, more)):
                 return FromLane([], [])
             may = "" if upto is None else f"AND id <= {upto:d} "
-            cursor.execute(
+            oldest = fetch_all(
                 f"SELECT id, name {in_lane} = 'new' {may}ORDER BY id LIMIT %s {sql.skip_locked}",
                 [ROWS_PER_TRANSACTION if paused else permits],
             )
-            rows = self._without_strays(rule, cursor.fetchall())
+            rows = self._without_strays(rule, oldest)
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
-                cursor.execute(
+                execute(
                     f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
                     f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
                     [claim, lease_seconds],
                 )
                 probe = claim if lane.is_half_open else None
-                _use_permits(cursor, sql, rule, len(ids) * rule.interval + more, probe)
+                _use_permits(rule, len(ids) * rule.interval + more, probe)
         return FromLane(ids, [id_ for id_, name in rows if name in paused])
 
     def empty_lanes(self) -> int:
         """What waits for a limit that no job or WRK_LIMITS has any more is due; answers how many, at most 500."""
-        sql, strays = dialect(self.db), Limit.objects.using(self.db).exclude(name__in=limits())
+        sql, strays = dialect(), Limit.objects.exclude(name__in=limits())
         if not (lanes := [literal(lane) for lane in strays.values_list("lane", flat=True)]):
             return 0
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            cursor.execute(
+        with transaction.atomic(savepoint=False):
+            rows = fetch_all(
                 f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
-                f"AND due_at IN ({', '.join(lanes)}) LIMIT {ROWS_PER_TRANSACTION} {sql.skip_locked}",
-                [],
+                f"AND due_at IN ({', '.join(lanes)}) LIMIT {ROWS_PER_TRANSACTION} {sql.skip_locked}"
             )
-            if ids := [row[0] for row in cursor.fetchall()]:
-                self._make_due_again(ids)
-            return len(ids)
+            if rows:
+                self._make_due_again([id_ for (id_,) in rows])
+            return len(rows)
 
     def _without_strays(self, rule: LimitRule, rows: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
         """Of locked rows (id, name). What has another limit by now, or none, is due: it is not for this one's permits.
@@ -146,7 +145,7 @@ class LaneMoves(models.QuerySet[Row]):
         self.filter(id__in=ids).update(due_at=models.F("created_at"))
 
 
-def _state(sql: Any) -> str:
+def _state(sql: Dialect) -> str:
     """Columns of `_lane`, of the row `l`. A breaker that is open for longer than it can be was set by another clock."""
     until_next = sql.microseconds.format(sql.now, "l.next_at")
     is_open = f"l.open_until > {sql.now} AND l.open_until <= {sql.later.format(MOST_OPEN_SECONDS)}"
@@ -160,9 +159,9 @@ def _lane(rule: LimitRule | None, until_next: int, is_open: bool, has_opened: bo
     return Lane(until_next / 1_000_000, is_open, has_opened and not is_open, *counts)
 
 
-def _use_permits(cursor: Any, sql: Dialect, rule: LimitRule, seconds: float, probe: str | None) -> None:
+def _use_permits(rule: LimitRule, seconds: float, probe: str | None) -> None:
     """Under the limit's lock. `seconds`: by which the schedule moves on; by no less, however coarse the clock is."""
-    changed = {}
+    sql, changed = dialect(), {}
     if rule.rate:
         holds = f"next_at > {sql.now} AND next_at <= {sql.later.format(f'{rule.furthest:.6f}')}"
         ticks = math.ceil(seconds * sql.ticks - 1e-3)
@@ -172,4 +171,4 @@ def _use_permits(cursor: Any, sql: Dialect, rule: LimitRule, seconds: float, pro
         changed["probe"] = f"'{probe}'"
     if changed:
         columns = ", ".join(f"{column} = {value}" for column, value in changed.items())
-        cursor.execute(f"UPDATE limits SET {columns} WHERE name = %s", [rule.name])
+        execute(f"UPDATE limits SET {columns} WHERE name = %s", [rule.name])

@@ -70,7 +70,7 @@ class LimitQuerySet(models.QuerySet["Limit"]):
 
     def _judge(self, rule: LimitRule, ends: Sequence[Result]) -> bool:
         """False: another session holds its row, so this waits a moment; ours hold it for no longer."""
-        with transaction.atomic(using=self.db):
+        with transaction.atomic():
             if limit := self.select_for_update(skip_locked=True).filter(name=rule.name).first():
                 self._judge_locked(limit, rule, ends)
                 return True

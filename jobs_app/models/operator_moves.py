@@ -6,11 +6,12 @@ Part of JobQuerySet (job.py).
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 from django.db.models import Case, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
+from jobs_app.db.statements import fetch_all
 from jobs_app.models.attempts import OPEN, SETTLED, IfFails, JobStatus, NewJob
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pause import PARKED_FROM
@@ -53,7 +54,7 @@ class OperatorMoves(models.QuerySet[Row]):
     def are_locked(self, request_id: int) -> bool:
         """Whether another session holds one of its open jobs now. Locks them for a moment, and waits for nobody."""
         jobs = self.filter(request_id=request_id, status__in=OPEN).order_by("id")
-        with transaction.atomic(using=self.db):
+        with transaction.atomic():
             free = list(jobs.select_for_update(skip_locked=True).values_list("id", flat=True))
             return set(jobs.values_list("id", flat=True)) > set(free)
 
@@ -75,7 +76,7 @@ class OperatorMoves(models.QuerySet[Row]):
             NewJob(id_, step, name, attempt + max_attempts(name), attempt + 1, delays.get(id_, 0.0), if_fails)
             for id_, step, name, attempt, if_fails in again
         ]
-        insert_jobs(jobs, using=self.db)
+        insert_jobs(jobs)
 
     def make_due(self, request_id: int) -> int:
         """`new` jobs that wait are due now; parked ones stay parked. Under the request's lock."""
@@ -112,14 +113,11 @@ class OperatorMoves(models.QuerySet[Row]):
         """In SQL of ours, since the index has to be named: by another one rows are locked in another order."""
         if not (listed := numbers(sorted(ids))):
             return []
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({listed}) AND status = 'new' "
-                f"ORDER BY id {sql.for_update}",
-                [],
-            )
-            return [row[0] for row in cursor.fetchall()]
+        sql = dialect()
+        rows = fetch_all(
+            f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({listed}) AND status = 'new' ORDER BY id {sql.for_update}"
+        )
+        return [id_ for (id_,) in rows]
 
     def purge(self, request_ids: Collection[int]) -> int:
         """Deletes the jobs of requests that are over, whose locks the caller holds; never one that is open."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any, ClassVar, Self
 
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import models
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, UtcNow
 
@@ -64,13 +64,12 @@ class RunRecord:
     What must be exact is counted in the table `tallies`, by the transactions that do what is counted.
     """
 
-    def __init__(self, name: str, using: str = DEFAULT_DB_ALIAS) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._runs = PassRun.objects.using(using)
         self._totals: Counter[str] = Counter()
         self._lock = Lock()
         self._beat_at, self._written = time.monotonic(), self.totals()
-        self.id = self._runs.create(name=name, process=f"{socket.gethostname()}:{os.getpid()}"[:200]).id
+        self.id = PassRun.objects.create(name=name, process=f"{socket.gethostname()}:{os.getpid()}"[:200]).id
 
     def add(self, counts: Mapping[str, int]) -> None:
         """What was done, once the transaction that did it is committed."""
@@ -91,5 +90,5 @@ class RunRecord:
         self._write(self.totals(), error=error, ended_at=UtcNow())
 
     def _write(self, totals: dict[str, int], **columns: Any) -> None:
-        self._runs.filter(id=self.id).update(counts=totals, seen_at=UtcNow(), **columns)
+        PassRun.objects.filter(id=self.id).update(counts=totals, seen_at=UtcNow(), **columns)
         self._beat_at, self._written = time.monotonic(), totals

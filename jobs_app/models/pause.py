@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar, Self, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 
 from jobs_app.db.columns import ByteCharField, UtcNow
 from jobs_app.db.dialect import dialect, literal, marks, numbers
+from jobs_app.db.statements import execute, fetch_all
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.intervention_base import InterventionBase
 
@@ -46,10 +47,10 @@ class PauseMoves(models.QuerySet[Row]):
 
     def _park(self, names: Collection[str], ids: Sequence[int], where: str = "") -> int:
         """Under the names' locks: what is resumed meanwhile is not parked, since nobody would bring it back."""
-        with transaction.atomic(using=self.db, savepoint=False):
-            if not (paused := PausedJob.objects.using(self.db).paused().lock(names)):
+        with transaction.atomic(savepoint=False):
+            if not (paused := PausedJob.objects.paused().lock(names)):
                 return 0
-            where = where or f"due_at <= {dialect(self.db).now}"
+            where = where or f"due_at <= {dialect().now}"
             return self._set_due_at(literal(PARKED_AT), ids, f"{where} AND name IN ({marks(paused)})", paused)
 
     def bring_back(self, names: Collection[str]) -> int:
@@ -58,8 +59,8 @@ class PauseMoves(models.QuerySet[Row]):
         When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
         """
         resumed_at = "(SELECT resumed_at FROM paused_jobs WHERE paused_jobs.name = jobs.name)"
-        rows = PausedJob.objects.using(self.db).resumed()
-        with transaction.atomic(using=self.db, savepoint=False):
+        rows = PausedJob.objects.resumed()
+        with transaction.atomic(savepoint=False):
             if not (resumed := rows.lock(names)):
                 return 0
             if ids := sorted(self._parked(resumed)):
@@ -69,39 +70,35 @@ class PauseMoves(models.QuerySet[Row]):
 
     # In SQL of ours, since the index has to be named: the optimizers would read and sort all `new` rows.
     def _oldest_due(self, names: Collection[str]) -> list[int]:
-        sql = dialect(self.db)
-        return self._ids(
+        sql = dialect()
+        rows = fetch_all(
             f"SELECT id FROM (SELECT id, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
             f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {_ROWS_PER_PARKING}) AS oldest "
             f"WHERE name IN ({marks(names)})",
-            names,
+            [*names],
         )
+        return [id_ for (id_,) in rows]
 
     def _parked(self, names: Collection[str]) -> list[int]:
-        return self._ids(
-            f"SELECT id FROM jobs {dialect(self.db).force('jobs_status_due')} WHERE status = 'new' AND {_IS_PARKED} "
+        rows = fetch_all(
+            f"SELECT id FROM jobs {dialect().force('jobs_status_due')} WHERE status = 'new' AND {_IS_PARKED} "
             f"AND name IN ({marks(names)}) ORDER BY due_at, id LIMIT {_ROWS_PER_TRANSACTION}",
-            names,
+            [*names],
         )
-
-    def _ids(self, sql: str, names: Collection[str]) -> list[int]:
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(sql, [*names])
-            return [row[0] for row in cursor.fetchall()]
+        return [id_ for (id_,) in rows]
 
     def _set_due_at(self, due_at: str, ids: Collection[int], guard: str, names: Collection[str]) -> int:
         """But for what another session has locked: the next poll looks at that again."""
-        sql = dialect(self.db)
-        free = self._ids(
+        sql = dialect()
+        free = fetch_all(
             f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard} "
             f"ORDER BY id {sql.skip_locked}",
-            names,
+            [*names],
         )
         if not free:
             return 0
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(f"UPDATE jobs {sql.by_id} SET due_at = {due_at} WHERE id IN ({numbers(free)})", [])
-            return int(cursor.rowcount)
+        listed = numbers(id_ for (id_,) in free)
+        return execute(f"UPDATE jobs {sql.by_id} SET due_at = {due_at} WHERE id IN ({listed})")
 
 
 class PausedJobQuerySet(models.QuerySet["PausedJob"]):
@@ -121,7 +118,7 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
     # Moves -----------------------------------------------------------------------------------------------------------
     def pause(self, name: str, *, by: str, reason: str) -> bool:
         """From the next look of every process on, nothing of this name is begun. False: it is paused already."""
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             row, is_new = self.select_for_update().get_or_create(name=name, defaults={"by": by, "reason": reason})
             if not is_new and row.resumed_at is None:
                 return False

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import models
 
 from jobs_app.db.columns import ByteCharField
 from jobs_app.db.dialect import dialect
+from jobs_app.db.statements import execute
 
 SHARDS = 16
 OTHER = "other"  # rows may bring any name; only those of this release become subjects
@@ -40,7 +41,7 @@ def observe(tallies: Counter[Key], metric: str, subject: str, microseconds: Iter
     tallies[Key(metric, subject, SUM)] += sum(took)
 
 
-def add(tallies: Mapping[Key, int], using: str = DEFAULT_DB_ALIAS) -> None:
+def add(tallies: Mapping[Key, int]) -> None:
     """Adds to the table, in the caller's transaction.
 
     Each connection has its shard, so two transactions seldom meet at a row; those that do lock rows in one order.
@@ -48,14 +49,13 @@ def add(tallies: Mapping[Key, int], using: str = DEFAULT_DB_ALIAS) -> None:
     rows = sorted((key, amount) for key, amount in tallies.items() if amount)
     if not rows:
         return
-    sql = dialect(using)
+    sql = dialect()
     row = f"(%s, %s, %s, {sql.shard.format(SHARDS)}, %s)"
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO tallies (metric, subject, label, shard, amount) VALUES {', '.join([row] * len(rows))} "
-            + sql.add_on_duplicate.format(key="metric, subject, label, shard", column="amount"),
-            [value for key, amount in rows for value in (*key, amount)],
-        )
+    execute(
+        f"INSERT INTO tallies (metric, subject, label, shard, amount) VALUES {', '.join([row] * len(rows))} "
+        + sql.add_on_duplicate.format(key="metric, subject, label, shard", column="amount"),
+        [value for key, amount in rows for value in (*key, amount)],
+    )
 
 
 class Tally(models.Model):

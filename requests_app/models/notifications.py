@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
-from django.db import connections, models
+from django.db import models
 
+from jobs_app.db.statements import execute
 from requests_app.models.receipt import utc_text
 from requests_app.recipes import NOTIFY
 
@@ -43,10 +44,7 @@ class Notifications(models.QuerySet[Row]):
         ends = self._ends({id_ for id_, _ in told})
         rows = ", ".join([f"('{NOTIFY}', %s, %s)"] * len(told))
         values = [(ends[id_]["token"], json.dumps({"receiver": name, **ends[id_]})) for id_, name in told]
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO requests (action, subject, extras) VALUES {rows}", [one for row in values for one in row]
-            )
+        execute(f"INSERT INTO requests (action, subject, extras) VALUES {rows}", [one for row in values for one in row])
 
     def _ends(self, ids: set[int]) -> dict[int, dict[str, Any]]:
         """As they stand in the table, where the database's clock has written them."""

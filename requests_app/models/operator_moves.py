@@ -6,10 +6,11 @@ Part of RequestQuerySet (request.py). Which moves there are and their lock order
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import case, dialect, numbers
+from jobs_app.db.statements import execute
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import Effect
 from jobs_app.models.attempts import JobStatus
@@ -27,7 +28,7 @@ Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 class OperatorMoves(Notifications[Row]):
     def cancel(self, token: str) -> bool:
         """`Queuing` or `Inprogress` -> `Cancelled`, and its `new` jobs; what runs ends and is recorded."""
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             if (request := self._lock(token, UNFINISHED)) is None:
                 return False
             is_wanted = request.receipt == ReceiptState.WANTED
@@ -47,7 +48,7 @@ class OperatorMoves(Notifications[Row]):
         Every other job of the step gets a new attempt with a fresh budget: its cancelled siblings would have no
         successor otherwise, and the request would never move again.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             if (request := self._lock(token, (RequestStatus.FAILED,))) is None:
                 return False
             self._reopen([request])
@@ -56,7 +57,7 @@ class OperatorMoves(Notifications[Row]):
 
     def retry_now(self, token: str) -> int:
         """Makes its waiting jobs due at once; answers how many."""
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             request = self._lock(token, (RequestStatus.INPROGRESS,))
             return Job.objects.make_due(request.id) if request else 0
 
@@ -67,7 +68,7 @@ class OperatorMoves(Notifications[Row]):
         `step`: the one that the operator meant; the next may have a job of the same name. Raises ValueError with a
         sentence when there are extras and those of the request cannot be read.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             request = self._lock(token, (RequestStatus.FAILED, RequestStatus.INPROGRESS))
             if request is None or (step is not None and request.step != step):
                 return False
@@ -80,7 +81,7 @@ class OperatorMoves(Notifications[Row]):
             # Also of one in progress: a failure had cancelled the job's siblings, which nobody would begin any more.
             Job.objects.insert_again([request.id], has_failed=has_failed)
             if extras:
-                kept = json_object(lock_requests([request.id], with_extras=True, using=self.db)[request.id].extras)
+                kept = json_object(lock_requests([request.id], with_extras=True)[request.id].extras)
                 self.filter(id=request.id).update(extras={**kept, **extras})
         return True
 
@@ -89,7 +90,7 @@ class OperatorMoves(Notifications[Row]):
 
         With the reach of any failure (`if_fails`); the request moves on by the passes. `step`: as of `complete_job`.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             request = self._lock(token, (RequestStatus.INPROGRESS,))
             if request is None or (step is not None and request.step != step):
                 return False
@@ -115,7 +116,7 @@ class OperatorMoves(Notifications[Row]):
         refused = [request.id for request in requests if request.id not in begun]
         again = f"error = '', error_kind = '', completed_at = NULL, {RECEIPT_IS_WANTED_AGAIN}"
         due = {id_: delays[id_] for id_ in refused} if delays else {}
-        due_at = f"due_at = {dialect(self.db).later.format(case(due))}, " if due else ""
+        due_at = f"due_at = {dialect().later.format(case(due))}, " if due else ""
         self._update(f"status = 'Inprogress', {again}", [], begun, "Failed")
         self._update(f"{due_at}status = 'Queuing', {again}", [*due.values()], refused, "Failed")
 
@@ -123,13 +124,10 @@ class OperatorMoves(Notifications[Row]):
         """One guarded UPDATE; answers how many rows it won."""
         if not ids:
             return 0
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"UPDATE requests {dialect(self.db).by_id} SET {assignments} "
-                f"WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
-                [*values, status],
-            )
-            return int(cursor.rowcount)
+        return execute(
+            f"UPDATE requests {dialect().by_id} SET {assignments} WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
+            [*values, status],
+        )
 
 
 def _subject_kept(request: Any) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from django.db import connections, models
+from django.db import models
 
 from jobs_app.db.columns import ByteCharField, SqliteTypes
 from jobs_app.db.dialect import dialect, from_driver, marks, numbers
+from jobs_app.db.statements import execute, fetch_all
 
 GENESIS = "0" * 64  # what the first receipt follows
 _WINDOW = 200  # rows that are read at once
@@ -69,8 +70,7 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
             for value in row._replace(body=json.dumps(row.body), ended_at=ended_at, created_at=created_at)
         ]
         listed = ", ".join([f"({marks(ReceiptRow._fields)})"] * len(rows))
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(f"INSERT INTO receipts ({_COLUMNS}) VALUES {listed}", values)
+        execute(f"INSERT INTO receipts ({_COLUMNS}) VALUES {listed}", values)
 
     def page(self, after: int, limit: int = _WINDOW, last: int | None = None) -> list[ReceiptRow]:
         """So many above `after`, by id. In SQL of ours: what somebody wrote there may be nothing that a field reads."""
@@ -96,21 +96,19 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
             after = page[-1].id
 
     def _rows(self, where: str, values: list[Any]) -> list[ReceiptRow]:
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(f"SELECT {_COLUMNS} FROM receipts WHERE {where}", values)
-            return [_row(columns) for columns in cursor.fetchall()]
+        return [_row(columns) for columns in fetch_all(f"SELECT {_COLUMNS} FROM receipts WHERE {where}", values)]
 
 
 class ReceiptHeadQuerySet(models.QuerySet["ReceiptHead"]):
     def lock(self) -> Head | None:
         """Who holds it is the only one that adds to the chain. None: another process does; or `open` is to make it."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(f"SELECT digest, last_id, {sql.now} FROM receipt_head WHERE id = 1 {sql.skip_locked}", [])
-            if (row := cursor.fetchone()) is None:
-                return None
-            cursor.execute("SELECT COALESCE(MAX(id), 0) FROM receipts", [])
-            return Head(row[0], max(row[1], cursor.fetchone()[0]) + 1, row[2])
+        sql = dialect()
+        rows = fetch_all(f"SELECT digest, last_id, {sql.now} FROM receipt_head WHERE id = 1 {sql.skip_locked}")
+        if not rows:
+            return None
+        [(digest, last_id, now)] = rows
+        highest = Receipt.objects.aggregate(id=models.Max("id"))["id"] or 0
+        return Head(digest, max(last_id, highest) + 1, now)
 
     def move(self, last: ReceiptRow) -> None:
         self.update(last_id=last.id, digest=last.digest)
@@ -119,7 +117,7 @@ class ReceiptHeadQuerySet(models.QuerySet["ReceiptHead"]):
         """So that `lock` finds a row; answers whether there was none. A transaction of its own: nobody is to wait."""
         if self.exists():
             return False
-        last = Receipt.objects.using(self.db).order_by("-id").values_list("id", "digest").first()
+        last = Receipt.objects.order_by("-id").values_list("id", "digest").first()
         last_id, digest = last or (0, GENESIS)
         self.bulk_create([ReceiptHead(id=1, last_id=last_id, digest=digest)], ignore_conflicts=True)
         return True

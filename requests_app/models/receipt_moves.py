@@ -6,9 +6,10 @@ It is set in the UPDATEs that start and end a request, so that no move costs a s
 from collections.abc import Collection
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import connections, models
+from django.db import models
 
 from jobs_app.db.dialect import dialect, numbers
+from jobs_app.db.statements import fetch_all
 from requests_app.steps import MAX_STEPS_BYTES
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
@@ -46,29 +47,25 @@ class EndedRequest(NamedTuple):
 class ReceiptMoves(models.QuerySet[Row]):
     def receipts_due(self, limit: int, after: int = 0) -> list[tuple[int, int]]:
         """(id, how many rows of jobs) of so many requests above `after`, by id. Read without locks."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT id, (SELECT COUNT(*) FROM jobs j WHERE j.request_id = r.id) "
-                f"FROM requests r {sql.force('requests_receipt')} WHERE receipt = {ReceiptState.DUE} AND id > %s "
-                "ORDER BY id LIMIT %s",
-                [after, limit],
-            )
-            return [(row[0], row[1]) for row in cursor.fetchall()]
+        rows = fetch_all(
+            "SELECT id, (SELECT COUNT(*) FROM jobs j WHERE j.request_id = r.id) "
+            f"FROM requests r {dialect().force('requests_receipt')} WHERE receipt = {ReceiptState.DUE} AND id > %s "
+            "ORDER BY id LIMIT %s",
+            [after, limit],
+        )
+        return [(id_, count) for id_, count in rows]
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def lock_for_receipt(self, ids: Collection[int]) -> list[EndedRequest]:
         """Those of these whose receipt is still due, locked by id; what another session holds is left out."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT id, token, action, subject, status, shortfall, "
-                f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, created_at, started_at, completed_at "
-                f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND receipt = {ReceiptState.DUE} "
-                f"ORDER BY id {sql.skip_locked}",
-                [],
-            )
-            return [EndedRequest(*row) for row in cursor.fetchall()]
+        sql = dialect()
+        rows = fetch_all(
+            "SELECT id, token, action, subject, status, shortfall, "
+            f"CASE WHEN LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps END, created_at, started_at, completed_at "
+            f"FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND receipt = {ReceiptState.DUE} "
+            f"ORDER BY id {sql.skip_locked}"
+        )
+        return [EndedRequest(*row) for row in rows]
 
     def receipt_written(self, ids: Collection[int]) -> int:
         """In the transaction that inserts the receipts, under the requests' locks."""

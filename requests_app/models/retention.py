@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from django.contrib.admin.models import LogEntry
-from django.db import connections, models, transaction
+from django.db import models, transaction
 from django.db.models import Case, F, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
+from jobs_app.db.statements import execute, fetch_all
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import AnswerQuerySet
 from jobs_app.models.operator_moves import SCRUBBED
@@ -37,7 +38,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         index has to be named: the optimizers would read and sort all requests of this status for each page.
         `unscrubbed`: by an index that what is scrubbed has left, so that a night costs what has come since the last.
         """
-        sql = dialect(self.db)
+        sql = dialect()
         values: list[Any] = [status, -seconds]
         index, moment, where = "requests_status_due", "due_at", f"status = %s AND completed_at < {sql.now_plus}"
         if unscrubbed:
@@ -48,13 +49,12 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         if after:
             where += f" AND {moment} >= %s AND ({moment} > %s OR id > %s)"
             values += [after[0], *after]
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, {sql.exact.format(moment)} FROM requests {sql.force(index)} WHERE {where} "
-                f"ORDER BY {moment}, id LIMIT %s",
-                [*values, limit],
-            )
-            return [(row[0], row[1]) for row in cursor.fetchall()]
+        rows = fetch_all(
+            f"SELECT id, {sql.exact.format(moment)} FROM requests {sql.force(index)} WHERE {where} "
+            f"ORDER BY {moment}, id LIMIT %s",
+            [*values, limit],
+        )
+        return [(id_, at) for id_, at in rows]
 
     def without_open_jobs(self, ids: Collection[int]) -> list[int]:
         busy = set(Job.objects.open().filter(request_id__in=ids).values_list("request_id", flat=True))
@@ -66,7 +66,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
 
         Answers how many rows of which table.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             if not (old := self._lock_old(ids, status, seconds)):
                 return {}
             interventions, _ = self._interventions(old).delete()
@@ -82,7 +82,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
 
         `scrubbed_at` says so, and no verb takes such a request up again.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             if not (old := self._lock_old(ids, status, seconds)):
                 return 0
             self._interventions(old).exclude(reason="").update(reason=SCRUBBED)
@@ -103,14 +103,14 @@ class OldRequestQuerySet(models.QuerySet[Row]):
             )
 
     def _answers(self, ids: Collection[int]) -> AnswerQuerySet:
-        return Answer.objects.using(self.db).of(list(self.filter(id__in=ids).values_list("token", flat=True)))
+        return Answer.objects.of(list(self.filter(id__in=ids).values_list("token", flat=True)))
 
     def _interventions(self, ids: Collection[int]) -> models.QuerySet[Intervention]:
-        return Intervention.objects.using(self.db).filter(request_id__in=ids)
+        return Intervention.objects.filter(request_id__in=ids)
 
     def _scrub_log(self, ids: Collection[int]) -> None:
         """Of the admin's log: the action in an entry's name, and the reason. That somebody looked is no reason."""
-        of_requests = LogEntry.objects.using(self.db).filter(
+        of_requests = LogEntry.objects.filter(
             content_type__app_label="requests_app", content_type__model="request", object_id__in=list(map(str, ids))
         )
         of_requests.update(object_repr=SCRUBBED)
@@ -121,15 +121,13 @@ class OldRequestQuerySet(models.QuerySet[Row]):
 
         What never passed a pick-up may name anything, and is emptied.
         """
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, CASE WHEN started_at IS NOT NULL AND LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps "
-                f"ELSE '' END FROM requests WHERE id IN ({numbers(ids)}) AND steps IS NOT NULL",
-                [],
-            )
-            emptied = [(kept, id_) for id_, steps in cursor.fetchall() if (kept := _without_names(steps)) != steps]
-            # One by one: a statement with all of them could be larger than the server takes.
-            cursor.executemany("UPDATE requests SET steps = %s WHERE id = %s", emptied)
+        rows = fetch_all(
+            f"SELECT id, CASE WHEN started_at IS NOT NULL AND LENGTH(steps) <= {MAX_STEPS_BYTES} THEN steps "
+            f"ELSE '' END FROM requests WHERE id IN ({numbers(ids)}) AND steps IS NOT NULL"
+        )
+        for id_, steps in rows:  # a statement with all of them could be larger than the server takes
+            if (kept := _without_names(steps)) != steps:
+                execute("UPDATE requests SET steps = %s WHERE id = %s", [kept, id_])
 
     def _lock_old(self, ids: Collection[int], status: str, seconds: float) -> list[int]:
         """Locks by id ascending. Under the locks no job can become open any more, so that is looked at after it.
@@ -137,14 +135,13 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         Not those whose receipt is due: it is written first. In SQL of ours, since the index has to be named: by the
         index of the status, rows are locked in another order.
         """
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = %s "
-                f"AND completed_at < {sql.now_plus} AND receipt <> {ReceiptState.DUE} ORDER BY id {sql.for_update}",
-                [status, -seconds],
-            )
-            return self.without_open_jobs([row[0] for row in cursor.fetchall()])
+        sql = dialect()
+        rows = fetch_all(
+            f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = %s "
+            f"AND completed_at < {sql.now_plus} AND receipt <> {ReceiptState.DUE} ORDER BY id {sql.for_update}",
+            [status, -seconds],
+        )
+        return self.without_open_jobs([id_ for (id_,) in rows])
 
 
 def _without_names(steps: str | None) -> str | None:

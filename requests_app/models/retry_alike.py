@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import connection, models, transaction
 
 from jobs_app.db.dialect import dialect, from_driver, numbers
+from jobs_app.db.statements import fetch_all
 from jobs_app.models import Job
 from requests_app.models.operator_moves import OperatorMoves
 from requests_app.models.retry_pace import RetryPace
@@ -61,23 +62,17 @@ class RetriedBatch(NamedTuple):
 class AlikeMoves(OperatorMoves[Row]):
     def ids_alike(self, alike: Alike, limit: int, after: int = 0) -> list[int]:
         """So many ids above `after`, ascending. Read without locks: the move guards again."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(*self._select_alike("id", alike, limit, after))
-            return [row[0] for row in cursor.fetchall()]
+        return [id_ for (id_,) in fetch_all(*self._select_alike("id", alike, limit, after))]
 
     def summarize_alike(self, alike: Alike, limit: int) -> Summary:
         """Of the first `limit` of them."""
         sql, values = self._select_alike("action, completed_at", alike, limit)
         grouped = f"SELECT action, COUNT(*), MIN(completed_at), MAX(completed_at) FROM ({sql}) AS alike GROUP BY action"
-        summary = Summary()
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(grouped, values)
-            rows = cursor.fetchall()
-        summary.actions.update({action: number for action, number, *_ in rows})
-        if rows:
-            summary.first = from_driver(min(first for *_, first, _ in rows))
-            summary.last = from_driver(max(last for *_, last in rows))
-        return summary
+        if not (rows := fetch_all(grouped, values)):
+            return Summary()
+        actions = Counter({action: number for action, number, *_ in rows})
+        first, last = min(first for *_, first, _ in rows), max(last for *_, last in rows)
+        return Summary(actions, from_driver(first), from_driver(last))
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def retry_alike(self, ids: Collection[int], alike: Alike, seconds_between: float) -> RetriedBatch:
@@ -85,37 +80,36 @@ class AlikeMoves(OperatorMoves[Row]):
 
         The first is due behind the last of the batch before, whoever's it was. Locked ones are left out.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             requests = self._lock_alike(ids, alike.kind)
             missed = set(ids) - {request.id for request in requests}
             failed = self.filter(id__in=missed, error_kind=alike.kind, status=RequestStatus.FAILED, scrubbed_at=None)
             locked = failed.count() if missed else 0
             if not requests:
                 return RetriedBatch([], locked, [])
-            places = RetryPace.objects.using(self.db).take(alike.kind, len(requests), seconds_between)
+            places = RetryPace.objects.take(alike.kind, len(requests), seconds_between)
             delays = dict(zip((request.id for request in requests), places.delays, strict=True))
             self._reopen(requests, delays)
             Job.objects.insert_again(delays, delays)
-            RetryPace.objects.using(self.db).leave(alike.kind, places.delays[-1] + seconds_between)
+            RetryPace.objects.leave(alike.kind, places.delays[-1] + seconds_between)
             return RetriedBatch(requests, locked, places.due)
 
     def _lock_alike(self, ids: Collection[int], kind: str) -> list[FailedRequest]:
         """In SQL of ours, since the index has to be named: by that of the kind, rows are locked in another order."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, token, action, step FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
-                f"AND status = 'Failed' AND error_kind = %s AND scrubbed_at IS NULL ORDER BY id {sql.skip_locked}",
-                [kind],
-            )
-            return [FailedRequest(*row) for row in cursor.fetchall()]
+        sql = dialect()
+        rows = fetch_all(
+            f"SELECT id, token, action, step FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) "
+            f"AND status = 'Failed' AND error_kind = %s AND scrubbed_at IS NULL ORDER BY id {sql.skip_locked}",
+            [kind],
+        )
+        return [FailedRequest(*row) for row in rows]
 
     def _select_alike(self, columns: str, alike: Alike, limit: int, after: int = 0) -> tuple[str, list[Any]]:
         """By id through the index of the kind, which the optimizers would leave for another one."""
-        adapt = connections[self.db].ops.adapt_datetimefield_value
+        adapt = connection.ops.adapt_datetimefield_value
         since = "AND completed_at >= %s " if alike.since else ""
         sql = (
-            f"SELECT {columns} FROM requests {dialect(self.db).force('requests_error_kind')} WHERE error_kind = %s "
+            f"SELECT {columns} FROM requests {dialect().force('requests_error_kind')} WHERE error_kind = %s "
             f"AND id > %s AND status = 'Failed' AND scrubbed_at IS NULL AND completed_at <= %s {since}"
             "ORDER BY id LIMIT %s"
         )

@@ -40,7 +40,7 @@ class RetryPaceQuerySet(models.QuerySet["RetryPace"]):
         """As `take` would give them."""
         step = timedelta(seconds=seconds_between)
         next_at = self.filter(kind=kind).values_list("next_at", flat=True).first()
-        now = database_now(self.db)  # after the wait for the row, if there was one
+        now = database_now()  # after the wait for the row, if there was one
         first = max(next_at or now, now)
         ahead = (first - now).total_seconds()
         delays = [ahead + place * seconds_between for place in range(number)]

@@ -1,0 +1,19 @@
+"""Runs a statement of SQL of our own, in whatever transaction is open."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+
+def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return list(cursor.fetchall())
+
+
+def execute(sql: str, values: Sequence[Any] = ()) -> int:
+    """Answers how many rows it changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return int(cursor.rowcount)
