@@ -49,9 +49,9 @@ class LimitRule:
 
     @property
     def late(self) -> float:
-        """Within so many seconds a permit is used, or lost: an attempt that began later would meet those behind it.
+        """Seconds within which a permit has to be used: an attempt that began later would meet those behind it.
 
-        Without a rate it keeps a place from those who could use it at once.
+        Without a rate, an unused permit would take a place that another process could use.
         """
         if self.rate is None:
             return _MOST_LATE_SECONDS if self.concurrency else math.inf
@@ -64,18 +64,18 @@ class LimitRule:
 
     @property
     def _ahead(self) -> float:
-        """So many seconds before its time a permit is given. GCRA's tolerance, less what attempts may begin late."""
+        """Seconds before its time that a permit may be given: GCRA's tolerance, less what attempts may begin late."""
         return (self._burst - 1) * self.interval - self.late
 
     @property
     def furthest(self) -> float:
-        """So many seconds from now the next one's time may be. Another rate, or a wrong clock, set what is further."""
+        """The latest time of the next permit that this rule can have set, in seconds from now."""
         return max(0.0, self._ahead) + self.interval + MOST_MORE_SECONDS
 
     def permits(self, until_next: float, more: float = 0.0) -> int | None:
         """How many to give now; None: any number. `until_next`: seconds from now until the next one's time.
 
-        `more`: so many seconds later than `late` they may be used. Source: GCRA, ITU-T I.371, as a virtual schedule.
+        `more`: seconds that are added to `late`. Source: GCRA, ITU-T I.371, as a virtual schedule.
         """
         if self.rate is None:
             return None
@@ -89,6 +89,7 @@ class LimitRule:
         return max(0.0, self._held(until_next) - self._ahead) if self.rate else 0.0
 
     def _held(self, until_next: float) -> float:
+        """What another rate, or a wrong clock, has set does not hold: then a permit is due."""
         return until_next if until_next <= self.furthest else -self.late
 
     def __str__(self) -> str:

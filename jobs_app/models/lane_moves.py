@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from django.conf import settings
 from django.db import models, transaction
 
-from jobs_app.db.dialect import Dialect, dialect, literal, numbers
+from jobs_app.db.dialect import dialect, literal, numbers
 from jobs_app.db.statements import execute, fetch_all
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
@@ -23,10 +23,10 @@ ROWS_PER_TRANSACTION = 500
 
 
 class Lane(NamedTuple):
-    """A limit as a look found it. `until_next`: seconds to the next permit's time, below 0 when it is over.
+    """What a look found of a limit. `until_next`: seconds until the next permit's time, below 0 when that is past.
 
-    `is_open`: its breaker, whose time is not over; `is_half_open`: it is, so one job may try. `running`: by permits.
-    `first`: the lowest id of those that wait; None when nothing does.
+    `is_open`: its breaker is. `is_half_open`: the time of its breaker is over, so one job may try. `running`: how many
+    jobs run by a permit. `first`: the lowest id of those that wait; None when nothing does.
     """
 
     until_next: float
@@ -60,13 +60,12 @@ class LaneMoves(models.QuerySet[Row]):
 
         Each lane is given as a constant: MySQL would sort all that wait in one that it reads from the limit's row.
         """
-        sql = dialect()
         if not names:
             return {}
-        in_lane = f"FROM jobs j {sql.force('jobs_status_due')} WHERE j.due_at = {{}} AND j.status"
+        in_lane = f"FROM jobs j {dialect().force('jobs_status_due')} WHERE j.due_at = {{}} AND j.status"
         lanes = [in_lane.format(literal(LimitRule(name).lane)) for name in names]
         looks = (
-            f"SELECT l.name, {_state(sql)}, (SELECT COUNT(*) {lane} = 'inprogress'), "
+            f"SELECT l.name, {_state()}, (SELECT COUNT(*) {lane} = 'inprogress'), "
             f"(SELECT j.id {lane} = 'new' ORDER BY j.id LIMIT 1) FROM limits l WHERE l.name = %s"
             for lane in lanes
         )
@@ -91,13 +90,13 @@ class LaneMoves(models.QuerySet[Row]):
         """
         sql = dialect()
         with transaction.atomic(savepoint=False):
-            limit = fetch_all(f"SELECT {_state(sql)} FROM limits l WHERE name = %s {sql.skip_locked}", [rule.name])
-            if not limit:
+            found = fetch_all(f"SELECT {_state()} FROM limits l WHERE name = %s {sql.skip_locked}", [rule.name])
+            if not found:
                 return FromLane([], [])
             in_lane = f"FROM jobs {sql.force('jobs_status_due')} WHERE due_at = {literal(rule.lane)} AND status"
             # After the lock, and a statement of its own: it has to see what the holder before us committed.
             [[running]] = fetch_all(f"SELECT COUNT(*) {in_lane} = 'inprogress'")
-            lane = _lane(rule, *limit[0], running)
+            lane = _lane(rule, *found[0], running)
             if not (permits := lane.permits(rule, most, more)):
                 return FromLane([], [])
             may = "" if upto is None else f"AND id <= {upto:d} "
@@ -131,9 +130,9 @@ class LaneMoves(models.QuerySet[Row]):
             return len(rows)
 
     def _without_strays(self, rule: LimitRule, rows: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-        """Of locked rows (id, name). What has another limit by now, or none, is due: it is not for this one's permits.
+        """The locked rows (id, name) that have this limit. Those that have another one by now, or none, become due.
 
-        Not one whose name this release does not know: the one that does has put it there.
+        A job that this release does not know stays: the release that knows it has put it there.
         """
         strays = {id_ for id_, name in rows if (known := definition(name)) and known.own_limit != rule.name}
         if strays:
@@ -145,22 +144,23 @@ class LaneMoves(models.QuerySet[Row]):
         self.filter(id__in=ids).update(due_at=models.F("created_at"))
 
 
-def _state(sql: Dialect) -> str:
+def _state() -> str:
     """Columns of `_lane`, of the row `l`. A breaker that is open for longer than it can be was set by another clock."""
+    sql = dialect()
     until_next = sql.microseconds.format(sql.now, "l.next_at")
     is_open = f"l.open_until > {sql.now} AND l.open_until <= {sql.later.format(MOST_OPEN_SECONDS)}"
     return f"{until_next}, COALESCE({is_open}, 0), l.open_until IS NOT NULL"
 
 
 def _lane(rule: LimitRule | None, until_next: int, is_open: bool, has_opened: bool, *counts: Any) -> Lane:
-    """What a breaker did that WRK_LIMITS does not name any more is over."""
+    """A breaker that WRK_LIMITS does not name any more counts as closed, whatever its row says."""
     breaks = rule is not None and rule.breaker is not None
     is_open, has_opened = bool(breaks and is_open), bool(breaks and has_opened)
     return Lane(until_next / 1_000_000, is_open, has_opened and not is_open, *counts)
 
 
 def _use_permits(rule: LimitRule, seconds: float, probe: str | None) -> None:
-    """Under the limit's lock. `seconds`: by which the schedule moves on; by no less, however coarse the clock is."""
+    """Under the limit's lock. `seconds`: by which the schedule moves on, rounded up to the clock's resolution."""
     sql, changed = dialect(), {}
     if rule.rate:
         holds = f"next_at > {sql.now} AND next_at <= {sql.later.format(f'{rule.furthest:.6f}')}"

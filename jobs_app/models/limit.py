@@ -28,7 +28,7 @@ class _Says(Enum):
     NOTHING = auto()  # it was not asked, or we cut the attempt short
     ANSWERED = auto()
     SILENT = auto()  # no answer, or a 5xx
-    UNCLEAR = auto()  # a bug, a timeout of ours, or it asked for patience
+    UNCLEAR = auto()  # a bug, a timeout of ours, or a 429
 
 
 def _says(result: Result) -> _Says:
@@ -50,8 +50,8 @@ class LimitQuerySet(models.QuerySet["Limit"]):
     def count_ends(self, results: Sequence[Result]) -> None:
         """Opens and closes breakers by how these attempts ended, right before that is recorded.
 
-        Else a probe's row would be free for the next probe before its own word has counted. Without a statement for
-        jobs without a breaker; while all is well by one that locks nothing.
+        In the other order a second probe could be claimed before the first one's end has counted. Jobs without a
+        breaker cost no statement, breakers without a failure one that locks nothing.
         """
         rules = {name: rule for name, rule in limits_of(r.job.name for r in results).items() if rule.breaker}
         if not rules:

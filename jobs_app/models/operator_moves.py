@@ -124,7 +124,7 @@ class OperatorMoves(models.QuerySet[Row]):
         return self.filter(request_id__in=request_ids).exclude(status__in=OPEN).delete()[0]
 
     def scrub(self, request_ids: Collection[int]) -> int:
-        """Empties what may be personal in the jobs of requests that are over; under their locks. An error stays one."""
+        """Empties what may be personal in the jobs of requests that are over; under their locks."""
         closed = self.filter(request_id__in=request_ids).exclude(status__in=OPEN)
         return closed.update(
             extras=None,

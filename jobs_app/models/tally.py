@@ -1,7 +1,7 @@
 """The table `tallies`: what happened how often, kept when processes die and rows are purged. /metrics is made from it.
 
-Each transaction that ends attempts or requests adds to it in one statement, its last but for the row of its run. So a
-transaction that is run again, since its COMMIT brought no answer, counts once: its guards find nothing to do.
+Each transaction that ends attempts or requests adds to it in one statement, its last. A transaction that is run again
+after an unanswered COMMIT does not count twice: its guards find nothing to do.
 """
 
 from bisect import bisect_left

@@ -17,10 +17,9 @@ from jobs_app.worker.executor import Executor
 _LOOK_SECONDS = 0.05
 _SOON_SECONDS = 0.005  # when a permit of ours may have come back
 _LOOKING_SHARE = 0.1  # of the time, at most
-_SELDOM_SECONDS = 0.5  # from permit to permit: then one is not to wait for the next look
-_PLACE_SECONDS = 0.25  # a callback that has run for longer may go on for long
-# A run of `run_jobs` goes on for what waits for permits; a backlog of days is left to later runs, so that they do not
-# add up.
+_SELDOM_SECONDS = 0.5  # permits that are further apart are looked for at their very time
+_PLACE_SECONDS = 0.25  # the place of a callback that has run for longer will hardly be free soon
+# A run of `run_jobs` waits for permits for no longer: with a backlog of days, the runs of cron would add up.
 _MOST_RUN_SECONDS = 900.0
 
 
@@ -78,7 +77,7 @@ class Lanes:
         return claimed
 
     def _look_after(self, going: Mapping[str, Lane]) -> float:
-        """Seconds. Where permits are seldom, the next one is not to wait for a look."""
+        """Seconds until the next look: at the very time of a permit that is seldom, else a fixed while."""
         of = [(self._rules[name], lane.until_next) for name, lane in going.items()]
         waits = [rule.wait_seconds(until_next) for rule, until_next in of if rule.interval > _SELDOM_SECONDS]
         return min([_LOOK_SECONDS, *(max(_SOON_SECONDS, wait) for wait in waits)])
@@ -134,11 +133,11 @@ class Lanes:
         return len(claimed.ids)
 
     def _more(self, rule: LimitRule) -> float:
-        """Where the database is so slow that a permit is over before its job is here, it is given for longer."""
+        """Seconds added to a permit, where claims take so long that it would be over before its job is here."""
         return min(MOST_MORE_SECONDS, max(0.0, 2 * self._took - rule.late)) if rule.is_paced else 0.0
 
     def _room(self, rule: LimitRule) -> int:
-        """For how many there is a place now, or at any moment: what waits for one here keeps others from its permit."""
+        """How many callbacks can begin at once: a job that waits here for a place keeps its permit from others."""
         ours, kinds = self._ours[rule.name], self._kinds[rule.name]
         others = [one for one in self._executor.runs_for_long(_PLACE_SECONDS) if one.job.id not in ours]
         taken = min(sum(one.definition.is_async is kind for one in others) for kind in kinds)

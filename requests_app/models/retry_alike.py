@@ -23,9 +23,9 @@ Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Which `Failed` requests are meant. `until`, `since`: those that failed not later, and not earlier.
+    """Which `Failed` requests are meant: those of this kind that failed from `since` to `until`.
 
-    What fails again while it is worked on failed later, and is not taken up twice.
+    `until` is the start of a run: what fails again during it is not taken up twice.
     """
 
     kind: str
