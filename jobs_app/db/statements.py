@@ -6,10 +6,15 @@ from typing import Any
 from django.db import connection
 
 
-def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """A tuple for each row."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
+
+
+def fetch_ids(sql: str, values: Sequence[Any] = ()) -> list[int]:
+    return [id_ for (id_,) in fetch_all(sql, values)]
 
 
 def execute(sql: str, values: Sequence[Any] = ()) -> int:

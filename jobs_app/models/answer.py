@@ -80,7 +80,7 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         yet. `after`: only those with higher ids. Read without locks: who takes them decides again.
         """
         sql = dialect()
-        rows = fetch_all(
+        return fetch_all(
             f"SELECT a.id, r.id FROM answers a {sql.force('answers_effect')} "
             "LEFT JOIN requests r ON r.token = a.token "
             f"LEFT JOIN jobs j {sql.force('jobs_attempt')} ON j.request_id = r.id AND j.step = a.step "
@@ -95,7 +95,6 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
             " ORDER BY a.id LIMIT %s",
             [after, limit],
         )
-        return [(id_, request_id) for id_, request_id in rows]
 
     def rows(self, ids: Collection[int]) -> list[PendingAnswer]:
         """Those of these that are pending, oldest first. Under their requests' locks nobody takes one meanwhile."""

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models, transaction
 
 from jobs_app.db.dialect import dialect, literal, numbers
-from jobs_app.db.statements import execute, fetch_all
+from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
 from jobs_app.registry import definition, limits
@@ -121,13 +121,13 @@ class LaneMoves(models.QuerySet[Row]):
         if not (lanes := [literal(lane) for lane in strays.values_list("lane", flat=True)]):
             return 0
         with transaction.atomic(savepoint=False):
-            rows = fetch_all(
+            ids = fetch_ids(
                 f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
                 f"AND due_at IN ({', '.join(lanes)}) LIMIT {ROWS_PER_TRANSACTION} {sql.skip_locked}"
             )
-            if rows:
-                self._make_due_again([id_ for (id_,) in rows])
-            return len(rows)
+            if ids:
+                self._make_due_again(ids)
+            return len(ids)
 
     def _without_strays(self, rule: LimitRule, rows: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
         """The locked rows (id, name) that have this limit. Those that have another one by now, or none, become due.

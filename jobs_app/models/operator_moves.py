@@ -11,7 +11,7 @@ from django.db.models import Case, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
-from jobs_app.db.statements import fetch_all
+from jobs_app.db.statements import fetch_ids
 from jobs_app.models.attempts import OPEN, SETTLED, IfFails, JobStatus, NewJob
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pause import PARKED_FROM
@@ -114,10 +114,9 @@ class OperatorMoves(models.QuerySet[Row]):
         if not (listed := numbers(sorted(ids))):
             return []
         sql = dialect()
-        rows = fetch_all(
+        return fetch_ids(
             f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({listed}) AND status = 'new' ORDER BY id {sql.for_update}"
         )
-        return [id_ for (id_,) in rows]
 
     def purge(self, request_ids: Collection[int]) -> int:
         """Deletes the jobs of requests that are over, whose locks the caller holds; never one that is open."""

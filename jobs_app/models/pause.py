@@ -12,7 +12,7 @@ from django.db import models, transaction
 
 from jobs_app.db.columns import ByteCharField, UtcNow
 from jobs_app.db.dialect import dialect, literal, marks, numbers
-from jobs_app.db.statements import execute, fetch_all
+from jobs_app.db.statements import execute, fetch_ids
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.intervention_base import InterventionBase
 
@@ -71,34 +71,31 @@ class PauseMoves(models.QuerySet[Row]):
     # In SQL of ours, since the index has to be named: the optimizers would read and sort all `new` rows.
     def _oldest_due(self, names: Collection[str]) -> list[int]:
         sql = dialect()
-        rows = fetch_all(
+        return fetch_ids(
             f"SELECT id FROM (SELECT id, name FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
             f"AND due_at <= {sql.now} ORDER BY due_at, id LIMIT {_ROWS_PER_PARKING}) AS oldest "
             f"WHERE name IN ({marks(names)})",
             [*names],
         )
-        return [id_ for (id_,) in rows]
 
     def _parked(self, names: Collection[str]) -> list[int]:
-        rows = fetch_all(
+        return fetch_ids(
             f"SELECT id FROM jobs {dialect().force('jobs_status_due')} WHERE status = 'new' AND {_IS_PARKED} "
             f"AND name IN ({marks(names)}) ORDER BY due_at, id LIMIT {_ROWS_PER_TRANSACTION}",
             [*names],
         )
-        return [id_ for (id_,) in rows]
 
     def _set_due_at(self, due_at: str, ids: Collection[int], guard: str, names: Collection[str]) -> int:
         """But for what another session has locked: the next poll looks at that again."""
         sql = dialect()
-        free = fetch_all(
+        free = fetch_ids(
             f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard} "
             f"ORDER BY id {sql.skip_locked}",
             [*names],
         )
         if not free:
             return 0
-        listed = numbers(id_ for (id_,) in free)
-        return execute(f"UPDATE jobs {sql.by_id} SET due_at = {due_at} WHERE id IN ({listed})")
+        return execute(f"UPDATE jobs {sql.by_id} SET due_at = {due_at} WHERE id IN ({numbers(free)})")
 
 
 class PausedJobQuerySet(models.QuerySet["PausedJob"]):

@@ -47,13 +47,12 @@ class EndedRequest(NamedTuple):
 class ReceiptMoves(models.QuerySet[Row]):
     def receipts_due(self, limit: int, after: int = 0) -> list[tuple[int, int]]:
         """(id, how many rows of jobs) of so many requests above `after`, by id. Read without locks."""
-        rows = fetch_all(
+        return fetch_all(
             "SELECT id, (SELECT COUNT(*) FROM jobs j WHERE j.request_id = r.id) "
             f"FROM requests r {dialect().force('requests_receipt')} WHERE receipt = {ReceiptState.DUE} AND id > %s "
             "ORDER BY id LIMIT %s",
             [after, limit],
         )
-        return [(id_, count) for id_, count in rows]
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def lock_for_receipt(self, ids: Collection[int]) -> list[EndedRequest]:

@@ -14,7 +14,7 @@ from django.db.models import Case, F, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
-from jobs_app.db.statements import execute, fetch_all
+from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import AnswerQuerySet
 from jobs_app.models.operator_moves import SCRUBBED
@@ -49,12 +49,11 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         if after:
             where += f" AND {moment} >= %s AND ({moment} > %s OR id > %s)"
             values += [after[0], *after]
-        rows = fetch_all(
+        return fetch_all(
             f"SELECT id, {sql.exact.format(moment)} FROM requests {sql.force(index)} WHERE {where} "
             f"ORDER BY {moment}, id LIMIT %s",
             [*values, limit],
         )
-        return [(id_, at) for id_, at in rows]
 
     def without_open_jobs(self, ids: Collection[int]) -> list[int]:
         busy = set(Job.objects.open().filter(request_id__in=ids).values_list("request_id", flat=True))
@@ -136,12 +135,12 @@ class OldRequestQuerySet(models.QuerySet[Row]):
         index of the status, rows are locked in another order.
         """
         sql = dialect()
-        rows = fetch_all(
+        locked = fetch_ids(
             f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = %s "
             f"AND completed_at < {sql.now_plus} AND receipt <> {ReceiptState.DUE} ORDER BY id {sql.for_update}",
             [status, -seconds],
         )
-        return self.without_open_jobs([id_ for (id_,) in rows])
+        return self.without_open_jobs(locked)
 
 
 def _without_names(steps: str | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import connection, models, transaction
 
 from jobs_app.db.dialect import dialect, from_driver, numbers
-from jobs_app.db.statements import fetch_all
+from jobs_app.db.statements import fetch_all, fetch_ids
 from jobs_app.models import Job
 from requests_app.models.operator_moves import OperatorMoves
 from requests_app.models.retry_pace import RetryPace
@@ -62,7 +62,7 @@ class RetriedBatch(NamedTuple):
 class AlikeMoves(OperatorMoves[Row]):
     def ids_alike(self, alike: Alike, limit: int, after: int = 0) -> list[int]:
         """So many ids above `after`, ascending. Read without locks: the move guards again."""
-        return [id_ for (id_,) in fetch_all(*self._select_alike("id", alike, limit, after))]
+        return fetch_ids(*self._select_alike("id", alike, limit, after))
 
     def summarize_alike(self, alike: Alike, limit: int) -> Summary:
         """Of the first `limit` of them."""
