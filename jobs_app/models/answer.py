@@ -108,18 +108,16 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
 
     def pending_for(self, jobs: Collection[ClaimedJob]) -> set[int]:
         """Ids of those of these attempts that an answer is there for. Under their requests' locks."""
-        if not jobs:
+        if not jobs:  # nearly always
             return set()
-        found: dict[tuple[str, int, str], list[tuple[int | None, str]]] = {}
+        by_key = {(job.token, job.step, job.name): job for job in jobs}
         answers = self.pending().filter(token__in={job.token for job in jobs})
         columns = "token", "step", "job", "attempt", _READ["outcome"]
-        for token, step, job, attempt, outcome in answers.values_list(*columns):
-            found.setdefault((token, step, job), []).append((attempt, outcome))
         return {
             job.id
-            for job in jobs
-            for attempt, outcome in found.get((job.token, job.step, job.name), ())
-            if outcome == AnswerOutcome.COMPLETED or attempt in {None, job.attempt}
+            for token, step, name, attempt, outcome in answers.values_list(*columns)
+            if (job := by_key.get((token, step, name)))
+            and (outcome == AnswerOutcome.COMPLETED or attempt in {None, job.attempt})
         }
 
     def mark(self, ids: Collection[int], effect: Effect) -> int:
