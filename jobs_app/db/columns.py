@@ -99,9 +99,7 @@ class SqliteTypes(models.CheckConstraint):
     def __init__(
         self, *, name: str, moments: Iterable[str] = (), integers: Iterable[str] = (), texts: Iterable[str] = ()
     ) -> None:
-        self._columns = {"moments": tuple(moments), "integers": tuple(integers)} | (
-            {"texts": tuple(texts)} if texts else {}
-        )
+        self._columns = {"moments": tuple(moments), "integers": tuple(integers), "texts": tuple(texts)}
         super().__init__(condition=models.Q(*self._checks().values()), name=name)
 
     def _checks(self) -> dict[str, models.Func]:
