@@ -72,16 +72,13 @@ class LimitQuerySet(models.QuerySet["Limit"]):
         """False: another session holds its row, so this waits a moment; ours hold it for no longer."""
         with transaction.atomic():
             if limit := self.select_for_update(skip_locked=True).filter(name=rule.name).first():
-                self._judge_locked(limit, rule, ends)
+                if limit.open_until is None:
+                    self._count(limit, rule, ends)
+                elif probes := [end for end in ends if end.job.claim == limit.probe]:  # others began before it opened
+                    self._judge_probe(limit, probes[-1])
                 return True
         time.sleep(_JUDGE_SECONDS)
         return False
-
-    def _judge_locked(self, limit: "Limit", rule: LimitRule, ends: Sequence[Result]) -> None:
-        if limit.open_until is None:
-            self._count(limit, rule, ends)
-        elif probes := [end for end in ends if end.job.claim == limit.probe]:  # others began before it opened
-            self._judge_probe(limit, probes[-1])
 
     def _count(self, limit: "Limit", rule: LimitRule, ends: Sequence[Result]) -> None:
         failures = limit.failures

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from uuid import uuid4
 
+from django.db.models import Max
+
 from jobs_app.db.transactions import run_transaction
 from jobs_app.limit_rules import MOST_MORE_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
@@ -50,7 +52,8 @@ class Lanes:
         if self._rules:
             run_transaction(partial(Limit.objects.ensure, self._rules.values()), seconds=self._seconds)
         if self._rules and once:
-            self._upto = run_transaction(_last_id, seconds=self._seconds)
+            last = run_transaction(lambda: Job.objects.aggregate(id=Max("id")), seconds=self._seconds)
+            self._upto = last["id"] or 0
 
     def is_done(self) -> bool:
         """Of a run that ends: whether nothing is left that could get a permit soon."""
@@ -142,8 +145,3 @@ class Lanes:
         others = [one for one in self._executor.runs_for_long(_PLACE_SECONDS) if one.job.id not in ours]
         taken = min(sum(one.definition.is_async is kind for one in others) for kind in kinds)
         return self._claimer.allowed(self._executor.concurrency - len(ours) - taken)
-
-
-def _last_id() -> int:
-    last: int | None = Job.objects.order_by("-id").values_list("id", flat=True).first()
-    return last or 0
