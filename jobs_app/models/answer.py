@@ -55,8 +55,8 @@ _READ: dict[str, Any] = {
     "reason": json_text("reason", 2 * MAX_ERROR_CHARACTERS),
 }
 
-# Of an answer to a later step: whether that step seems to name no such job, by a look at the text, which may say a name
-# in several ways. Who decides reads the steps. REPLACE also makes texts of what SQLite lets anybody write there.
+# Of an answer to a later step: whether the text of that step seems not to name its job. JSON spells a name in several
+# ways, so the steps themselves are read before anything is decided. REPLACE also makes a text of whatever SQLite holds.
 _IS_NOT_NAMED = (
     "CASE WHEN JSON_VALID(r.steps) THEN COALESCE(INSTR("
     """JSON_EXTRACT(r.steps, REPLACE('$[at].jobs', 'at', a.step)), REPLACE('"at"', 'at', a.job)), 0) = 0 END"""
@@ -64,7 +64,7 @@ _IS_NOT_NAMED = (
 
 
 class AnswerQuerySet(models.QuerySet["Answer"]):
-    """Who takes answers holds the locks of their requests, then of their jobs, and then locks them, by id."""
+    """Locks, in this order: the answers' requests, their jobs, then the answers, each by id."""
 
     def pending(self) -> "AnswerQuerySet":
         return self.filter(effect=Effect.NONE)

@@ -64,8 +64,8 @@ class OperatorMoves(models.QuerySet[Row]):
     ) -> None:
         """A new attempt, with a fresh budget, of every job of the current steps that needs one. Under requests' locks.
 
-        `delays`: by request id, the seconds until its jobs are due. `has_failed`: the requests; in one that goes on, a
-        failure that stops nothing stays what it is.
+        `delays`: by request id, the seconds until its jobs are due. `has_failed`: whether the requests have; in one
+        that goes on, a failure of `finish` or `continue` stays what it is.
         """
         delays = delays or {}
         ended = self.at_current_step(request_ids).latest_attempts().exclude(status__in=SETTLED)

@@ -26,7 +26,7 @@ _MOST_RUN_SECONDS = 900.0
 
 
 class Lanes:
-    """Without limits in WRK_LIMITS it does nothing, and without a statement.
+    """Without limits in WRK_LIMITS it does nothing and sends no statement.
 
     `once`: of a run that ends: it claims no more than what waited at its start.
     """

@@ -131,7 +131,7 @@ class OperatorMoves(Notifications[Row]):
 
 
 def _subject_kept(request: Any) -> dict[str, Any]:
-    """Of one that was never picked up: no pick-up hashes it any more."""
+    """Of a request that was never picked up, and so never will be: hashed here, if subjects are."""
     if request.subject_hashed or not subjects.are_hashed() or not (subject := subjects.cleaned(request.subject)):
         return {}
     return {"subject": subjects.kept(subject), "subject_hashed": True}

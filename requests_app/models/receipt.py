@@ -159,7 +159,7 @@ class Receipt(models.Model):
 
 
 class ReceiptHead(models.Model):
-    """One row, of id 1: the last receipt. It says when the chain was cut at its end, and lets one process write."""
+    """One row, of id 1: the last receipt. It shows when the end was cut off, and its lock lets one process write."""
 
     id = models.SmallIntegerField(primary_key=True)
     last_id = models.BigIntegerField()

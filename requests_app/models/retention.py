@@ -25,7 +25,7 @@ from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps, to_json
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 
-LOOKED = "Looked at "  # begins the admin's log's entry of who saw personal data; it quotes none
+LOOKED = "Looked at "  # so begins an entry of the admin's log that says who saw personal data, and holds none itself
 
 
 class OldRequestQuerySet(models.QuerySet[Row]):
@@ -36,7 +36,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
 
         `after`: the last row of the page before. Read without locks: the moves guard again. In SQL of ours, since the
         index has to be named: the optimizers would read and sort all requests of this status for each page.
-        `unscrubbed`: by an index that what is scrubbed has left, so that a night costs what has come since the last.
+        `unscrubbed`: only these, by an index of theirs, so that a night reads what has come since the night before.
         """
         sql = dialect()
         values: list[Any] = [status, -seconds]

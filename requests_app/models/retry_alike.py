@@ -76,9 +76,9 @@ class AlikeMoves(OperatorMoves[Row]):
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def retry_alike(self, ids: Collection[int], alike: Alike, seconds_between: float) -> RetriedBatch:
-        """As `retry_failed`, of those of these that are still meant, by id: each is due so much after the one before.
+        """As `retry_failed`, of those of these that are still meant, by id, each due some seconds after the one before.
 
-        The first is due behind the last of the batch before, whoever's it was. Locked ones are left out.
+        The first follows the last of the batch before, whichever process took that up. Locked ones are left out.
         """
         with transaction.atomic(savepoint=False):
             requests = self._lock_alike(ids, alike.kind)

@@ -45,12 +45,12 @@ def kept(subject: str) -> str:
 
 
 def kept_of(subject: str | bytes, *, is_hashed: bool) -> str:
-    """Of a row whose pick-up may be to come: as it will be kept."""
+    """As the table keeps it, or will once the request is picked up."""
     return str(subject) if is_hashed else kept(cleaned(subject))
 
 
 def is_hash(subject: str) -> bool:
-    """Of a table that does not say so."""
+    """Whether it has the form of our hashes: not every table has a column that says so."""
     return are_hashed() and bool(_HASH.fullmatch(subject))
 
 
