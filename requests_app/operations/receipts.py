@@ -11,9 +11,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from jobs_app.db.dialect import dialect, numbers
+from jobs_app.db.statements import fetch_all
 from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models.attempts import OPEN
 from jobs_app.models.pass_run import RunRecord
@@ -114,7 +115,7 @@ def _write_batch(ids: Sequence[int]) -> int | None:
 
 def _attempts(ids: Sequence[int]) -> dict[int, list[AttemptRow]]:
     columns = ", ".join(AttemptRow._fields)
-    order = f"{dialect(DEFAULT_DB_ALIAS).force('jobs_attempt')} WHERE request_id IN ({numbers(ids)})"
+    order = f"{dialect().force('jobs_attempt')} WHERE request_id IN ({numbers(ids)})"
     sql = f"SELECT {columns} FROM jobs {order} ORDER BY request_id, step, name, attempt"
     return _by_request(map(AttemptRow._make, _rows(sql, ids)))
 
@@ -127,12 +128,7 @@ def _by_hand(ids: Sequence[int]) -> dict[int, list[ByHand]]:
 
 def _rows(sql: str, ids: Sequence[int]) -> Sequence[Any]:
     """In SQL of ours: models would take half of the time of a whole receipt to read its moments."""
-    if not ids:
-        return ()
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [])
-        rows: Sequence[Any] = cursor.fetchall()
-        return rows
+    return fetch_all(sql) if ids else []
 
 
 def _by_request(rows: Iterable[Row]) -> dict[int, list[Row]]:
