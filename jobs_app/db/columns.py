@@ -88,6 +88,20 @@ def one_of(column: str, values: Iterable[str]) -> models.Q:
     return models.Q(*((column, value) for value in values), _connector=models.Q.OR)
 
 
+# datetime(x, '+0 seconds') gives the same text again when x is a moment, NULL when it is none, and another day when
+# there is no such day: the 3rd of March for the 31st of February. Before the OR stands what we write ourselves: six
+# digits after the point, or NULL. After it stands a fraction of any length, or none: datetime() would round it, so its
+# digits are looked at as a text.
+_IS_MOMENT = (
+    "(COALESCE(datetime(%(expressions)s, '+0 seconds') = substr(%(expressions)s, 1, 19) "
+    "AND %(expressions)s GLOB '*.[0-9][0-9][0-9][0-9][0-9][0-9]', %(expressions)s IS NULL) "
+    "OR COALESCE(datetime(substr(%(expressions)s, 1, 19), '+0 seconds') = substr(%(expressions)s, 1, 19) "
+    "AND substr(%(expressions)s, 20, 1) IN ('', '.') AND substr(%(expressions)s, 21) NOT GLOB '*[^0-9]*', 0))"
+)
+_IS_INTEGER = "(typeof(%(expressions)s) = 'integer' OR %(expressions)s IS NULL)"
+_IS_TEXT = "(typeof(%(expressions)s) <> 'blob')"
+
+
 class SqliteTypes(models.CheckConstraint):
     """Makes SQLite refuse what MariaDB and MySQL refuse by a column's type: it stores any text in any column.
 
@@ -103,8 +117,12 @@ class SqliteTypes(models.CheckConstraint):
         super().__init__(condition=models.Q(*self._checks().values()), name=name)
 
     def _checks(self) -> dict[str, models.Func]:
-        kinds = {"moments": _IsMoment, "integers": _IsInteger, "texts": _IsText}
-        return {column: kinds[kind](column) for kind, columns in self._columns.items() for column in columns}
+        templates = {"moments": _IS_MOMENT, "integers": _IS_INTEGER, "texts": _IS_TEXT}
+        return {
+            column: models.Func(column, template=templates[kind], output_field=models.BooleanField())
+            for kind, columns in self._columns.items()
+            for column in columns
+        }
 
     def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
         path, _, _ = super().deconstruct()
@@ -119,14 +137,11 @@ class SqliteTypes(models.CheckConstraint):
         """One CHECK for each column: an UPDATE evaluates only the CHECKs of the columns that it sets."""
         if not _is_sqlite(schema_editor):
             return ""
-        return ", ".join(
-            str(
-                models.CheckConstraint(condition=models.Q(check), name=f"{self.name}_{column}").constraint_sql(
-                    model, schema_editor
-                )
-            )
+        constraints = (
+            models.CheckConstraint(condition=models.Q(check), name=f"{self.name}_{column}")
             for column, check in self._checks().items()
         )
+        return ", ".join(str(constraint.constraint_sql(model, schema_editor)) for constraint in constraints)
 
     def create_sql(self, model: Any, schema_editor: Any) -> Any:
         return super().create_sql(model, schema_editor) if _is_sqlite(schema_editor) else ""
@@ -137,27 +152,3 @@ class SqliteTypes(models.CheckConstraint):
 
 def _is_sqlite(schema_editor: Any) -> bool:
     return bool(schema_editor.connection.vendor == "sqlite")
-
-
-class _IsMoment(models.Func):
-    # datetime(x, '+0 seconds') gives the same text again when x is a moment, NULL when it is none, and another day when
-    # there is no such day: the 3rd of March for the 31st of February. Before the OR stands what we write ourselves: six
-    # digits after the point, or NULL. After it stands a fraction of any length, or none: datetime() would round it, so
-    # its digits are looked at as a text.
-    template = (
-        "(COALESCE(datetime(%(expressions)s, '+0 seconds') = substr(%(expressions)s, 1, 19) "
-        "AND %(expressions)s GLOB '*.[0-9][0-9][0-9][0-9][0-9][0-9]', %(expressions)s IS NULL) "
-        "OR COALESCE(datetime(substr(%(expressions)s, 1, 19), '+0 seconds') = substr(%(expressions)s, 1, 19) "
-        "AND substr(%(expressions)s, 20, 1) IN ('', '.') AND substr(%(expressions)s, 21) NOT GLOB '*[^0-9]*', 0))"
-    )
-    output_field = models.BooleanField()
-
-
-class _IsInteger(models.Func):
-    template = "(typeof(%(expressions)s) = 'integer' OR %(expressions)s IS NULL)"
-    output_field = models.BooleanField()
-
-
-class _IsText(models.Func):
-    template = "(typeof(%(expressions)s) <> 'blob')"
-    output_field = models.BooleanField()
