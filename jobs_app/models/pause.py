@@ -38,19 +38,18 @@ class PauseMoves(models.QuerySet[Row]):
         It looks at the oldest 5,000 due rows only, however many there are: claims read the index from there.
         """
         ids = sorted(self._oldest_due(names))
-        size = _ROWS_PER_TRANSACTION
-        return sum(self._park(names, ids[start : start + size]) for start in range(0, len(ids), size))
+        size, is_due = _ROWS_PER_TRANSACTION, f"due_at <= {dialect().now}"
+        return sum(self._park(names, ids[start : start + size], is_due) for start in range(0, len(ids), size))
 
     def park_from_lane(self, names: Collection[str], ids: Collection[int]) -> int:
         """Of paused names what waits for a permit: out of the way of the others that do."""
         return self._park(names, sorted(ids), _IS_IN_LANE)
 
-    def _park(self, names: Collection[str], ids: Sequence[int], where: str = "") -> int:
+    def _park(self, names: Collection[str], ids: Sequence[int], where: str) -> int:
         """Under the names' locks: what is resumed meanwhile is not parked, since nobody would bring it back."""
         with transaction.atomic(savepoint=False):
             if not (paused := PausedJob.objects.paused().lock(names)):
                 return 0
-            where = where or f"due_at <= {dialect().now}"
             return self._set_due_at(literal(PARKED_AT), ids, f"{where} AND name IN ({marks(paused)})", paused)
 
     def bring_back(self, names: Collection[str]) -> int:
