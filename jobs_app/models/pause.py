@@ -58,13 +58,12 @@ class PauseMoves(models.QuerySet[Row]):
         When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
         """
         resumed_at = "(SELECT resumed_at FROM paused_jobs WHERE paused_jobs.name = jobs.name)"
-        rows = PausedJob.objects.resumed()
         with transaction.atomic(savepoint=False):
-            if not (resumed := rows.lock(names)):
+            if not (resumed := PausedJob.objects.resumed().lock(names)):
                 return 0
             if ids := sorted(self._parked(resumed)):
                 return self._set_due_at(resumed_at, ids, _IS_PARKED, [])
-            rows.filter(name__in=resumed).delete()
+            PausedJob.objects.forget(resumed)
             return 0
 
     # In SQL of ours, since the index has to be named: the optimizers would read and sort all `new` rows.
@@ -124,6 +123,10 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
     def resume(self, name: str) -> bool:
         """Ends the pause. The row stays until all of its parked jobs are brought back. False: it is not paused."""
         return self.paused().filter(name=name).update(resumed_at=UtcNow()) > 0
+
+    def forget(self, names: Collection[str]) -> None:
+        """Of resumed names, whose locks the caller holds, when none of their jobs is parked any more."""
+        self.resumed().filter(name__in=names).delete()
 
 
 class PausedJob(models.Model):
