@@ -272,7 +272,7 @@ def test_one_that_never_answers_is_waited_for_at_the_end_only_and_not_for_long(
         assert len(sender._waiting) <= 20_000
         sender.close()
         assert time.monotonic() - began < 1.5
-        assert [warning["event"] for warning in warnings(caplog)] == ["spans_lost"]
+        assert {warning["event"] for warning in warnings(caplog)} == {"spans_lost"}  # a batch may be given up as well
         sender._waiting.clear()
         assert sender._thread
         sender._thread.join(10)
