@@ -19,7 +19,7 @@ from requests_app.passes import BATCH, progress_locked, progress_page, start_due
 _POLL_SECONDS = 0.001  # between two turns while there is work, and for a while after it
 _IDLE_POLL_SECONDS = 0.05
 _STAY_AWAKE_SECONDS = 2.0
-_POLLING_SHARE = 0.2  # of the time, at most: many workers on a busy database would slow each other down
+_POLLING_SHARE = 0.5  # of the time, at most: many workers on a busy database would slow each other down
 _PICK_UP_SECONDS = 1.0  # at the latest, also where nothing is free: a bad request is to be told so
 _ANSWERS_SECONDS = 0.1  # or so long that looking takes _POLLING_SHARE: early ones are looked at each time
 _SCAN_SECONDS = 1.0  # from one page of the requests in progress to the next
