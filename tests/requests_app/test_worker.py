@@ -177,7 +177,7 @@ def test_a_long_look_at_early_answers_takes_a_share_of_the_time_only(monkeypatch
     monkeypatch.setattr(worker, "take_answers", look_long)
     with start_runner(1) as runner:
         answers = worker._Answers(Stop(), RunRecord("run_worker"), runner, 0)
-        ends = time.monotonic() + 0.5
+        ends = time.monotonic() + 0.1 / worker._POLLING_SHARE
         while time.monotonic() < ends:
             answers.turn()
             time.sleep(0.001)
