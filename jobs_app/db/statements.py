@@ -1,6 +1,6 @@
 """Runs a statement of SQL of our own, in whatever transaction is open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -17,7 +17,7 @@ def fetch_ids(sql: str, values: Sequence[Any] = ()) -> list[int]:
     return [id_ for (id_,) in fetch_all(sql, values)]
 
 
-def execute(sql: str, values: Sequence[Any] = ()) -> int:
+def execute(sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
     """Answers how many rows it changed."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)

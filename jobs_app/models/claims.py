@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import connections, models, transaction
-from django.db.backends.utils import CursorWrapper
+from django.db import models, transaction
 
 from jobs_app.db.dialect import dialect, literal, marks, numbers, of_steps
+from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.models.attempts import LARGE, CallbackInput, Claimed, ClaimedJob, JobStatus, Poll
 from jobs_app.registry import limits as limits_in_use
 
@@ -23,21 +23,19 @@ _CALLER_TRACE = "CASE WHEN LENGTH(r.traceparent) = 55 THEN r.traceparent ELSE ''
 class Claims(models.QuerySet[Row]):
     def poll(self) -> Poll:
         """Whether anything is due or has lost its lease, and what is paused, in one statement that locks nothing."""
-        sql, limits = dialect(self.db), [*limits_in_use()]
+        sql, limits = dialect(), [*limits_in_use()]
         others = f"l.name NOT IN ({marks(limits)}) AND" if limits else ""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
-                f"WHERE status = 'new' AND due_at <= {sql.now}), "
-                f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
-                f"WHERE status = 'inprogress' AND lease_until < {sql.now}), "
-                f"EXISTS(SELECT 1 FROM limits l WHERE {others} EXISTS(SELECT 1 FROM jobs j "
-                f"{sql.force('jobs_status_due')} WHERE j.status = 'new' AND j.due_at = l.lane)), "
-                "p.name, p.resumed_at IS NULL "
-                "FROM (SELECT 1 AS one) AS one_row LEFT JOIN paused_jobs p ON 1 = 1",
-                limits,
-            )
-            rows = cursor.fetchall()
+        rows = fetch_all(
+            f"SELECT {sql.now}, EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_due')} "
+            f"WHERE status = 'new' AND due_at <= {sql.now}), "
+            f"EXISTS(SELECT 1 FROM jobs {sql.force('jobs_status_lease')} "
+            f"WHERE status = 'inprogress' AND lease_until < {sql.now}), "
+            f"EXISTS(SELECT 1 FROM limits l WHERE {others} EXISTS(SELECT 1 FROM jobs j "
+            f"{sql.force('jobs_status_due')} WHERE j.status = 'new' AND j.due_at = l.lane)), "
+            "p.name, p.resumed_at IS NULL "
+            "FROM (SELECT 1 AS one) AS one_row LEFT JOIN paused_jobs p ON 1 = 1",
+            limits,
+        )
         now, has_due, has_expired, has_strays, *_ = rows[0]
         paused, resumed = (
             tuple(name for *_, name, is_paused in rows if name is not None and bool(is_paused) is wanted)
@@ -60,37 +58,32 @@ class Claims(models.QuerySet[Row]):
         the names to leave alone. A list of constants: claims stay one range of the index, in its order. `lanes`: of the
         names that need a permit, where they wait for it; of these only what waits no longer for an answer is claimed.
         """
-        sql = dialect(self.db)
+        sql = dialect()
         others = f"AND name NOT IN ({marks(paused)}) " if paused else ""
         columns = f"id, name, COALESCE(answer_by <= {sql.now}, 0)" if lanes else "id"
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            cursor.execute(
+        with transaction.atomic(savepoint=False):
+            rows = fetch_all(
                 f"SELECT {columns} FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' AND due_at <= "
                 f"{sql.now if due_by is None else '%s'} {others}ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
                 [*([] if due_by is None else [due_by]), *paused, limit],
             )
-            rows = cursor.fetchall()
-            ids = self._into_lanes(cursor, rows, lanes) if lanes else [row[0] for row in rows]
+            ids = self._into_lanes(rows, lanes) if lanes else [row[0] for row in rows]
             if ids:
-                cursor.execute(
+                execute(
                     f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
                     f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
                     [claim, lease_seconds],
                 )
         return Claimed(ids, len(rows))
 
-    def _into_lanes(
-        self, cursor: CursorWrapper, rows: Sequence[tuple[int, str, bool]], lanes: Mapping[str, datetime]
-    ) -> list[int]:
+    def _into_lanes(self, rows: Sequence[tuple[int, str, bool]], lanes: Mapping[str, datetime]) -> list[int]:
         """Out of the claims' way goes what needs a permit; answers the others. The rows are locked."""
         put_off: dict[datetime, list[int]] = {}
         for id_, name, is_unanswered in rows:
             if name in lanes and not is_unanswered:
                 put_off.setdefault(lanes[name], []).append(id_)
         for lane, ids in put_off.items():
-            cursor.execute(
-                f"UPDATE jobs {dialect(self.db).by_id} SET due_at = {literal(lane)} WHERE id IN ({numbers(ids)})", []
-            )
+            execute(f"UPDATE jobs {dialect().by_id} SET due_at = {literal(lane)} WHERE id IN ({numbers(ids)})")
         others = {id_ for id_, *_ in rows}.difference(*put_off.values())
         return [id_ for id_, *_ in rows if id_ in others]
 
@@ -102,41 +95,37 @@ class Claims(models.QuerySet[Row]):
     def with_requests(self, claim: str, ids: Collection[int]) -> list[tuple[ClaimedJob, CallbackInput]]:
         """Claimed jobs in the order of `ids`, with what their requests say; read after the claim is committed."""
         places = {id_: place for place, id_ in enumerate(ids)}
-        found = self._with_requests(claim, dialect(self.db).by_id, f"j.id IN ({numbers(ids)})")
+        found = self._with_requests(claim, dialect().by_id, f"j.id IN ({numbers(ids)})")
         return sorted(found, key=lambda one: places[one[0].id])
 
     def inserted_with_requests(
         self, claim: str, steps: Iterable[tuple[int, int]]
     ) -> list[tuple[ClaimedJob, CallbackInput]]:
         """As `with_requests`, of what was claimed as it was inserted, by id. `steps`: (request id, step) of each."""
-        index = dialect(self.db).force("jobs_attempt")
+        index = dialect().force("jobs_attempt")
         return sorted(self._with_requests(claim, index, f"({of_steps(steps, 'j')})"))
 
     def _with_requests(self, claim: str, index: str, where: str) -> list[tuple[ClaimedJob, CallbackInput]]:
         """In any order: to sort them a server would copy every request's params and extras into a table of its own."""
-        sql = dialect(self.db)
+        sql = dialect()
         size = "LENGTH(r.params) + LENGTH(r.extras)"
         params, extras = (f"CASE WHEN {size} <= {LARGE} THEN r.{name} END" for name in ("params", "extras"))
         waited = sql.microseconds.format("j.due_at", "j.started_at")
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-                f"r.token, r.action, j.if_fails, {_CALLER_TRACE}, {params}, {extras}, {size}, j.checks, j.waits_for, "
-                f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END FROM jobs j {index} "
-                f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
-                f"WHERE {where} AND j.claimed_by = %s",
-                [claim],
-            )
-            return [
-                (ClaimedJob._make(row[:12]), CallbackInput._make(row[8:10] + row[12:])) for row in cursor.fetchall()
-            ]
+        rows = fetch_all(
+            f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
+            f"r.token, r.action, j.if_fails, {_CALLER_TRACE}, {params}, {extras}, {size}, j.checks, j.waits_for, "
+            f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END FROM jobs j {index} "
+            f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
+            f"WHERE {where} AND j.claimed_by = %s",
+            [claim],
+        )
+        return [(ClaimedJob._make(row[:12]), CallbackInput._make(row[8:10] + row[12:])) for row in rows]
 
     def texts_of_request(self, id_: int) -> tuple[str, str]:
         """Params and extras of a request, however large; those of one that was purged meanwhile are empty."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute("SELECT params, extras FROM requests WHERE id = %s", [id_])
-            params, extras = cursor.fetchone() or ("{}", "{}")
-            return params, extras
+        rows = fetch_all("SELECT params, extras FROM requests WHERE id = %s", [id_])
+        params, extras = rows[0] if rows else ("{}", "{}")
+        return params, extras
 
     def claim_waiting(self, claim: str, ids: Collection[int], lease_seconds: float) -> list[int]:
         """`new` and waiting -> `inprogress`, so that an answer ends them; in the transaction that records it.
@@ -146,21 +135,19 @@ class Claims(models.QuerySet[Row]):
         """
         if not ids:
             return []
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = 'new' "
-                f"AND answer_by IS NOT NULL ORDER BY id {sql.skip_locked}",
-                [],
+        sql = dialect()
+        free = fetch_ids(
+            f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = 'new' "
+            f"AND answer_by IS NOT NULL ORDER BY id {sql.skip_locked}"
+        )
+        if free:
+            execute(
+                f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, "
+                f"started_at = COALESCE(started_at, {sql.now}), lease_until = {sql.now_plus} "
+                f"WHERE id IN ({numbers(free)})",
+                [claim, lease_seconds],
             )
-            if free := [row[0] for row in cursor.fetchall()]:
-                cursor.execute(
-                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, "
-                    f"started_at = COALESCE(started_at, {sql.now}), lease_until = {sql.now_plus} "
-                    f"WHERE id IN ({numbers(free)})",
-                    [claim, lease_seconds],
-                )
-            return free
+        return free
 
     def wait_on(self, claim: str) -> None:
         """What `claim_waiting` has claimed and no answer has ended waits on; in the same transaction."""
@@ -173,30 +160,29 @@ class Claims(models.QuerySet[Row]):
 
         Answers the ids that it won; a row that another session has locked is left to the next renewal.
         """
-        sql, ids, claims = dialect(self.db), sorted(job.id for job in owned), {job.claim for job in owned}
-        with transaction.atomic(using=self.db, savepoint=False), connections[self.db].cursor() as cursor:
-            cursor.execute(
+        sql, ids, claims = dialect(), sorted(job.id for job in owned), {job.claim for job in owned}
+        with transaction.atomic(savepoint=False):
+            ours = fetch_ids(
                 f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'inprogress' "
                 f"AND claimed_by IN ({marks(claims)}) ORDER BY id {sql.skip_locked}",
                 [*claims],
             )
-            if ours := {row[0] for row in cursor.fetchall()}:
-                cursor.execute(
-                    f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(sorted(ours))})",
+            if ours:
+                execute(
+                    f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ours)})",
                     [lease_seconds],
                 )
-            return ours
+        return {*ours}
 
     def lease_expired(self, limit: int) -> list[ClaimedJob]:
         """Jobs whose holder fell silent, whatever their request's status. Read without locks: `record` guards again."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
-                f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails, "
-                f"{_CALLER_TRACE} FROM jobs j {sql.force('jobs_status_lease')} "
-                "LEFT JOIN requests r ON r.id = j.request_id "
-                f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
-                [limit],
-            )
-            return [ClaimedJob(*row) for row in cursor.fetchall()]
+        sql = dialect()
+        rows = fetch_all(
+            "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
+            f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails, "
+            f"{_CALLER_TRACE} FROM jobs j {sql.force('jobs_status_lease')} "
+            "LEFT JOIN requests r ON r.id = j.request_id "
+            f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
+            [limit],
+        )
+        return [*map(ClaimedJob._make, rows)]

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import case, dialect, literal, numbers, of_steps
+from jobs_app.db.statements import execute, fetch_all
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.answer import Answer
 from jobs_app.models.attempts import Attempt, IfFails, JobStatus, LockedRequest, NewJob, Result
@@ -44,7 +45,7 @@ class Completions(models.QuerySet[Row]):
         that the lease is still over: its holder may have renewed it since it was read.
         What another session has locked is never waited for and does not win; `still_claimed` tells it from the rest.
         """
-        with transaction.atomic(using=self.db, savepoint=False):
+        with transaction.atomic(savepoint=False):
             if requests is None:
                 free, others = _apart(results)
                 requests = self.lock_requests_of(others)
@@ -73,7 +74,7 @@ class Completions(models.QuerySet[Row]):
     def lock_requests_of(self, results: Collection[Result]) -> dict[int, LockedRequest]:
         """With extras where a result is to be merged into them."""
         ids = {result.job.request_id for result in results}
-        return lock_requests(ids, with_extras=any(result.extras for result in results), using=self.db)
+        return lock_requests(ids, with_extras=any(result.extras for result in results))
 
     def still_claimed(self, results: Sequence[Result]) -> list[Result]:
         """Of results that did not win: those whose jobs are still ours, so that another session has locked them."""
@@ -100,14 +101,12 @@ class Completions(models.QuerySet[Row]):
         found: dict[int, list[Attempt]] = {id_: [] for id_ in steps}
         if not steps:
             return found
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT request_id, name, attempt, status, SUBSTR(error, 1, 600), if_fails "
-                f"FROM jobs j {dialect(self.db).force('jobs_attempt')} WHERE {of_steps(steps.items(), 'j')}",
-                [],
-            )
-            for id_, *attempt in cursor.fetchall():
-                found[id_].append(Attempt(*attempt))
+        rows = fetch_all(
+            "SELECT request_id, name, attempt, status, SUBSTR(error, 1, 600), if_fails "
+            f"FROM jobs j {dialect().force('jobs_attempt')} WHERE {of_steps(steps.items(), 'j')}"
+        )
+        for id_, *attempt in rows:
+            found[id_].append(Attempt(*attempt))
         return found
 
     def existing(self, request_ids: Collection[int]) -> set[tuple[int, int, str]]:
@@ -128,16 +127,14 @@ class Completions(models.QuerySet[Row]):
         """
         if not ids:
             return {}
-        sql = dialect(self.db)
+        sql = dialect()
         expired = f"AND lease_until < {sql.now}" if lease_expired else ""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, claimed_by FROM jobs {sql.by_id} "
-                f"WHERE id IN ({numbers(sorted(ids))}) AND (status = 'new' OR (status = 'inprogress' {expired})) "
-                f"ORDER BY id {sql.skip_locked}",
-                [],
-            )
-            return dict(cursor.fetchall())
+        rows = fetch_all(
+            f"SELECT id, claimed_by FROM jobs {sql.by_id} "
+            f"WHERE id IN ({numbers(sorted(ids))}) AND (status = 'new' OR (status = 'inprogress' {expired})) "
+            f"ORDER BY id {sql.skip_locked}"
+        )
+        return dict(rows)
 
     def _complete(self, results: Sequence[Result], requests: Mapping[int, LockedRequest]) -> None:
         """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""
@@ -147,12 +144,8 @@ class Completions(models.QuerySet[Row]):
             of_request = merged.setdefault(result.job.request_id, json_object(requests[result.job.request_id].extras))
             of_request.update(json.loads(result.extras or "{}"))
         texts = {id_: storable_text(json.dumps(extras, ensure_ascii=False)) for id_, extras in merged.items()}
-        with connections[self.db].cursor() as cursor:
-            for part in _in_parts(texts):
-                cursor.execute(
-                    f"UPDATE requests SET extras = {case(part)} WHERE id IN ({numbers(part)})",
-                    [*part.values()],
-                )
+        for part in _in_parts(texts):
+            execute(f"UPDATE requests SET extras = {case(part)} WHERE id IN ({numbers(part)})", [*part.values()])
 
     def _fail(self, results: Sequence[Result], siblings: dict[int, int]) -> None:
         """One of the reach `stop` that won dooms its request: siblings that have not begun never will."""
@@ -174,7 +167,7 @@ class Completions(models.QuerySet[Row]):
             if (job := result.job).request_id not in doomed
             and (job.request_id, job.step, job.name, job.attempt + 1) not in later
         ]
-        insert_jobs(successors, using=self.db)
+        insert_jobs(successors)
 
     def _hand_back(self, results: Sequence[Result], doomed: set[int]) -> None:
         """Not started: the same row becomes `new` again, or `cancelled` when its request is doomed."""
@@ -189,20 +182,19 @@ class Completions(models.QuerySet[Row]):
 
         That time counts from the attempt's first wait: else one that waits again and again would have no end.
         """
-        sql, going = dialect(self.db), self._cancel_doomed(results, doomed)
+        sql, going = dialect(), self._cancel_doomed(results, doomed)
         answer_by = f"COALESCE(answer_by, {sql.now_plus})"
         due_at = sql.earlier.format(sql.now_plus, answer_by)
         for within, check in {result.wait for result in going if result.wait}:
             texts = {result.job.id: result.error for result in going if result.wait == (within, check)}
-            with connections[self.db].cursor() as cursor:
-                cursor.execute(
-                    # due_at first: MySQL and MariaDB show what stands before as assigned already.
-                    f"UPDATE jobs {sql.by_id} SET status = 'new', due_at = {due_at}, "
-                    f"answer_by = {answer_by}, answer_within = COALESCE(answer_within, %s), "
-                    f"waits_for = {case(texts)}, checks = checks + 1, claimed_by = NULL, lease_until = NULL "
-                    f"WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
-                    [check, within, within, math.ceil(within), *texts.values()],
-                )
+            execute(
+                # due_at first: MySQL and MariaDB show what stands before as assigned already.
+                f"UPDATE jobs {sql.by_id} SET status = 'new', due_at = {due_at}, "
+                f"answer_by = {answer_by}, answer_within = COALESCE(answer_within, %s), "
+                f"waits_for = {case(texts)}, checks = checks + 1, claimed_by = NULL, lease_until = NULL "
+                f"WHERE id IN ({numbers(texts)}) AND status = 'inprogress'",
+                [check, within, within, math.ceil(within), *texts.values()],
+            )
 
     def _cancel_doomed(self, results: Sequence[Result], doomed: set[int]) -> list[Result]:
         """Cancels those of what is to be `new` again whose requests are doomed; answers the others."""
@@ -216,7 +208,7 @@ class Completions(models.QuerySet[Row]):
     def _unless_answered(self, results: list[Result]) -> list[Result]:
         """With those handed back whose answer came in time and is not taken yet; under their requests' locks."""
         silent = [result.job for result in results if result.is_unanswered]
-        answered = Answer.objects.using(self.db).pending_for(silent)
+        answered = Answer.objects.pending_for(silent)
         return [
             result._replace(status=JobStatus.NEW, delay_seconds=_TAKEN_WITHIN_SECONDS)
             if result.is_unanswered and result.job.id in answered
@@ -258,17 +250,16 @@ class Completions(models.QuerySet[Row]):
             "extras": {result.job.id: result.extras for result in results if result.extras},
         }
         changed = "".join(f", {column} = {case(values, column)}" for column, values in texts.items() if values)
-        sql = dialect(self.db)
+        sql = dialect()
         # What ran by a permit was due in its lane until now, after it began; also when nobody names its limit any more.
         if limits_of(r.job.name for r in results) or any((r.job.waited_microseconds or 0) < 0 for r in results):
             changed += f", due_at = CASE WHEN due_at < {literal(LANES_FROM)} THEN due_at ELSE started_at END"
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "
-                f"lease_until = NULL{changed} WHERE id IN ({numbers(result.job.id for result in results)}) "
-                "AND status = 'inprogress'",
-                [status, *(text for values in texts.values() for text in values.values())],
-            )
+        execute(
+            f"UPDATE jobs {sql.by_id} SET status = %s, completed_at = {sql.now}, claimed_by = NULL, "
+            f"lease_until = NULL{changed} WHERE id IN ({numbers(result.job.id for result in results)}) "
+            "AND status = 'inprogress'",
+            [status, *(text for values in texts.values() for text in values.values())],
+        )
 
     def _cancel(self, ids: Collection[int]) -> int:
         if not ids:

@@ -6,11 +6,12 @@ Which moves there are, their guards and their lock order: docs/moves.md.
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 from django.db.models import Q
 
 from jobs_app.db.columns import ByteCharField, CurrentUser, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import EARLIEST, case, dialect, marks, numbers
+from jobs_app.db.statements import fetch_all, fetch_ids
 from requests_app.models.fingerprints import error_kind
 from requests_app.models.receipt_moves import RECEIPT_IS_DUE, ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
@@ -97,30 +98,23 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
 
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT EXISTS(SELECT 1 FROM requests {sql.force('requests_status_due')} "
-                f"WHERE status = 'Queuing' AND due_at <= {sql.now})",
-                [],
-            )
-            return bool(cursor.fetchone()[0])
+        sql = dialect()
+        [[has_due]] = fetch_all(
+            f"SELECT EXISTS(SELECT 1 FROM requests {sql.force('requests_status_due')} "
+            f"WHERE status = 'Queuing' AND due_at <= {sql.now})"
+        )
+        return bool(has_due)
 
     def ended_of(self, ids: Collection[int]) -> set[int]:
         """Those of these requests that are in a final state."""
         if not ids:
             return set()
-        sql = dialect(self.db)
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM requests {sql.by_id} WHERE id IN ({numbers(ids)}) AND status IN ({marks(FINAL)})",
-                [*FINAL],
-            )
-            return {id_ for (id_,) in cursor.fetchall()}
+        where = f"id IN ({numbers(ids)}) AND status IN ({marks(FINAL)})"
+        return {*fetch_ids(f"SELECT id FROM requests {dialect().by_id} WHERE {where}", [*FINAL])}
 
     def is_locked(self, id_: int) -> bool:
         """Whether another session holds its row now. Locks it for a moment, and waits for nobody."""
-        with transaction.atomic(using=self.db):
+        with transaction.atomic():
             return not self.filter(pk=id_).select_for_update(skip_locked=True).values_list("pk").first()
 
     def count_due(self, most: int) -> int:
@@ -132,20 +126,18 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
 
     def scan_in_progress(self, limit: int, after: Position | None = None) -> Page:
         """So many requests in progress, oldest first. Read without locks: who moves them on guards again."""
-        sql = dialect(self.db)
+        sql = dialect()
         due_at = sql.exact.format("due_at")
         further = "AND (due_at > %s OR (due_at = %s AND id > %s)) " if after else ""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                # Not in WHERE: MariaDB would turn EXISTS into a table of its own, made from all jobs, at every scan.
-                f"SELECT {due_at}, id, NOT EXISTS "
-                f"(SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE j.request_id = r.id AND j.step = r.step "
-                "AND j.status IN ('new', 'inprogress')) "
-                f"FROM requests r {sql.force('requests_status_due')} WHERE status = 'Inprogress' {further}"
-                "ORDER BY due_at, id LIMIT %s",
-                [*((after.due_at, *after) if after else ()), limit],
-            )
-            rows = cursor.fetchall()
+        rows = fetch_all(
+            # Not in WHERE: MariaDB would turn EXISTS into a table of its own, made from all jobs, at every scan.
+            f"SELECT {due_at}, id, NOT EXISTS "
+            f"(SELECT 1 FROM jobs j {sql.force('jobs_attempt')} WHERE j.request_id = r.id AND j.step = r.step "
+            "AND j.status IN ('new', 'inprogress')) "
+            f"FROM requests r {sql.force('requests_status_due')} WHERE status = 'Inprogress' {further}"
+            "ORDER BY due_at, id LIMIT %s",
+            [*((after.due_at, *after) if after else ()), limit],
+        )
         settled = [id_ for _, id_, is_settled in rows if is_settled]
         return Page(settled, Position(*rows[-1][:2]) if len(rows) == limit else None)
 
@@ -158,26 +150,25 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         What may be huge stays in the database: of params only whether they are an object, of steps what is readable.
         `subject_keys`: action -> the key of params that holds its subject. `checked`: actions whose params are read.
         """
-        sql, keys = dialect(self.db), subject_keys or {}
+        sql, keys = dialect(), subject_keys or {}
         whens = " ".join([f"WHEN %s THEN {sql.json_part.format('params')}"] * len(keys))
         in_params = f"SUBSTR(CASE action {whens} END, 1, {MOST_JSON_CHARACTERS})" if keys else "NULL"
         is_read = f"action IN ({marks(checked)}) AND LENGTH(params) <= {MAX_PARAMS_BYTES}"
         params = f"CASE WHEN {is_read} THEN params END" if checked else "NULL"
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(
-                "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
-                f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify, "
-                f"placed_by, {_IS_OURS}, subject, subject_hashed, {in_params}, {params} "
-                f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
-                f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
-                [
-                    MAX_STEPS_BYTES,
-                    *(part for action, key in keys.items() for part in (action, f'$."{key}"')),
-                    *checked,
-                    limit,
-                ],
-            )
-            return [*map(QueuedRow._make, cursor.fetchall())]
+        rows = fetch_all(
+            "SELECT id, token, action, LOWER(JSON_TYPE(params)) = 'object', "
+            f"CASE WHEN LENGTH(steps) <= %s THEN steps END, LENGTH(steps), {_IS_SOUND}, notify, "
+            f"placed_by, {_IS_OURS}, subject, subject_hashed, {in_params}, {params} "
+            f"FROM requests {sql.force('requests_status_due')} WHERE status = 'Queuing' AND due_at <= {sql.now} "
+            f"ORDER BY due_at, id LIMIT %s {sql.skip_locked}",
+            [
+                MAX_STEPS_BYTES,
+                *(part for action, key in keys.items() for part in (action, f'$."{key}"')),
+                *checked,
+                limit,
+            ],
+        )
+        return [*map(QueuedRow._make, rows)]
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def start(
@@ -194,7 +185,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         whose requests get a receipt of their end. `subjects`: id -> as it is to be kept, for those of these whose
         subject changes.
         """
-        sql, deadlines = dialect(self.db), deadlines or {}
+        sql, deadlines = dialect(), deadlines or {}
         whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
         steps = f"steps = COALESCE(steps, CASE action {whens} END), " if recipes else ""
         ends = " ".join(f"WHEN %s THEN {sql.plus.format('created_at', seconds)}" for seconds in deadlines.values())
@@ -213,7 +204,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
 
     def empty(self, ids: Collection[int]) -> int:
         """Of `Queuing` ones that are not sound: else each UPDATE of them, and of many with them, would be refused."""
-        now = dialect(self.db).now
+        now = dialect().now
         sound = (
             f"params = '{{}}', extras = '{{}}', steps = NULL, deadline_at = NULL, due_at = {now}, created_at = {now}"
         )
@@ -232,7 +223,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
 
     def complete(self, ids: Collection[int], short: Mapping[int, int]) -> int:
         """`Inprogress` -> `Completed`, under their locks. `short`: as of `advance`."""
-        now = dialect(self.db).now
+        now = dialect().now
         return self._leave_step(f"status = 'Completed', completed_at = {now}, {RECEIPT_IS_DUE}", ids, short)
 
     def fail(self, errors: Mapping[int, str]) -> int:
@@ -247,7 +238,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         subject, names = _set_subjects(subjects or {}, errors)
         return self._update(
             f"{subject}status = 'Failed', error = {case(errors, 'error')}, error_kind = {case(errors)}, "
-            f"completed_at = {dialect(self.db).now}, {RECEIPT_IS_DUE}",
+            f"completed_at = {dialect().now}, {RECEIPT_IS_DUE}",
             [*names, *errors.values(), *map(error_kind, errors.values())],
             [*errors],
             status,

@@ -1,7 +1,6 @@
 """What the database refuses while ends are recorded: whose fault it is taken for."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -33,10 +32,10 @@ def test_a_statement_that_the_server_refuses_whatever_the_row_fails_no_job(
         cursor.execute("INSERT INTO requests (action, steps) VALUES ('made up', %s)", [steps(["second_time"])])
     assert life.run("run_new_requests") == Ran()
 
-    def refuse(jobs: Sequence[NewJob], **others: Any) -> None:
+    def refuse(jobs: Sequence[NewJob]) -> None:
         if jobs:
             raise OperationalError(number, "refused, whatever the row")
-        insert_jobs(jobs, **others)
+        insert_jobs(jobs)
 
     with monkeypatch.context() as patch:
         patch.setattr(completions, "insert_jobs", refuse)
