@@ -19,7 +19,7 @@ from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
 from jobs_app.telemetry import events, tallies
 from jobs_app.worker.claimer import BATCH
-from jobs_app.worker.completer import OnRecorded, Progressed, counted, not_storable
+from jobs_app.worker.completer import OnRecorded, call_on_recorded, counted, not_storable
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 
@@ -115,16 +115,10 @@ class _Taking:
                 answers_late=Answer.objects.mark(late, Effect.LATE),
             )
             self._marked, self._results = late | set(won), list(won.values())
-            moved = self._move_on(requests)
+            moved = call_on_recorded(self.on_recorded, requests, self._results, self.claim)
             tally.add(tallies.count_ended(self._results, lease_expired=False) + Counter(moved.tallies))
             self.counts.update(moved.counts)
             return self._results
-
-    def _move_on(self, requests: Mapping[int, LockedRequest]) -> Progressed:
-        if not self.on_recorded:
-            return Progressed({}, {})
-        going = sorted({result.job.request_id for result in self._results})
-        return self.on_recorded([requests[id_] for id_ in going], self._results, self.claim)
 
     def _decide(self, requests: Mapping[int, LockedRequest]) -> tuple[dict[int, PendingAnswer], set[int]]:
         """By job id the answer that ends it, the first of each; and the ids of those that come too late."""

@@ -126,15 +126,22 @@ class _Recording:
             won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
             if won:  # else a try whose COMMIT brought no answer has done it all
                 self._unanswered = already + won
-                self.progressed, counted = self._progress(requests or {}, won)
+                self.progressed, counted = call_on_recorded(self._on_recorded, requests or {}, won, self._claim)
                 tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
         return already + won
 
-    def _progress(self, requests: Mapping[int, LockedRequest], won: Sequence[Result]) -> Progressed:
-        if not self._on_recorded:
-            return Progressed({}, {})
-        ids = sorted({result.job.request_id for result in won})
-        return self._on_recorded([requests[id_] for id_ in ids if id_ in requests], won, self._claim)
+
+def call_on_recorded(
+    on_recorded: OnRecorded | None,
+    requests: Mapping[int, LockedRequest],
+    results: Sequence[Result],
+    claim: ClaimOnInsert | None,
+) -> Progressed:
+    """If there is one: with the requests of these results, by id ascending. All of them are locked."""
+    if not on_recorded:
+        return Progressed({}, {})
+    ids = sorted({result.job.request_id for result in results})
+    return on_recorded([requests[id_] for id_ in ids], results, claim)
 
 
 def _tell_too_late(late: Sequence[Result], run: RunRecord, seconds: float) -> None:
