@@ -19,6 +19,8 @@ Row = TypeVar("Row", bound=models.Model)
 # SQLite keeps texts of any length. What is not as long as a traceparent is none.
 _CALLER_TRACE = "CASE WHEN LENGTH(r.traceparent) = 55 THEN r.traceparent ELSE '' END"
 
+_LEASE_OF_WAITING_SECONDS = 60.0  # never seen: a waiting row is claimed and ended in one transaction
+
 
 class Claims(models.QuerySet[Row]):
     def poll(self) -> Poll:
@@ -127,7 +129,7 @@ class Claims(models.QuerySet[Row]):
         params, extras = rows[0] if rows else ("{}", "{}")
         return params, extras
 
-    def claim_waiting(self, claim: str, ids: Collection[int], lease_seconds: float) -> list[int]:
+    def claim_waiting(self, claim: str, ids: Collection[int]) -> list[int]:
         """`new` and waiting -> `inprogress`, so that an answer ends them; in the transaction that records it.
 
         They began when their callback was called, if it is known: handing back forgets it. Under their requests' locks.
@@ -145,7 +147,7 @@ class Claims(models.QuerySet[Row]):
                 f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, "
                 f"started_at = COALESCE(started_at, {sql.now}), lease_until = {sql.now_plus} "
                 f"WHERE id IN ({numbers(free)})",
-                [claim, lease_seconds],
+                [claim, _LEASE_OF_WAITING_SECONDS],
             )
         return free
 

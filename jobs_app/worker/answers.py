@@ -25,8 +25,6 @@ from jobs_app.worker.shutdown import Stop
 
 log = structlog.stdlib.get_logger(__name__)
 
-_LEASE_SECONDS = 60.0  # never seen: a waiting row is claimed and ended in one transaction
-
 
 def take_answers(
     stop: Stop,
@@ -147,7 +145,7 @@ class _Taking:
         What another session has locked, a row, an answer, or a sibling that a failure would cancel, waits on.
         """
         claim = str(uuid4())
-        claimed = Job.objects.claim_waiting(claim, list(taken), _LEASE_SECONDS)
+        claimed = Job.objects.claim_waiting(claim, list(taken))
         free = Answer.objects.lock_pending([*late, *(taken[id_].id for id_ in claimed)])
         late &= free
         ids = [id_ for id_ in claimed if taken[id_].id in free]
