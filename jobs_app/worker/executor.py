@@ -68,7 +68,7 @@ class Executor:
                 continue
             if (timeout := timeouts.get(job.name)) is None:
                 timeout = timeouts[job.name] = known.timeout_seconds
-            executions.append(Execution(job, context, known, timeout, claimed_at, lease_seconds))
+            executions.append(Execution(job, context, known, timeout, claimed_at, claimed_at + lease_seconds))
         # All of them before the first one runs: while any is to end, the completer waits for it. In this order: what is
         # not owned, but unrecorded, has ended.
         self.owned.update(executions)
