@@ -31,6 +31,7 @@ def test_moves_names_every_move(queryset: type):
     assert len(moves) > 5
     only_read = {"existing", "attempts_at", "lock_requests_of", "with_requests", "already_recorded", "lease_expired"}
     only_read |= {
+        "inserted_with_requests",
         "look_at_lanes",
         "brief",
         "with_extras_text",
