@@ -211,11 +211,12 @@ def _subjects_of(rows: Iterable[QueuedRow]) -> dict[int, str]:
 def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) -> None:
     """One pass over the answers, then over the requests in progress, in batches.
 
-    Answers: each ends the attempt that waits for it, and its request is moved on at once. Then it
+    Answers: each ends the attempt that waits for it, and its request is moved on immediately. Then it
     1. Scans for those whose current step has no open job. 2. Locks them; reads their steps and the step's job rows.
     3. Decides by the latest attempt of every job of the step. 4. One failed, and not with the reach `continue`: the
     request is `Failed`. All others completed: the next step's jobs are inserted, or it is `Completed`.
     Anything else is left alone; `show_request` says what does not add up. At last the receipts of what has ended.
+    `limit`: so many answers, then so many requests; receipts have none.
     """
     take_answers(stop, run, progress_locked, seconds=RECONNECT_SECONDS, limit=limit)
     left, after = limit, None

@@ -1,4 +1,8 @@
-"""The settings of this project. It and worker_settings.py alone read the environment, and .env when there is one."""
+"""The settings of this project: with worker_settings.py it says which variables there are.
+
+environment.py reads them, from the environment and from .env when there is one. Only PROMETHEUS_MULTIPROC_DIR, which is
+prometheus_client's own, is read elsewhere (requests_app/monitoring/web_process.py).
+"""
 
 import secrets
 from datetime import timedelta

@@ -1,8 +1,8 @@
 """The table `jobs`. Every move of a job stands in JobQuerySet, or in inserts.py, its guard in sight, and nowhere else.
 
-Its moves stand in claims.py, completions.py, operator_moves.py and pause.py; docs/moves.md has their lock order. The
-schema's arrow (a job points at its request) runs against the arrow of imports (requests_app imports jobs_app): the
-foreign key is a string, and SQL here names the table `requests`.
+Its moves stand in claims.py, completions.py, operator_moves.py, pause.py and lane_moves.py; docs/moves.md has their
+lock order. The schema's arrow (a job points at its request) runs against the arrow of imports (requests_app imports
+jobs_app): the foreign key is a string, and SQL here names the table `requests`.
 """
 
 from typing import ClassVar, Self

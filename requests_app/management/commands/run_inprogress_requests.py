@@ -1,4 +1,4 @@
-"""`manage.py run_inprogress_requests`: one pass over the requests whose current step's jobs have ended."""
+"""`manage.py run_inprogress_requests`: takes answers, moves on requests whose step has ended, writes receipts."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,10 @@ from requests_app.passes import run_inprogress_requests
 
 
 class Command(PassCommand):
-    help = "Moves requests whose step has ended: to the next step, to Completed, or to Failed."
+    help = (
+        "Takes answers, moves requests on whose step has ended (to the next step, to Completed, or to Failed), and "
+        "writes receipts. With --limit N: up to N answers, then up to N requests, then all receipts that are due."
+    )
     pass_name = "run_inprogress_requests"
     always_printed: ClassVar[tuple[str, ...]] = ("advanced", "requests_completed", "requests_failed")
 
