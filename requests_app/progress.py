@@ -1,4 +1,4 @@
-"""Decides where a request goes from its current step, by the rows that the step has and the jobs that it names. Pure."""
+"""Decides where a request goes from its current step: by the rows of the step and the jobs that it names. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
