@@ -27,7 +27,7 @@ def finds(context: JobContext) -> Json:
 
 
 def stamps(context: JobContext) -> Json:
-    """Answers the moment of its return, by this machine's clock."""
+    """Returns the moment of its end, by this machine's clock."""
     return {context.name: time.time()}
 
 

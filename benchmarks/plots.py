@@ -50,7 +50,7 @@ def curves(figures: Figures, pattern: str) -> Curves:
 
 
 def draw(figures: Figures) -> list[Path]:
-    """Writes what the figures suffice for; answers the files."""
+    """Writes what the figures suffice for; returns the files."""
     by_batch = curves(figures, r"batches of (?P<x>\d+): (?P<curve>.*), jobs/s")
     by_size = curves(figures, r"(?P<x>[\d,]+) finished jobs: (?P<curve>.*), jobs/s")
     by_processes = curves(figures, r"by processes (?P<x>\d+): (?P<curve>.*), jobs/s")

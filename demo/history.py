@@ -124,7 +124,7 @@ class Day:
 
 
 def fill(now: datetime) -> Request:
-    """Adds the day to the tables; answers the request that failed after retries."""
+    """Adds the day to the tables; returns the request that failed after retries."""
     day = Day(now)
     for index, minute in reversed([*enumerate(_busy_minutes())]):
         (day.failed if index % 53 == 9 else day.completed)(minute)

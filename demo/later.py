@@ -14,7 +14,7 @@ _AGAIN = Retry(10, backoff_factor=0.1, status_forcelist=[503], allowed_methods=N
 
 
 def answer_later(answer_url: str, work: Callable[[], dict[str, Any]]) -> None:
-    """`work` answers what is posted."""
+    """`work` returns what is posted."""
     timer = threading.Timer(LATER_SECONDS, _work_and_post, (answer_url, work))
     timer.daemon = True
     timer.start()

@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _fresh_day(password: str) -> int:
-    """Answers the id of the request that failed after retries."""
+    """Returns the id of the request that failed after retries."""
     for file in FOLDER.glob("screenshots.sqlite3*"):
         file.unlink()
     call_command("migrate", verbosity=0)

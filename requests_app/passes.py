@@ -60,7 +60,7 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
 def start_due(
     run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, claim: ClaimOnInsert | None = None
 ) -> int:
-    """Starts or refuses up to `limit` due requests; answers how many. `claim`: for the jobs that it inserts."""
+    """Starts or refuses up to `limit` due requests; returns how many. `claim`: for the jobs that it inserts."""
 
     def work(*, may_exist: bool = False) -> dict[str, int]:
         with transaction.atomic():
@@ -233,7 +233,7 @@ def progress_page(
 ) -> tuple[int, Position | None]:
     """Scans one page of the requests in progress and moves on what is settled, at most `limit` of them.
 
-    Answers how many it moved, and where the next page begins; None after the last one.
+    Returns how many it moved, and where the next page begins; None after the last one.
     """
     page = run_transaction(partial(Request.objects.scan_in_progress, SCANNED, after), seconds=seconds)
     moved = start = 0
@@ -246,7 +246,7 @@ def progress_page(
 
 
 def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:
-    """Moves these requests on as far as their current step's jobs allow; answers how many moved."""
+    """Moves these requests on as far as their current step's jobs allow; returns how many moved."""
 
     def work(*, may_exist: bool = False) -> Mapping[str, int]:
         with transaction.atomic():

@@ -62,7 +62,7 @@ class _Answers:
         self._due_at = -math.inf
 
     def turn(self) -> int:
-        """Answers how many it took or marked as late."""
+        """Returns how many it took or marked as late."""
         began = time.monotonic()
         if began < self._due_at:
             return 0
@@ -89,7 +89,7 @@ class _PickUp:
         self._looked_at = -math.inf
 
     def turn(self) -> int:
-        """Answers how many it started or refused."""
+        """Returns how many it started or refused."""
         free = min(self._claimer.free(), BATCH)
         if not free and time.monotonic() - self._looked_at < _PICK_UP_SECONDS:
             return 0

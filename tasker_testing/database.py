@@ -15,7 +15,7 @@ _ROOM_BYTES = 256 * 1024**2  # a container has 64 MB there
 
 
 def sqlite_in_a_file() -> Callable[[], None]:
-    """Unless the settings name a test database themselves. Answers what removes it."""
+    """Unless the settings name a test database themselves. Returns what removes it."""
     test = connections["default"].settings_dict.setdefault("TEST", {})
     if connection.vendor != "sqlite" or test.get("NAME"):
         return lambda: None

@@ -29,7 +29,7 @@ def _nothing() -> None:
 class Tasker:
     """Plays requests. `fails` and `answers` are for the next `run`, `twice` and `killed_at_each_commit` for all later.
 
-    Each of the four answers the kit itself: `tasker.fails("a").twice().run("b")`.
+    Each of the four returns the kit itself: `tasker.fails("a").twice().run("b")`.
     """
 
     def __init__(self) -> None:

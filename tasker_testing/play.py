@@ -61,7 +61,7 @@ class Play:
         return {name: len(left) for name, left in self.answers.items() if left}
 
     def _round(self) -> bool:
-        """Each pass once, if it can have something to do. Answers whether the request goes on."""
+        """Each pass once, if it can have something to do. Returns whether the request goes on."""
         if self._status() == RequestStatus.QUEUING:
             self._pass(run_new_requests)
             if self._status() != RequestStatus.QUEUING:  # a kill left it without its steps

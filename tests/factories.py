@@ -168,7 +168,7 @@ def held(job: Job, claim: str | None = None) -> ClaimedJob:
 
 
 def insert_raw(action: str = "made_up", **columns: Any) -> int:
-    """As a foreign program places a request; values are the columns' texts, so they may be anything. Answers its id."""
+    """As a foreign program places a request; values are the columns' texts, so they may be anything. Returns its id."""
     values = {"action": action} | columns
     with connection.cursor() as cursor:
         cursor.execute(
@@ -258,7 +258,7 @@ def pass_inprogress(**options: Any) -> dict[str, int]:
 
 
 def _passed(run_pass: Callable[..., None], options: dict[str, Any]) -> dict[str, int]:
-    """Runs one pass; answers what it counted."""
+    """Runs one pass; returns what it counted."""
     run = RunRecord(run_pass.__name__)
     run_pass(**{"stop": Stop(), "run": run} | options)
     run.end()

@@ -86,7 +86,7 @@ class Proxy:
             link.half_close()
 
     def query_seen(self, query: bytes, transaction: list[bytes]) -> Cut | None:
-        """Counts a query; answers the cut that is to be made at it."""
+        """Counts a query; returns the cut that is to be made at it."""
         with self._lock:
             self.queries += 1
             if self.cut and self.cut.is_at(query, self.queries, transaction):

@@ -91,7 +91,7 @@ def log_path() -> Path:
 
 @contextmanager
 def running(commands: list[list[str]]) -> Iterator[list[int]]:
-    """Workers, each the leader of a group of its own, which is ended with it. Answers the groups."""
+    """Workers, each the leader of a group of its own, which is ended with it. Returns the groups."""
     with log_path().open("ab") as log:
         started = [subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) for command in commands]
     try:
@@ -156,7 +156,7 @@ def latency(peer: Peer, count: int) -> dict[str, float]:
 
 
 def freeze(groups: list[int], peer: Peer, seconds: float) -> int:
-    """Stops the workers, but not while one holds a lock that placing needs. Answers how many jobs had ended."""
+    """Stops the workers, but not while one holds a lock that placing needs. Returns how many jobs had ended."""
     while True:
         signal_all(groups, signal.SIGSTOP)
         time.sleep(0.05)  # until it has reached every thread: one may take a lock until then

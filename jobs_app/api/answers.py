@@ -1,4 +1,4 @@
-"""Takes the answers that services POST to a signed URL (answer_urls.py), and places each as a row of `answers`."""
+"""Receives the answers that services POST to a signed URL (answer_urls.py), and stores each as a row of `answers`."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

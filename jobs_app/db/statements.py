@@ -18,7 +18,7 @@ def fetch_ids(sql: str, values: Sequence[Any] = ()) -> list[int]:
 
 
 def execute(sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-    """Answers how many rows it changed."""
+    """Returns how many rows it changed."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return int(cursor.rowcount)

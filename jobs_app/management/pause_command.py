@@ -20,7 +20,7 @@ class PauseCommand(OperatorCommand):
         parser.add_argument("job", help="the job's name")
 
     def act(self, name: str, by: str, reason: str) -> str:
-        """Answers what to say."""
+        """Returns what to say."""
         raise NotImplementedError
 
     def handle(self, *args: object, **options: Any) -> None:

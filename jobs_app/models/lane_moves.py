@@ -116,7 +116,7 @@ class LaneMoves(models.QuerySet[Row]):
         return FromLane(ids, [id_ for id_, name in rows if name in paused])
 
     def empty_lanes(self) -> int:
-        """What waits for a limit that no job or WRK_LIMITS has any more is due; answers how many, at most 500."""
+        """What waits for a limit that no job or WRK_LIMITS has any more is due; returns how many, at most 500."""
         sql, strays = dialect(), Limit.objects.exclude(name__in=limits())
         if not (lanes := [literal(lane) for lane in strays.values_list("lane", flat=True)]):
             return 0

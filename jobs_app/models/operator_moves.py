@@ -83,7 +83,7 @@ class OperatorMoves(models.QuerySet[Row]):
         return self.waiting(request_id).update(due_at=UtcNow())
 
     def take_by_hand(self, request_id: int, step: int, name: str, *, fails: bool = False) -> NewJob | None:
-        """Cancels the job's `new` row; answers its next attempt, for `insert_ended`.
+        """Cancels the job's `new` row; returns its next attempt, for `insert_ended`.
 
         None: it runs, has succeeded, or, if it is to fail, is not `new`. With a failure of `stop` all `new` rows of
         the request are cancelled, as by any such failure. Under the request's lock.

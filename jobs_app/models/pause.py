@@ -33,7 +33,7 @@ class PauseMoves(models.QuerySet[Row]):
     """Part of JobQuerySet: the moves of jobs whose name is paused or resumed."""
 
     def park(self, names: Collection[str]) -> int:
-        """Moves due `new` jobs of paused names out of the claims' way; answers how many.
+        """Moves due `new` jobs of paused names out of the claims' way; returns how many.
 
         It looks at the oldest 5,000 due rows only, however many there are: claims read the index from there.
         """
@@ -53,7 +53,7 @@ class PauseMoves(models.QuerySet[Row]):
             return self._set_due_at(literal(PARKED_AT), ids, f"{where} AND name IN ({marks(paused)})", paused)
 
     def bring_back(self, names: Collection[str]) -> int:
-        """Parked jobs of resumed names are due since the resume, the oldest first; answers how many, at most 500.
+        """Parked jobs of resumed names are due since the resume, the oldest first; returns how many, at most 500.
 
         When none is left the names are forgotten, under the lock that parking needs: so none can be parked meanwhile.
         """
@@ -106,7 +106,7 @@ class PausedJobQuerySet(models.QuerySet["PausedJob"]):
 
     # Locks, inside the caller's transaction --------------------------------------------------------------------------
     def lock(self, names: Collection[str]) -> list[str]:
-        """Those of these names, locked in their order; what another transaction has locked is skipped."""
+        """Which of these names have a row, locked; what another transaction has locked is skipped."""
         rows = self.select_for_update(skip_locked=True).filter(name__in=names)
         return list(rows.order_by("name").values_list("name", flat=True))
 

@@ -1,7 +1,7 @@
 """The table `tallies`: what happened how often, kept when processes die and rows are purged. /metrics is made from it.
 
 Each transaction that ends attempts or requests adds to it in one statement, its last. A transaction that is run again
-after an unanswered COMMIT does not count twice: its guards find nothing to do.
+after a COMMIT without a reply does not count twice: its guards find nothing to do.
 """
 
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""Runs one callback with its context and answers one outcome value. Touches no database."""
+"""Runs one callback with its context and returns one outcome value. Touches no database."""
 
 import traceback
 from collections.abc import Iterator

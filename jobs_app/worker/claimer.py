@@ -107,7 +107,7 @@ class Claimer:
         return poll
 
     def claim(self) -> int:
-        """Claims due jobs if there is room for them; answers how many."""
+        """Claims due jobs if there is room for them; returns how many."""
         limit = min(self.free(), BATCH)
         if not limit or not (self.more_is_due or self._was_handed_back):
             return 0
@@ -116,7 +116,7 @@ class Claimer:
 
         def work() -> Claimed:
             nonlocal tried
-            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT whose answer was lost
+            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT without a reply
             tried = True
             if won:
                 return Claimed(won, limit)

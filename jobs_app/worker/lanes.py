@@ -62,7 +62,7 @@ class Lanes:
         return self._saw_all and not (self._waits or self._has_recorded or any(self._ours.values()))
 
     def turn(self) -> int:
-        """Claims what gets a permit, if it is time to look; answers how many."""
+        """Claims what gets a permit, if it is time to look; returns how many."""
         if not self._rules:
             return 0
         began = time.monotonic()

@@ -100,7 +100,7 @@ class Runner:
             self._raise_fault()
 
     def turn(self) -> int:
-        """Watches over what runs and, if there is room, claims; answers how many jobs it claimed."""
+        """Watches over what runs and, if there is room, claims; returns how many jobs it claimed."""
         self._watch()
         if self.claimer.poll_is_due() and self.claimer.poll().has_expired:
             end_lost_leases(self._stop, self._run, self._executor.unrecorded, self._on_recorded)

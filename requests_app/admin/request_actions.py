@@ -115,7 +115,7 @@ def possible(request: Request) -> list[Verb]:
 
 
 def refusal(act: Callable[[], None]) -> str:
-    """Does it; answers why it was refused, or an empty text. Raises DatabaseAway."""
+    """Does it; returns why it was refused, or an empty text. Raises DatabaseAway."""
     try:
         act()
     except Request.DoesNotExist:

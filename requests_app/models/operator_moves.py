@@ -56,7 +56,7 @@ class OperatorMoves(Notifications[Row]):
         return True
 
     def retry_now(self, token: str) -> int:
-        """Makes its waiting jobs due at once; answers how many."""
+        """Makes its waiting jobs due at once; returns how many."""
         with transaction.atomic(savepoint=False):
             request = self._lock(token, (RequestStatus.INPROGRESS,))
             return Job.objects.make_due(request.id) if request else 0
@@ -121,7 +121,7 @@ class OperatorMoves(Notifications[Row]):
         self._update(f"{due_at}status = 'Queuing', {again}", [*due.values()], refused, "Failed")
 
     def _update(self, assignments: str, values: list[Any], ids: Collection[int], status: str) -> int:
-        """One guarded UPDATE; answers how many rows it won."""
+        """One guarded UPDATE; returns how many rows it won."""
         if not ids:
             return 0
         return execute(

@@ -24,7 +24,7 @@ class PurgeQuerySet(models.QuerySet["Purge"]):
         self.filter(id=id_).update(counts=Counter(row.counts) + Counter(counts))
 
     def end(self, id_: int) -> Counter[str]:
-        """Answers what the row has counted: after an unanswered COMMIT the run itself may have missed some of it."""
+        """Returns what the row has counted: the run misses what a COMMIT without a reply has done."""
         self.filter(id=id_).update(ended_at=UtcNow())
         return Counter(self.get(id=id_).counts)
 

@@ -114,7 +114,7 @@ class ReceiptHeadQuerySet(models.QuerySet["ReceiptHead"]):
         self.update(last_id=last.id, digest=last.digest)
 
     def open(self) -> bool:
-        """So that `lock` finds a row; answers whether there was none. A transaction of its own: nobody is to wait."""
+        """So that `lock` finds a row; returns whether there was none. A transaction of its own: nobody is to wait."""
         if self.exists():
             return False
         last = Receipt.objects.order_by("-id").values_list("id", "digest").first()

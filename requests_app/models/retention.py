@@ -61,9 +61,9 @@ class OldRequestQuerySet(models.QuerySet[Row]):
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def purge(self, ids: Collection[int], status: str, seconds: float) -> dict[str, int]:
-        """Deletes those of these that are still in this final status, for so many seconds or more, children first.
+        """Deletes, children first, which of these requests have been in this final status for so many seconds or more.
 
-        Answers how many rows of which table.
+        Returns how many rows of which table.
         """
         with transaction.atomic(savepoint=False):
             if not (old := self._lock_old(ids, status, seconds)):
@@ -77,7 +77,7 @@ class OldRequestQuerySet(models.QuerySet[Row]):
             return {"requests": requests, "jobs": jobs, "interventions": interventions, "answers": answers}
 
     def scrub(self, ids: Collection[int], status: str, seconds: float) -> int:
-        """Empties what may be personal in those of these that `purge` would delete. Moments and attempts stay.
+        """Empties what may be personal in the requests that `purge` would delete. Moments and attempts stay.
 
         `scrubbed_at` says so, and no verb takes such a request up again.
         """

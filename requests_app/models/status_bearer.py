@@ -29,7 +29,7 @@ class StatusBearerQuerySet(models.QuerySet["StatusBearer"]):
         return self.get(pk=row.pk), secret
 
     def revoke(self, id_: int) -> bool:
-        """Answers whether there was one to revoke."""
+        """Returns whether there was one to revoke."""
         return bool(self.filter(pk=id_, revoked_at=None).update(revoked_at=UtcNow()))
 
     def caller_of(self, secret: str) -> str | None:

@@ -1,6 +1,6 @@
 """Finds requests for people: by a token or a subject, and by several filters together. Newest first, and bounded.
 
-Answers ids. Each statement names its indexes: the optimizers would read a million rows to find the few.
+Returns ids. Each statement names its indexes: the optimizers would read a million rows to find the few.
 """
 
 from collections.abc import Mapping, Sequence

@@ -66,7 +66,7 @@ def write_receipts(stop: Stop, run: RunRecord, *, seconds: float) -> None:
 def write_page(run: RunRecord, after: int, limit: int = BATCH, *, seconds: float) -> int | None:
     """The receipts of up to `limit` requests above `after`, by id.
 
-    Answers where the next page begins; None after the last one, and while another process writes.
+    Returns where the next page begins; None after the last one, and while another process writes.
     """
     due = run_transaction(partial(Request.objects.receipts_due, limit, after), seconds=seconds)
     attempts = accumulate(number for _, number in due)

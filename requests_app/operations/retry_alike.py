@@ -60,7 +60,7 @@ def kind_of(token: str) -> tuple[int, str]:
 def retry_alike(
     alike: Alike, seconds_between: float, *, by: str, reason: str, last: int | None = None, limit: int | None = None
 ) -> Iterator[RetriedBatch]:
-    """Takes them up, the oldest first; answers what became of each batch, once it is committed.
+    """Takes them up, the oldest first; yields what became of each batch, once it is committed.
 
     `last`: the id of the one to take up after all others, so that the command that names it can be given again.
     """

@@ -31,7 +31,7 @@ class PersonScrub:
         return run_transaction(partial(requests_about, self.subject), seconds=RECONNECT_SECONDS)
 
     def run(self, requests: Sequence[RequestAbout]) -> Iterator[str]:
-        """Answers of each that is left a line that says why."""
+        """Returns for each that is left a line that says why."""
         for start in range(0, len(requests), _BATCH):
             ids = [one.id for one in requests[start : start + _BATCH]]
             before = self._unscrubbed(ids)

@@ -34,7 +34,7 @@ class ReceiptFault:
 
 
 class Chain:
-    """Is given the rows one after another; answers what is wrong with each.
+    """Is given the rows one after another; returns what is wrong with each.
 
     `last_id`, `digest`: of the receipt behind which it begins. None: the first row's number and link are believed.
     """

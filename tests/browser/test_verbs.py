@@ -47,7 +47,7 @@ def open_page(browser: Browser, request: Request) -> None:
 
 
 def confirm(browser: Browser, reason: str) -> str:
-    """Says why, submits, and answers what the next page says."""
+    """Says why, submits, and returns what the next page says."""
     browser.find(REASON).send_keys(reason)
     browser.submit(SUBMIT)
     return " ".join(browser.texts(".messagelist li"))

@@ -51,7 +51,7 @@ def read(environment: Mapping[str, str], sql: str) -> list[Any]:
 
 @contextmanager
 def serving(environment: Mapping[str, str]) -> Iterator[str]:
-    """The web process, which takes what is posted; answers its address, maybe before it listens there."""
+    """The web process, which takes what is posted; returns its address, maybe before it listens there."""
     command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -90,7 +90,7 @@ class Report:
 
 @contextmanager
 def service(log: Log, seconds: float) -> Iterator[str]:
-    """Answers its address."""
+    """Returns its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -142,7 +142,7 @@ class Workers:
         self._children[place] = self._start()
 
     def stop(self) -> list[str]:
-        """Answers what is wrong with how they ended, and with what any of them said."""
+        """Returns what is wrong with how they ended, and with what any of them said."""
         now = time.monotonic()
         for child in self._children:
             self._processes.kill(child, signal.SIGTERM)

@@ -136,7 +136,7 @@ class Failover:
         return self.report
 
     def _rage(self, crew: Crew, inserter: Any) -> float:
-        """All kills, and the end of all requests; answers how many seconds that took after the last INSERT."""
+        """All kills, and the end of all requests; returns how many seconds that took after the last INSERT."""
         inserter.start()
         self._watcher.start()
         self._keep_up_until(crew, partial(self._watcher.saw_end_after, 0.0), "the first commands started")

@@ -1,7 +1,7 @@
 """Plays one interleaving of transactions exactly: threads with connections of their own, stopped before a statement.
 
 `with Actor(lambda: Job.objects.record(ends), stop_before="INSERT INTO jobs") as retry:` runs up to there and stands
-still inside its transaction; `retry.go_on()` runs it to its end and answers what it returned.
+still inside its transaction; `retry.go_on()` runs it to its end and passes on what it returned.
 """
 
 import re
@@ -19,7 +19,7 @@ class Actor:
     """One thread that does `work` on its own connection.
 
     Entering it runs `work` until it stands before the first statement that `stop_before` matches, waits for another
-    actor's lock, or is done. `lose_answers`: that many of its COMMITs take effect and bring no answer.
+    actor's lock, or is done. `lose_answers`: that many of its COMMITs take effect and bring no reply.
     """
 
     def __init__(self, work: Callable[[], Any], *, stop_before: str | None = None, lose_answers: int = 0) -> None:
@@ -57,7 +57,7 @@ class Actor:
             time.sleep(0.005)
 
     def go_on(self) -> Any:
-        """Lets it go on from where it stands, waits for its end and answers what it returned, or raises its error."""
+        """Lets it go on from where it stands, waits for its end and passes on what it returned, or raises its error."""
         self._go.set()
         assert self._done.wait(_PATIENCE_SECONDS), "the actor does not end"
         self._thread.join(_PATIENCE_SECONDS)

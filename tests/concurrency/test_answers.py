@@ -127,7 +127,7 @@ def test_a_wait_that_comes_after_the_job_was_claimed_anew_changes_nothing():
     stale = claimed()
     with Actor(lambda: record(waits(stale)), stop_before=LOCK) as wait:
         assert wait.stands
-        assert record(waits(stale))  # as by a COMMIT that brought no answer
+        assert record(waits(stale))  # as by a COMMIT without a reply
         Job.objects.update(due_at=F("created_at"))
         check = claimed("the new owner's")
         assert wait.go_on() == 0

@@ -109,7 +109,7 @@ def test_prometheus_scrapes_the_web_process_and_can_ask_all_of_it(manage: Manage
 
 @contextmanager
 def scraping(program: str, web: str, folder: Path) -> Iterator[str]:
-    """A Prometheus of its own that scrapes this address each second; answers the address of its API."""
+    """A Prometheus of its own that scrapes this address each second; returns the address of its API."""
     config = YAML(typ="safe", pure=True).load((DEPLOY / "prometheus" / "scrape.yml").read_text())
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [web.removeprefix("http://")]
     config |= {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(RULES)]}

@@ -153,7 +153,7 @@ def _run(
 
 # The snippets ---------------------------------------------------------------------------------------------------------
 
-# Each answers the command that runs the snippet, and an environment for it; or, where its driver is not on this
+# Each returns the command that runs the snippet, and an environment for it; or, where its driver is not on this
 # machine, the command that checks its syntax, and None.
 How = tuple[list[str], dict[str, str] | None]
 
@@ -196,7 +196,7 @@ LANGUAGES: dict[str, tuple[str, str, str, Callable[[Path], How]]] = {
 
 
 def _command(language: str, file: Path, block: Block) -> tuple[list[str], dict[str, str]]:
-    """Writes the snippet and answers how to run it; skips, after a check of its syntax, where that cannot be."""
+    """Writes the snippet and returns how to run it; skips, after a check of its syntax, where that cannot be."""
     info, _, _, how = LANGUAGES[language]
     if shutil.which({"js": "node", "python": sys.executable}.get(info, info)) is None:
         pytest.skip(f"{language} is not on this machine")

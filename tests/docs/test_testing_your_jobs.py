@@ -25,7 +25,7 @@ def test_the_document_leads_from_a_first_test_to_a_killed_worker(clone: Path, te
 
 
 def _write(block: Block, tests: Path, clone: Path, last: str) -> str:
-    """Answers what it added to the tests."""
+    """Returns what it added to the tests."""
     if file := re.fullmatch(r"File `([\w/.]+)`:", block.before):
         (clone / file[1]).write_text(block.text)
         return ""

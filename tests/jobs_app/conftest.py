@@ -12,7 +12,7 @@ from jobs_app.limit_rules import parse_limits
 
 @pytest.fixture
 def register() -> Iterator[Callable[..., str]]:
-    """`register("a_job", callback, timeout=1)` registers for this test; answers the name."""
+    """`register("a_job", callback, timeout=1)` registers for this test; returns the name."""
     registered: list[str] = []
 
     def register_one(name: str, callback: Callable[..., Any], **options: Any) -> str:

@@ -71,7 +71,7 @@ class AnswerRules(RuleBasedStateMachine):
     @precondition(lambda self: self.model.answers)
     @rule(most=st.sampled_from([1, 2, None]), is_lost=st.booleans())
     def take_some(self, most: int | None, is_lost: bool) -> None:
-        """As a pass that is killed after it; or whose first COMMIT brings no answer."""
+        """As a pass that is killed after it; or whose first COMMIT brings no reply."""
         with lost_answers(1) if is_lost else contextlib.nullcontext():
             take_answers(Stop(), RunRecord("run_worker"), progress_locked, seconds=5, limit=most)
         self.model.take_answers(most)

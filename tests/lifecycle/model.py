@@ -131,7 +131,7 @@ class Model:
 
     # Answers ---------------------------------------------------------------------------------------------------------
     def take_answers(self, most: int | None = None) -> list[ModelRequest]:
-        """The oldest `most` that have an effect; answers the requests whose next step has begun by it.
+        """The oldest `most` that have an effect; returns the requests whose next step has begun by it.
 
         Those that are there together are one batch; of two for one job the second one is decided after the first.
         """

@@ -306,7 +306,7 @@ print(re.search("VmHWM:\\\\s*(\\\\d+)", pathlib.Path("/proc/self/status").read_t
 
 
 def peak_mebibytes(command: str) -> float:
-    """Runs the command as a process of its own; answers the most memory that it held."""
+    """Runs the command as a process of its own; returns the most memory that it held."""
     process = subprocess.run(
         [sys.executable, "-c", MEASURED, command],
         cwd=django_settings.BASE_DIR,

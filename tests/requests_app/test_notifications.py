@@ -260,7 +260,7 @@ def test_passes_that_look_at_an_ended_request_again_tell_nobody_again() -> None:
     request = make_request("Inprogress", ["noop"], notify="shop")
     done = make_job(request, "noop", "inprogress")
     result = Result(held(done), JobStatus.COMPLETED)
-    for _ in range(2):  # as after a COMMIT whose answer was lost
+    for _ in range(2):  # as after a COMMIT without a reply
         record_results([result], RunRecord("run_worker"), on_recorded=progress_locked)
         pass_inprogress()
     assert placed() == [("shop", request.token, "Completed")]

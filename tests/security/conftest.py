@@ -47,7 +47,7 @@ def run_manage(environment: dict[str, str], *arguments: str) -> subprocess.Compl
 
 @contextmanager
 def serving(environment: dict[str, str], log: Path | None = None) -> Iterator[str]:
-    """gunicorn as deployed, with one worker unless told otherwise; answers its address. `log`: its standard error."""
+    """gunicorn as deployed, with one worker unless told otherwise; returns its address. `log`: its standard error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     errors = log.open("w") if log else None

@@ -263,7 +263,7 @@ def test_nobody_may_change_a_receipt(server: dict[str, str], user: str, statemen
 
 @pytest.fixture
 def web(server: dict[str, str], services: Services) -> Iterator[str]:
-    """The web process as its user; answers its address."""
+    """The web process as its user; returns its address."""
     shipped = {"DB_USER": "tasker_web", "DJANGO_SETTINGS_MODULE": "tasker_site.settings"}  # with its password hasher
     with serving(server | services.environment() | shipped | {"WRK_LIMITS": LIMITS}) as address:
         yield address

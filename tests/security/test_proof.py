@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 def proven(server: dict[str, str], services: Services) -> tuple[dict[str, str], str]:
     """An erasure with a service that answers at its second try, and one that refuses and is done by hand.
 
-    Answers DB_* of the auditor, and the token.
+    Returns DB_* of the auditor, and the token.
     """
     token = str(uuid4())
     services.reset(faults=[Fault(1, "DELETE", 3, Answer(503, {}), times=1), Fault(2, "DELETE", 3, Answer(403, {}))])

@@ -16,7 +16,7 @@ Register = Callable[..., tuple[Step, ...]]
 
 @pytest.fixture
 def register() -> Iterator[Register]:
-    """`register(first, second, max_attempts=1)` makes jobs of callbacks, named as they are; answers a step for each."""
+    """`register(first, second, max_attempts=1)` makes jobs of callbacks, named as they are; returns a step for each."""
     registered: list[str] = []
 
     def register(*callbacks: Callable[..., Any], **options: Any) -> tuple[Step, ...]:

@@ -262,7 +262,7 @@ def test_a_busy_process_keeps_no_permit_from_those_who_could_use_it(
 
 
 def turn_until_nothing_is_held(runner: Runner, least_seconds: float) -> int:
-    """Answers how many it held of the lane at most."""
+    """Returns how many it held of the lane at most."""
     most, ends_at = 0, time.monotonic() + least_seconds
     while time.monotonic() < ends_at or in_lane("inprogress"):
         runner.turn()

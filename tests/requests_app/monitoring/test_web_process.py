@@ -99,7 +99,7 @@ def test_without_proc_there_is_simply_nothing(tmp_path):
 # gunicorn, real ------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def _running_gunicorn(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two workers, as production has them; answers their address."""
+    """Two workers, as production has them; returns their address."""
     folder = tmp_path_factory.mktemp("metrics")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
