@@ -15,7 +15,7 @@ from jobs_app.db.columns import ByteCharField, SqliteTypes, UtcNow, json_text, o
 from jobs_app.db.dialect import dialect
 from jobs_app.db.statements import fetch_all
 from jobs_app.models.attempts import ClaimedJob
-from jobs_app.models.operator_moves import SCRUBBED
+from jobs_app.models.retention import SCRUBBED
 from jobs_app.outcomes import MAX_ERROR_CHARACTERS, MAX_EXTRAS_BYTES
 
 # Extras are measured as we write them; who escapes all that is no ASCII, or indents, needs some times as much.

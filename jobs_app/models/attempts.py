@@ -28,7 +28,7 @@ class IfFails(models.TextChoices):
 
 
 OPEN = (JobStatus.NEW, JobStatus.INPROGRESS)
-SETTLED = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # needs no new attempt
+NEEDS_NO_ATTEMPT = (JobStatus.NEW, JobStatus.INPROGRESS, JobStatus.COMPLETED)  # it has one, or is done
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY, JobStatus.CANCELLED)
 LARGE = 16 * 1024  # bytes of a request's params and extras; fewer are read with those of a whole batch
 MAX_STEPS_BYTES = 256 * 1024  # of a request's steps; longer ones are not read

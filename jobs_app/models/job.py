@@ -1,8 +1,8 @@
 """The table `jobs`. Every move of a job stands in JobQuerySet, or in inserts.py, its guard in sight, and nowhere else.
 
-Its moves stand in claims.py, completions.py, operator_moves.py, pause.py and lane_moves.py; docs/moves.md has their
-lock order. The schema's arrow (a job points at its request) runs against the arrow of imports (requests_app imports
-jobs_app): the foreign key is a string, and SQL here names the table `requests`.
+Its moves stand in claims.py, completions.py, lane_moves.py, operator_moves.py, pause.py and retention.py; docs/moves.md
+has their lock order. The schema's arrow (a job points at its request) runs against the arrow of imports (requests_app
+imports jobs_app): the foreign key is a string, and SQL here names the table `requests`.
 """
 
 from typing import ClassVar, Self
@@ -19,6 +19,7 @@ from jobs_app.models.completions import Completions
 from jobs_app.models.lane_moves import LaneMoves
 from jobs_app.models.operator_moves import OperatorMoves
 from jobs_app.models.pause import PARKED_FROM, PauseMoves
+from jobs_app.models.retention import RetentionMoves
 from jobs_app.printable import first_line
 
 
@@ -28,6 +29,7 @@ class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an 
     OperatorMoves["Job"],
     PauseMoves["Job"],
     LaneMoves["Job"],
+    RetentionMoves["Job"],
     models.QuerySet["Job"],
 ):
     """All that is done to jobs. Each mixin stands in a file of its own and calls none of the others."""

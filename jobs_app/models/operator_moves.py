@@ -1,4 +1,4 @@
-"""The moves that operators' verbs and retention make, each under the request's lock: docs/moves.md.
+"""The moves that operators' verbs make, each under the request's lock: docs/moves.md.
 
 Part of JobQuerySet (job.py).
 """
@@ -7,19 +7,17 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from django.db import models, transaction
-from django.db.models import Case, Value, When
 
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import dialect, numbers
 from jobs_app.db.statements import fetch_ids
-from jobs_app.models.attempts import OPEN, SETTLED, IfFails, JobStatus, NewJob
+from jobs_app.models.attempts import NEEDS_NO_ATTEMPT, OPEN, IfFails, JobStatus, NewJob
 from jobs_app.models.inserts import insert_jobs
 from jobs_app.models.pause import PARKED_FROM
 from jobs_app.registry import max_attempts
 
 Row = TypeVar("Row", bound=models.Model)
 
-SCRUBBED = "scrubbed"  # in place of an error or a reason that retention has removed
 FAILED_BY_HAND = "failed by hand; the reason is kept in the request's history"
 
 
@@ -68,7 +66,7 @@ class OperatorMoves(models.QuerySet[Row]):
         that goes on, a failure of `finish` or `continue` stays what it is.
         """
         delays = delays or {}
-        ended = self.at_current_step(request_ids).latest_attempts().exclude(status__in=SETTLED)
+        ended = self.at_current_step(request_ids).latest_attempts().exclude(status__in=NEEDS_NO_ATTEMPT)
         if not has_failed:
             ended = ended.exclude(~models.Q(if_fails=IfFails.STOP), status=JobStatus.FAILURE)
         again = ended.order_by("request_id", "id").values_list("request_id", "step", "name", "attempt", "if_fails")
@@ -116,18 +114,4 @@ class OperatorMoves(models.QuerySet[Row]):
         sql = dialect()
         return fetch_ids(
             f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({listed}) AND status = 'new' ORDER BY id {sql.for_update}"
-        )
-
-    def purge(self, request_ids: Collection[int]) -> int:
-        """Deletes the jobs of requests that are over, whose locks the caller holds; never one that is open."""
-        return self.filter(request_id__in=request_ids).exclude(status__in=OPEN).delete()[0]
-
-    def scrub(self, request_ids: Collection[int]) -> int:
-        """Empties what may be personal in the jobs of requests that are over; under their locks."""
-        closed = self.filter(request_id__in=request_ids).exclude(status__in=OPEN)
-        return closed.update(
-            extras=None,
-            answer=None,
-            error=Case(When(error="", then=Value("")), default=Value(SCRUBBED)),
-            waits_for=Case(When(waits_for__isnull=False, then=Value(SCRUBBED))),
         )

@@ -17,7 +17,7 @@ from jobs_app.db.dialect import dialect, numbers
 from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import AnswerQuerySet
-from jobs_app.models.operator_moves import SCRUBBED
+from jobs_app.models.retention import SCRUBBED
 from requests_app.models.intervention import Intervention
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.recipes import recipes

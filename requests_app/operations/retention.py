@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, Q
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import Answer, AuditEvent, Job, JobIntervention, PassRun, PausedJob
-from jobs_app.models.operator_moves import SCRUBBED
+from jobs_app.models.retention import SCRUBBED
 from requests_app.models import Intervention, Purge, Request, RequestStatus
 from requests_app.models.retention import LOOKED
 
