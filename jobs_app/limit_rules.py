@@ -49,7 +49,8 @@ class LimitRule:
 
     @property
     def late(self) -> float:
-        """Seconds within which a permit has to be used: an attempt that began later would meet those behind it.
+        """Seconds within which a permit has to be used: an attempt that began later would overlap with the next
+        permits and exceed the rate.
 
         Without a rate, an unused permit would take a place that another process could use.
         """
@@ -81,7 +82,7 @@ class LimitRule:
             return None
         until_next = self._held(until_next)
         before_time = math.floor((self._ahead - max(0.0, until_next) - more) / self.interval) + 1
-        is_alone = until_next <= -self.late  # an interval after the last one was used, however late that was
+        is_alone = until_next <= -self.late  # a full interval has passed since the last use
         return max(0, before_time, int(is_alone))
 
     def wait_seconds(self, until_next: float) -> float:

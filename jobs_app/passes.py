@@ -22,7 +22,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     if poll.has_expired:
         end_lost_leases(stop, run)
     apply_pauses(poll, seconds=RECONNECT_SECONDS)
-    while poll.has_strays and not stop:  # all of them; what another process may put back meanwhile is not awaited
+    while poll.has_strays and not stop:  # stops after a short batch, whatever others put back
         if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < ROWS_PER_TRANSACTION:
             break
     if not (poll.has_due or poll.resumed or poll.has_strays or limits_of(names())):

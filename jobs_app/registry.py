@@ -109,7 +109,7 @@ def limit_of(name: str) -> LimitRule | None:
 
 
 def limits_of(names: Iterable[str]) -> dict[str, LimitRule]:
-    """Of those of these jobs that have one."""
+    """By the name of each of these jobs that has a limit."""
     if not settings.WRK_LIMITS:
         return {}
     return {name: rule for name in set(names) if (rule := limit_of(name))}

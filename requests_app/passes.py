@@ -269,8 +269,8 @@ def progress_locked(
 ) -> Progressed:
     """As `progress_requests`, in the caller's transaction and under its locks.
 
-    `results`: what that transaction has recorded; an attempt that ran is its job's latest, so that those of a request
-    whose step they complete need not be read. `claim`: for the jobs that are inserted.
+    `results`: what that transaction has recorded; an attempt that ran is its job's latest, so a request whose step they
+    complete needs no further read. `claim`: for the jobs that are inserted.
     """
     going = {request.id: request for request in requests if request.status == RequestStatus.INPROGRESS}
     recorded: dict[int, list[Attempt]] = {id_: [] for id_ in going}

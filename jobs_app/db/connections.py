@@ -21,7 +21,7 @@ def has_opened() -> bool:
 
 
 def close_connections() -> None:
-    """Of this thread."""
+    """Closes those that this thread opened."""
     _of_thread.has_opened = False
     for connection in connections.all(initialized_only=True):
         connection.close()

@@ -8,7 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from jobs_app.db.statements import fetch_all
 
-# No moment of a request is before it: a CHECK says so, and migrating made it of those that were.
+# No moment of a request is before it: a CHECK says so, and a migration raised earlier moments to it.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 

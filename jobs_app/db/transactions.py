@@ -107,7 +107,7 @@ def run_transaction(work: Callable[[], T], *, seconds: float = 0, using: str = D
     """Runs `work`, one whole outer transaction, and again after contention or a lost connection.
 
     Every move is guarded, so a run whose COMMIT was lost and had taken effect finds nothing left to do. `seconds`: how
-    long a lost connection is tried again, from when it was first missed: that alone can take a read's whole timeout.
+    long a lost connection is tried again, counted from the first failure; noticing it may take `read_timeout`.
     Raises DatabaseAway after that; other errors pass through.
     """
     tries = _Tries(seconds)

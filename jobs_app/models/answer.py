@@ -97,7 +97,7 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         )
 
     def rows(self, ids: Collection[int]) -> list[PendingAnswer]:
-        """Those of these that are pending, oldest first. Under their requests' locks nobody takes one meanwhile."""
+        """Which of them are pending, oldest first. Under their requests' locks nobody takes one meanwhile."""
         columns = [_READ.get(name, name) for name in PendingAnswer._fields]
         return [PendingAnswer(*row) for row in self.pending().filter(id__in=ids).order_by("id").values_list(*columns)]
 
@@ -107,7 +107,7 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         return set(rows.values_list("id", flat=True))
 
     def pending_for(self, jobs: Collection[ClaimedJob]) -> set[int]:
-        """Ids of those of these attempts that an answer is there for. Under their requests' locks."""
+        """Ids of the given attempts for which an answer is there. Under their requests' locks."""
         if not jobs:  # nearly always
             return set()
         by_key = {(job.token, job.step, job.name): job for job in jobs}

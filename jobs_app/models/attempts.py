@@ -98,15 +98,19 @@ class LockedRequest(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How an attempt ended, ready to be recorded. `status` NEW hands the job back: its callback was not called.
+    """How an attempt ended, ready to be recorded. Each field:
 
-    NEW with `wait` (seconds until an answer must have come, and until the next look): it was, and waits for an answer;
-    `error` says for which. `is_unanswered`: none came in time; not recorded so when one is there and not taken yet.
-    `is_unavailable`: its service gave no answer, or a 5xx. `gave_up`: a failure that another attempt might have mended.
-
-    Of a retry: `delay_seconds` until its successor is due, and `last_attempt` for that successor. Of a job handed back:
-    `delay_seconds` until it is due again; 0 leaves it due. `ran_microseconds`: of its callback, if it began here.
-    `error` is our own sentence; `answer` what a service said, or an exception: it may be personal data.
+    `status`: NEW hands the job back: its callback was not called, or (with `wait`) it waits for an answer.
+    `error`: a sentence of ours; with `wait`, which answer it waits for.
+    `extras`: JSON text, to be merged into those of its request.
+    `delay_seconds`: of a retry, until its successor is due; of a job handed back, until it is due again (0: it is due).
+    `last_attempt`: of a retry, for its successor.
+    `ran_microseconds`: how long its callback ran, if it began here.
+    `answer`: what a service or an exception said; it may be personal data.
+    `wait`: seconds until an answer must have come, and until the next look.
+    `is_unanswered`: no answer came in time. When one is there that is not taken yet, the job is handed back instead.
+    `is_unavailable`: its service gave no answer, or a 5xx.
+    `gave_up`: it is a failure that another attempt might have mended.
     """
 
     job: ClaimedJob
@@ -173,7 +177,7 @@ class Poll:
     """What a poll of the tables found. `now` is the database's clock as its driver gives it, for use in a query.
 
     `paused`: job names of which nothing may be claimed. `resumed`: those whose parked jobs are to be brought back.
-    `has_strays`: jobs wait for the permits of a limit that WRK_LIMITS does not name any more.
+    `has_strays`: jobs wait for the permits of a limit that WRK_LIMITS does not name, or that no job has, any more.
     """
 
     now: Any

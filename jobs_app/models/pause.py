@@ -18,9 +18,9 @@ from jobs_app.models.intervention_base import InterventionBase
 
 Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
 
-# The due time of a parked job. The release before this one parks a job at its own due time plus 7200 years, and brings
-# jobs back by taking 7200 years away: of this moment it makes 2026-01-01, which is due, and not long ago (a wait of
-# centuries would overflow the sums in `tallies`). What it parked itself is due at PARKED_FROM or later as well.
+# The due time of a parked job. The release before this one parks a job at its own due time plus 7,200 years, so what it
+# parked is due at PARKED_FROM or later as well. To bring a job back it subtracts 7,200 years: this moment gives
+# 2026-01-01, which is due, and not so long ago that its wait would overflow the sums in `tallies`.
 PARKED_AT = datetime(9226, 1, 1, tzinfo=UTC)
 PARKED_FROM = datetime(7201, 1, 1, tzinfo=UTC)
 _IS_PARKED = f"due_at >= {literal(PARKED_FROM)} AND due_at < {literal(LANES_FROM)}"
@@ -84,7 +84,7 @@ class PauseMoves(models.QuerySet[Row]):
         )
 
     def _set_due_at(self, due_at: str, ids: Collection[int], guard: str, names: Collection[str]) -> int:
-        """But for what another session has locked: the next poll looks at that again."""
+        """Leaves out what another session has locked: the next poll looks at that again."""
         sql = dialect()
         free = fetch_ids(
             f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard} "

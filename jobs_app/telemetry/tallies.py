@@ -27,7 +27,7 @@ def count_ended(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
         for status, count in Counter(result.status for result in results).items():
             found[Key(JOBS_ENDED, subject, status.value)] += count
         waits, runs = (r.job.waited_microseconds for r in results), (r.ran_microseconds for r in results)
-        waited = [wait for wait in waits if wait is not None and wait >= 0]  # less: it was due in its lane
+        waited = [wait for wait in waits if wait is not None and wait >= 0]  # negative: its due_at was a lane
         tally.observe(found, JOB_WAIT, subject, waited)
         tally.observe(found, JOB_RUN, subject, [run for run in runs if run is not None])
         if lease_expired:

@@ -19,8 +19,8 @@ from jobs_app.worker.shutdown import Stop
 
 BATCH = 500  # jobs in one transaction
 _POLL_SECONDS = 0.01
-_PAUSES_SECONDS = 1.0  # a pause is noticed within this time, however busy the process is
-# Jobs that may wait here for a thread, for each result of the last batch: what comes while that many are recorded.
+_BUSY_POLL_SECONDS = 1.0  # pauses and lost leases are noticed within this time, however busy the process is
+# Jobs prefetched for each result of the last batch: about as many end while one batch is recorded.
 _PREFETCHED_PER_RESULT = 3
 _MOST_PREFETCHED = 3 * BATCH  # more would be recorded late
 _LARGE_AGAIN_SECONDS = 1.0
@@ -48,7 +48,7 @@ class Claimer:
         self._lease, self._seconds = lease_seconds, reconnect_seconds
         self._due_by, self.paused, self._left = due_by, paused, limit
         self._lanes = {name: rule.lane for name, rule in limits_of(names()).items()}
-        self.more_is_due = due_by is not None  # more than was claimed; a run with `due_by` has seen that something is
+        self.more_is_due = due_by is not None  # whether a claim would find more; a run with `due_by` begins with yes
         self._polled_at = -math.inf if due_by is None else time.monotonic()
         self._prefetched = 0  # jobs that may wait here for a thread
         self._was_handed_back = False
@@ -93,10 +93,10 @@ class Claimer:
     def poll_is_due(self) -> bool:
         since = time.monotonic() - self._polled_at
         polls_for_jobs = self._due_by is None and not self.more_is_due and self.free() > 0
-        return since >= (_POLL_SECONDS if polls_for_jobs else _PAUSES_SECONDS)
+        return since >= (_POLL_SECONDS if polls_for_jobs else _BUSY_POLL_SECONDS)
 
     def poll(self) -> Poll:
-        """Learns whether jobs are due, and what is paused; of that nothing more is claimed or begun here."""
+        """Learns whether jobs are due, and what is paused; paused jobs are neither claimed nor begun."""
         poll = run_transaction(Job.objects.poll, seconds=self._seconds)
         self.paused, self._polled_at = poll.paused, time.monotonic()
         if poll.paused:
@@ -138,7 +138,7 @@ class Claimer:
 
     def claim_on_insert(self, replacing: int = 0) -> ClaimOnInsert:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
-        # Once more the room: what is not claimed now needs a transaction of its own.
+        # Twice the prefetch: a claim here saves a transaction.
         limit = self.free(replacing + self._prefetched)
         return ClaimOnInsert(str(uuid4()), limit, self._lease, time.monotonic(), self.paused)
 

@@ -44,7 +44,7 @@ class Lanes:
                 self._kinds[job.limit.name].add(job.is_async)
         self._took = 0.0  # the last claim, in seconds until its jobs were at the executor
         self._upto: int | None = None  # of a run that ends: the last id that it may claim
-        self._saw_all = False  # of such a run: it looked after its claims had put off all that was due
+        self._saw_all = False  # of such a run: true once it has looked at the lanes after its claims were done
         self._ours: dict[str, set[int]] = {name: set() for name in self._rules}  # claimed and not recorded yet
         self._waits = False
         self._has_recorded = False  # since the last look
@@ -119,7 +119,7 @@ class Lanes:
 
         def work() -> FromLane:
             nonlocal tried
-            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT whose answer was lost
+            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT without a reply
             tried = True
             if won:
                 return FromLane(won, [])

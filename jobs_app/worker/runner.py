@@ -131,7 +131,10 @@ class Runner:
             self._renew()
 
     def _renew(self) -> None:
-        """Leases again what is owned or locked by another session. Only what was still ours may begin later."""
+        """Leases again what is owned, or ended and locked by another session.
+
+        A job whose renewal failed keeps its old end of lease.
+        """
         self._renewed_at = sent_at = time.monotonic()
         owned = list(self._executor.owned)
         jobs = [*(one.job for one in owned), *(result.job for result in self._locked())]
@@ -142,9 +145,10 @@ class Runner:
                     one.lease_ends = sent_at + self._lease
 
     def _wind_down(self, *, failed: bool) -> None:
-        """Lets what runs finish. Told to stop, or `failed`: for the grace period, and hands back what did not begin.
+        """Lets what runs finish. A process that is to stop, or has `failed`, hands back what did not begin.
 
-        What another session has locked is waited for no longer than that: its lease runs out, and it is done again.
+        It stops what still runs after the grace period. It waits no longer for what another session has locked: the
+        lease of that runs out, and it is done again.
         """
         self.claimer.close()
         began, cut = time.monotonic(), False

@@ -56,7 +56,7 @@ class ReceiptMoves(models.QuerySet[Row]):
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def lock_for_receipt(self, ids: Collection[int]) -> list[EndedRequest]:
-        """Those of these whose receipt is still due, locked by id; what another session holds is left out."""
+        """Which of them still lack their receipt, locked by id; what another session holds is left out."""
         sql = dialect()
         rows = fetch_all(
             "SELECT id, token, action, subject, status, shortfall, "

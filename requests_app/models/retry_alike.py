@@ -76,7 +76,7 @@ class AlikeMoves(OperatorMoves[Row]):
 
     # Moves -----------------------------------------------------------------------------------------------------------
     def retry_alike(self, ids: Collection[int], alike: Alike, seconds_between: float) -> RetriedBatch:
-        """As `retry_failed`, of those of these that are still meant, by id, each due some seconds after the one before.
+        """As `retry_failed`, of the given ones that are still alike, by id, each due some seconds after the one before.
 
         The first follows the last of the batch before, whichever process took that up. Locked ones are left out.
         """

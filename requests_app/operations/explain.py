@@ -180,7 +180,7 @@ def _awaited(job: Job, what: str, answered_at: datetime | None, now: datetime) -
 
 
 def _answered_at(request: Request, jobs: Sequence[Job]) -> dict[str, datetime]:
-    """Of those of these jobs that an answer waits for: when the first one came."""
+    """By name of the jobs for which an answer is there: when the first one came."""
     attempts = {job.name: job.attempt for job in jobs}
     untaken = Answer.objects.filter(token=request.token, step=request.step, job__in=attempts, effect=Effect.NONE)
     found: dict[str, datetime] = {}

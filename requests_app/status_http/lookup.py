@@ -83,6 +83,6 @@ def to_be_held(request: HttpRequest) -> Waiting | None:
 
 
 def ended(ids: Collection[int]) -> set[int]:
-    """Those of these requests that have ended, by one statement. Raises django.db.Error."""
+    """Which of these requests have ended, by one statement. Raises django.db.Error."""
     close_old_connections()
     return Request.objects.ended_of(ids)
