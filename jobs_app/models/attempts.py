@@ -62,8 +62,6 @@ class CallbackInput(NamedTuple):
     `size`: of both texts; when it is above LARGE they are None, and read one by one.
     """
 
-    token: str
-    action: str
     params: str | None
     extras: str | None
     size: int = 0

@@ -16,8 +16,17 @@ from jobs_app.registry import limits as limits_in_use
 
 Row = TypeVar("Row", bound=models.Model)
 
-# SQLite keeps texts of any length. What is not as long as a traceparent is none.
-_CALLER_TRACE = "CASE WHEN LENGTH(r.traceparent) = 55 THEN r.traceparent ELSE '' END"
+_SIZE = "LENGTH(r.params) + LENGTH(r.extras)"
+# The columns of `jobs` (j) and `requests` (r) that fill ClaimedJob and CallbackInput, where none of `jobs` is so named.
+_COLUMNS = {
+    "claim": "j.claimed_by",
+    "token": "r.token",
+    "action": "r.action",
+    # SQLite keeps texts of any length. What is not as long as a traceparent is none.
+    "caller_trace": "CASE WHEN LENGTH(r.traceparent) = 55 THEN r.traceparent ELSE '' END",
+    **{name: f"CASE WHEN {_SIZE} <= {LARGE} THEN r.{name} END" for name in ("params", "extras")},
+    "size": _SIZE,
+}
 
 _LEASE_OF_WAITING_SECONDS = 60.0  # never seen: a waiting row is claimed and ended in one transaction
 
@@ -58,7 +67,7 @@ class Claims(models.QuerySet[Row]):
 
         `claim`: a new UUID for this transaction. `due_by`: a moment of `poll`; None: the database's now. `paused`:
         the names to leave alone. A list of constants: claims stay one range of the index, in its order. `lanes`: of the
-        names that need a permit, where they wait for it; of these only what waits no longer for an answer is claimed.
+        names that need a permit, where they wait for it; of these only jobs past their answer_by are claimed.
         """
         sql = dialect()
         others = f"AND name NOT IN ({marks(paused)}) " if paused else ""
@@ -79,7 +88,7 @@ class Claims(models.QuerySet[Row]):
         return Claimed(ids, len(rows))
 
     def _into_lanes(self, rows: Sequence[tuple[int, str, bool]], lanes: Mapping[str, datetime]) -> list[int]:
-        """Out of the claims' way goes what needs a permit; answers the others. The rows are locked."""
+        """Out of the claims' way goes what needs a permit; returns the others. The rows are locked."""
         put_off: dict[datetime, list[int]] = {}
         for id_, name, is_unanswered in rows:
             if name in lanes and not is_unanswered:
@@ -109,19 +118,14 @@ class Claims(models.QuerySet[Row]):
 
     def _with_requests(self, claim: str, index: str, where: str) -> list[tuple[ClaimedJob, CallbackInput]]:
         """In any order: to sort them a server would copy every request's params and extras into a table of its own."""
-        sql = dialect()
-        size = "LENGTH(r.params) + LENGTH(r.extras)"
-        params, extras = (f"CASE WHEN {size} <= {LARGE} THEN r.{name} END" for name in ("params", "extras"))
-        waited = sql.microseconds.format("j.due_at", "j.started_at")
         rows = fetch_all(
-            f"SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, {waited}, "
-            f"r.token, r.action, j.if_fails, {_CALLER_TRACE}, {params}, {extras}, {size}, j.checks, j.waits_for, "
-            f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END FROM jobs j {index} "
-            f"JOIN requests r {sql.by_id} ON r.id = j.request_id "
+            f"SELECT {_columns(ClaimedJob._fields)}, {_columns(CallbackInput._fields)} FROM jobs j {index} "
+            f"JOIN requests r {dialect().by_id} ON r.id = j.request_id "
             f"WHERE {where} AND j.claimed_by = %s",
             [claim],
         )
-        return [(ClaimedJob._make(row[:12]), CallbackInput._make(row[8:10] + row[12:])) for row in rows]
+        width = len(ClaimedJob._fields)
+        return [(ClaimedJob._make(row[:width]), CallbackInput._make(row[width:])) for row in rows]
 
     def texts_of_request(self, id_: int) -> tuple[str, str]:
         """Params and extras of a request, however large; those of one that was purged meanwhile are empty."""
@@ -160,7 +164,7 @@ class Claims(models.QuerySet[Row]):
     def renew(self, owned: Collection[ClaimedJob], lease_seconds: float) -> set[int]:
         """Leases again what this process holds in memory: by id and claim, never by the process's name.
 
-        Answers the ids that it won; a row that another session has locked is left to the next renewal.
+        Returns the ids that it won; a row that another session has locked is left to the next renewal.
         """
         sql, ids, claims = dialect(), sorted(job.id for job in owned), {job.claim for job in owned}
         with transaction.atomic(savepoint=False):
@@ -180,11 +184,19 @@ class Claims(models.QuerySet[Row]):
         """Jobs whose holder fell silent, whatever their request's status. Read without locks: `record` guards again."""
         sql = dialect()
         rows = fetch_all(
-            "SELECT j.id, j.request_id, j.step, j.name, j.attempt, j.last_attempt, j.claimed_by, "
-            f"{sql.microseconds.format('j.due_at', 'j.started_at')}, r.token, r.action, j.if_fails, "
-            f"{_CALLER_TRACE} FROM jobs j {sql.force('jobs_status_lease')} "
+            f"SELECT {_columns(ClaimedJob._fields)} FROM jobs j {sql.force('jobs_status_lease')} "
             "LEFT JOIN requests r ON r.id = j.request_id "
             f"WHERE j.status = 'inprogress' AND j.lease_until < {sql.now} ORDER BY j.lease_until, j.id LIMIT %s",
             [limit],
         )
         return [*map(ClaimedJob._make, rows)]
+
+
+def _columns(fields: Iterable[str]) -> str:
+    """What a SELECT from `jobs` j and `requests` r lists to fill these fields, in their order."""
+    sql = dialect()
+    columns = _COLUMNS | {
+        "waited_microseconds": sql.microseconds.format("j.due_at", "j.started_at"),
+        "unanswered_seconds": f"CASE WHEN j.answer_by <= {sql.now} THEN COALESCE(j.answer_within, 0) END",
+    }
+    return ", ".join(columns.get(field, f"j.{field}") for field in fields)

@@ -171,7 +171,7 @@ class Claimer:
             except ValueError as error:
                 self._executor.end_unowned(job, Failed(f"the request's params or extras cannot be read: {error}"))
             else:
-                place = row.token, row.action, job.step, job.name, job.attempt
+                place = job.token, job.action, job.step, job.name, job.attempt
                 yield job, JobContext(*place, params, extras, row.checks, job.caller_trace)
 
     def _texts(self, job: ClaimedJob, row: CallbackInput) -> tuple[str, str] | None:

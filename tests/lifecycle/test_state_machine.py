@@ -129,8 +129,8 @@ class Life(AnswerRules):
         """As a pass that is killed after its claim, before, in or after the callbacks."""
         paused = Job.objects.poll().paused
         ids = Job.objects.claim(claim := str(uuid4()), limit, lease_seconds=300, paused=paused).ids
-        for held, row in Job.objects.with_requests(claim, ids) if ids else ():
-            state = self.model.requests[row.token].jobs[held.step, held.name][held.attempt - 1]
+        for held, _ in Job.objects.with_requests(claim, ids) if ids else ():
+            state = self.model.requests[held.token].jobs[held.step, held.name][held.attempt - 1]
             assert (state.status, state.due, held.name in self.model.paused) == ("new", True, False)
             state.status = "inprogress"
             self.dead.append(held)
