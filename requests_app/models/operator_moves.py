@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from django.db import models, transaction
 
 from jobs_app.db.columns import UtcNow
-from jobs_app.db.dialect import case, dialect, numbers
-from jobs_app.db.statements import execute
+from jobs_app.db.dialect import case, dialect
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import Effect
 from jobs_app.models.attempts import JobStatus
@@ -18,6 +17,7 @@ from jobs_app.models.operator_moves import FAILED_BY_HAND
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
 from requests_app.models import subjects
+from requests_app.models.guarded_update import update_guarded
 from requests_app.models.notifications import Notifications
 from requests_app.models.receipt_moves import RECEIPT_IS_WANTED_AGAIN, ReceiptState
 from requests_app.models.status import UNFINISHED, RequestStatus
@@ -117,17 +117,8 @@ class OperatorMoves(Notifications[Row]):
         again = f"error = '', error_kind = '', completed_at = NULL, {RECEIPT_IS_WANTED_AGAIN}"
         due = {id_: delays[id_] for id_ in refused} if delays else {}
         due_at = f"due_at = {dialect().later.format(case(due))}, " if due else ""
-        self._update(f"status = 'Inprogress', {again}", [], begun, "Failed")
-        self._update(f"{due_at}status = 'Queuing', {again}", [*due.values()], refused, "Failed")
-
-    def _update(self, assignments: str, values: list[Any], ids: Collection[int], status: str) -> int:
-        """One guarded UPDATE; returns how many rows it won."""
-        if not ids:
-            return 0
-        return execute(
-            f"UPDATE requests {dialect().by_id} SET {assignments} WHERE id IN ({numbers(sorted(ids))}) AND status = %s",
-            [*values, status],
-        )
+        update_guarded(f"status = 'Inprogress', {again}", [], begun, "Failed")
+        update_guarded(f"{due_at}status = 'Queuing', {again}", [*due.values()], refused, "Failed")
 
 
 def _subject_kept(request: Any) -> dict[str, Any]:

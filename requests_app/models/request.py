@@ -1,4 +1,4 @@
-"""The table `requests`. Every move of a request stands in RequestQuerySet, its guard in sight, and nowhere else.
+"""The table `requests`. Every move of a request stands in RequestQuerySet or a mixin of it, and nowhere else.
 
 Which moves there are, their guards and their lock order: docs/moves.md.
 """
@@ -13,6 +13,9 @@ from jobs_app.db.columns import ByteCharField, CurrentUser, EmptyObject, NewUuid
 from jobs_app.db.dialect import EARLIEST, case, dialect, marks, numbers
 from jobs_app.db.statements import fetch_all, fetch_ids
 from requests_app.models.fingerprints import error_kind
+from requests_app.models.guarded_update import update_guarded
+from requests_app.models.notifications import Notifications
+from requests_app.models.operator_moves import OperatorMoves
 from requests_app.models.receipt_moves import RECEIPT_IS_DUE, ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
 from requests_app.models.retry_alike import AlikeMoves
@@ -84,8 +87,15 @@ class Page(NamedTuple):
 
 
 class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
-    OldRequestQuerySet["Request"], AlikeMoves["Request"], ReceiptMoves["Request"]
+    OldRequestQuerySet["Request"],
+    AlikeMoves["Request"],
+    OperatorMoves["Request"],
+    Notifications["Request"],
+    ReceiptMoves["Request"],
+    models.QuerySet["Request"],
 ):
+    """All that is done to requests. Each mixin stands in a file of its own, and calls none but those it is made of."""
+
     # Filters ---------------------------------------------------------------------------------------------------------
     def without_json(self) -> Self:
         """For verbs and pages: what may be huge, or no JSON to Python, is read where it is needed (`json_texts`)."""
@@ -106,7 +116,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         return bool(has_due)
 
     def ended_of(self, ids: Collection[int]) -> set[int]:
-        """Those of these requests that are in a final state."""
+        """Which of these requests are in a final state."""
         if not ids:
             return set()
         where = f"id IN ({numbers(ids)}) AND status IN ({marks(FINAL)})"
@@ -182,8 +192,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         """`Queuing` -> `Inprogress`. `recipes`: action -> steps as JSON text, for those whose steps are NULL.
 
         `deadlines`: action -> seconds from created_at, for those without a deadline of their own. `receipts`: actions
-        whose requests get a receipt of their end. `subjects`: id -> as it is to be kept, for those of these whose
-        subject changes.
+        whose requests get a receipt of their end. `subjects`: id -> as it is to be kept, where it changes.
         """
         sql, deadlines = dialect(), deadlines or {}
         whens = " ".join(["WHEN %s THEN %s"] * len(recipes))
@@ -194,7 +203,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         wanted = f"CASE WHEN action IN ({marks(receipts)}) THEN {ReceiptState.WANTED} ELSE {ReceiptState.NONE} END"
         receipt = f"receipt = {wanted}, " if receipts else ""
         subject, names = _set_subjects(subjects or {}, ids)
-        return self._update(
+        return update_guarded(
             f"{steps}{deadline}{receipt}{subject}status = 'Inprogress', step = 0, shortfall = 0, "
             f"started_at = {sql.now}",
             [*(part for recipe in recipes.items() for part in recipe), *deadlines, *receipts, *names],
@@ -208,7 +217,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
         sound = (
             f"params = '{{}}', extras = '{{}}', steps = NULL, deadline_at = NULL, due_at = {now}, created_at = {now}"
         )
-        return self._update(sound, [], ids, "Queuing")
+        return update_guarded(sound, [], ids, "Queuing")
 
     def refuse(self, errors: Mapping[int, str], subjects: Mapping[int, str] | None = None) -> int:
         """`Queuing` -> `Failed`, each with its reason. `subjects`: as of `start`."""
@@ -232,11 +241,11 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
 
     def _leave_step(self, assignments: str, ids: Collection[int], short: Mapping[int, int]) -> int:
         more = f", shortfall = shortfall + {case(short, '0')}" if short else ""
-        return self._update(f"{assignments}{more}", [*short.values()], ids, "Inprogress")
+        return update_guarded(f"{assignments}{more}", [*short.values()], ids, "Inprogress")
 
     def _end_failed(self, errors: Mapping[int, str], status: str, subjects: Mapping[int, str] | None = None) -> int:
         subject, names = _set_subjects(subjects or {}, errors)
-        return self._update(
+        return update_guarded(
             f"{subject}status = 'Failed', error = {case(errors, 'error')}, error_kind = {case(errors)}, "
             f"completed_at = {dialect().now}, {RECEIPT_IS_DUE}",
             [*names, *errors.values(), *map(error_kind, errors.values())],
@@ -246,7 +255,7 @@ class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
 
 
 def _set_subjects(subjects: Mapping[int, str], ids: Collection[int]) -> tuple[str, list[str]]:
-    """The part of an UPDATE of `ids` that writes those of these subjects, and its values."""
+    """The part of an UPDATE of `ids` that writes their subjects, for those in `subjects`, and its values."""
     named = {id_: subjects[id_] for id_ in ids if id_ in subjects}
     if not named:
         return "", []
