@@ -25,7 +25,9 @@ from jobs_app.registry import limits_of
 Row = TypeVar("Row", bound=models.Model)
 
 _UNCLAIMED: dict[str, Any] = {"claimed_by": None, "lease_until": None, "started_at": None}
-_TAKEN_WITHIN_SECONDS = 5.0  # when the time is over and an answer is there: until we look whether it was taken
+_TAKEN_WITHIN_SECONDS = (
+    5.0  # from when a job whose time is over is put back until it is looked at again, as its answer is pending
+)
 _CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
@@ -37,12 +39,13 @@ class Completions(models.QuerySet[Row]):
         *,
         lease_expired: bool = False,
     ) -> list[Result]:
-        """Records how attempts ended, in one transaction; answers those that won: still `inprogress` under their claim.
+        """Records how attempts ended, in one transaction; returns those that won: still `inprogress` under their claim.
 
-        Locks all requests, then all jobs, each by id ascending, then inserts. Failures are written before retries, so
-        that a retry beside a failure sees that its request is doomed. `requests`: those of all results, as far as the
-        caller could lock them; None: locks those whose extras or siblings change. `lease_expired` adds to the guard
-        that the lease is still over: its holder may have renewed it since it was read.
+        Locks all requests, then all jobs, each by id ascending. Failures are written before retries, so that a retry
+        beside a failure sees that its request is doomed. `_retry` inserts before `_hand_back` and `_wait` update rows,
+        which are locked by then. `requests`: those of all results, as far as the caller could lock them; None: locks
+        those of all but plain completions. `lease_expired` adds to the guard that the lease is still over: its holder
+        may have renewed it since it was read.
         What another session has locked is never waited for and does not win; `still_claimed` tells it from the rest.
         """
         with transaction.atomic(savepoint=False):
@@ -85,7 +88,7 @@ class Completions(models.QuerySet[Row]):
         return [result for result in results if claims.get(result.job.id) == result.job.claim]
 
     def already_recorded(self, results: Sequence[Result]) -> list[Result]:
-        """Those of these results that stand in the table: what a `record` did whose COMMIT was not answered."""
+        """Which of these results stand in the table: what a `record` did whose COMMIT had no reply."""
         if not results:
             return []
         statuses = dict(self.filter(id__in=[result.job.id for result in results]).values_list("id", "status"))
@@ -121,7 +124,7 @@ class Completions(models.QuerySet[Row]):
         return dict(self.filter(request_id__in=request_ids, status=JobStatus.NEW).values_list("id", "request_id"))
 
     def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str | None]:
-        """Locks these rows by id ascending, but for what is locked; answers their claims, None of a `new` one.
+        """Locks these rows by id ascending, but for what is locked; returns their claims, None of a `new` one.
 
         Of those in progress, if so asked, only what is over its lease.
         """
@@ -197,7 +200,7 @@ class Completions(models.QuerySet[Row]):
             )
 
     def _cancel_doomed(self, results: Sequence[Result], doomed: set[int]) -> list[Result]:
-        """Cancels those of what is to be `new` again whose requests are doomed; answers the others."""
+        """Cancels those of what is to be `new` again whose requests are doomed; returns the others."""
         over = [result.job.id for result in results if result.job.request_id in doomed]
         if over:
             self.filter(id__in=over, status=JobStatus.INPROGRESS).update(

@@ -20,7 +20,7 @@ from jobs_app.worker.executions import Execution
 from jobs_app.worker.retry_policy import result_of
 
 # Callbacks that may run, or wait for a thread, or have ended and wait to be recorded; more would be recorded late.
-_MOST_BEGUN = 1000
+_MOST_HANDED_OVER = 1000
 _MOST_LARGE_BYTES = 32 * 1024 * 1024  # of JSON, which takes several times as much once it is read
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
@@ -36,12 +36,12 @@ class Executor:
         self.owned: set[Execution] = set()
         self.unrecorded: set[int] = set()  # ids of all that is owned, or has ended and is not recorded yet
         self.reserved = 0  # jobs that are claimed and on their way here
-        self._large: dict[int, int] = {}  # of these, those with large params: id -> bytes
-        self.locked: set[int] = set()  # of these, what cannot be recorded while another session holds its row
+        self._large: dict[int, int] = {}  # of the unrecorded, those with large params: id -> bytes
+        self.locked: set[int] = set()  # of the unrecorded, those whose rows another session holds
         self.results: list[SimpleQueue[Result | None]] = [SimpleQueue() for _ in range(completers)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._ready: deque[Execution] = deque()  # not let through to the threads or the loop yet
-        self._begun: set[int] = set()  # ids of those that are, until they are recorded
+        self._handed_over: set[int] = set()  # ids of those that were, until they are recorded
         self._first: deque[Execution] = deque()  # to run before what waits
         self._waiting: SimpleQueue[Execution | _Wake | None] = SimpleQueue()
         self._threads = 0
@@ -69,8 +69,8 @@ class Executor:
             if (timeout := timeouts.get(job.name)) is None:
                 timeout = timeouts[job.name] = known.timeout_seconds
             executions.append(Execution(job, context, known, timeout, claimed_at, claimed_at + lease_seconds))
-        # All of them before the first one runs: while any is to end, the completer waits for it. In this order: what is
-        # not owned, but unrecorded, has ended.
+        # All of them before the first one runs: the completer waits for company while anything is owned. `owned` first:
+        # what is unrecorded but not owned has ended.
         self.owned.update(executions)
         self.unrecorded.update(one.job.id for one in executions)
         if begin_by is None:
@@ -94,10 +94,10 @@ class Executor:
         """To the threads and the loop, as far as results are recorded as fast as they come."""
         executions: list[Execution] = []
         with self._lock:  # jobs are submitted and recorded by several threads
-            while self._ready and len(self._begun) < self.concurrency + _MOST_BEGUN:
+            while self._ready and len(self._handed_over) < self.concurrency + _MOST_HANDED_OVER:
                 one = self._ready.popleft()
                 if one in self.owned:  # else it was handed back meanwhile
-                    self._begun.add(one.job.id)
+                    self._handed_over.add(one.job.id)
                     executions.append(one)
         for one in executions:
             if not one.definition.is_async:
@@ -128,7 +128,7 @@ class Executor:
             return True
 
     def reserve(self, count: int) -> None:
-        """Below 0: they have come."""
+        """A negative count releases the reservation."""
         with self._lock:
             self.reserved += count
 
@@ -136,8 +136,8 @@ class Executor:
         """To be told of every result once it stands in the table. `locked`: those that do not yet."""
         with self._lock:
             self.unrecorded.difference_update(ids)
-            self._begun.difference_update(ids)
-            self._begun.difference_update(locked)
+            self._handed_over.difference_update(ids)
+            self._handed_over.difference_update(locked)
             self.locked.difference_update(ids)
             self.locked.update(locked)
             for id_ in self._large.keys() & set(ids):
@@ -166,7 +166,7 @@ class Executor:
         return True
 
     def end_unowned(self, job: ClaimedJob, outcome: Outcome) -> None:
-        """Of a job that cannot be run at all."""
+        """Ends a job that cannot be run at all, and was never owned."""
         self.unrecorded.add(job.id)
         self._put(result_of(job, outcome))
 
@@ -190,7 +190,7 @@ class Executor:
         return [one for one in list(self.owned) if one.times_out is not None and one.times_out - one.timeout < began_by]
 
     def hand_back_waiting(self, names: Collection[str] | None = None) -> None:
-        """What has not begun; `names`: of these jobs only."""
+        """Hands back what has not begun; `names`: of these jobs only."""
         for execution in list(self.owned):
             if names is None or execution.job.name in names:
                 self.end(execution, NotStarted())

@@ -228,7 +228,7 @@ def test_in_a_storm_of_resets_no_acknowledged_request_is_lost_and_all_are_comple
     lost = sum(1 for row in life.rows("jobs") if row["status"] == "retry")
     drained = f"{len(acknowledged)} requests, {lost} leases lost, drained in {time.monotonic() - began:.1f} s"
     print(drained)  # noqa: T201 - for pytest -s
-    assert lost <= 2 + len(acknowledged) // 100, drained  # workers live on, and know what an unanswered COMMIT won
+    assert lost <= 2 + len(acknowledged) // 100, drained  # workers live on, and know what a COMMIT without a reply won
     assert statuses() == {"Completed"}, [row for row in life.rows("requests") if row["status"] != "Completed"]
     for worker in workers:
         worker.terminate()
