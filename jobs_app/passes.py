@@ -21,7 +21,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     poll = run_transaction(Job.objects.poll, seconds=RECONNECT_SECONDS)
     if poll.has_expired:
         end_lost_leases(stop, run)
-    apply_pauses(poll, seconds=RECONNECT_SECONDS)
+    apply_pauses(poll, reconnect_seconds=RECONNECT_SECONDS)
     while poll.has_strays and not stop:  # stops after a short batch, whatever others put back
         if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < ROWS_PER_TRANSACTION:
             break

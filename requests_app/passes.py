@@ -58,7 +58,7 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
 
 
 def start_due(
-    run: RunRecord, limit: int, *, seconds: float = RECONNECT_SECONDS, claim: ClaimOnInsert | None = None
+    run: RunRecord, limit: int, *, reconnect_seconds: float = RECONNECT_SECONDS, claim: ClaimOnInsert | None = None
 ) -> int:
     """Starts or refuses up to `limit` due requests; returns how many. `claim`: for the jobs that it inserts."""
 
@@ -86,18 +86,18 @@ def start_due(
             events.log_ended(bad, RequestStatus.FAILED)
             return counts
 
-    counts = _again_if_rows_exist(work, seconds)
+    counts = _again_if_rows_exist(work, reconnect_seconds)
     run.add(counts)
     return sum(counts.values())
 
 
-def _again_if_rows_exist(work: Callable[..., Mapping[str, int]], seconds: float) -> Mapping[str, int]:
+def _again_if_rows_exist(work: Callable[..., Mapping[str, int]], reconnect_seconds: float) -> Mapping[str, int]:
     """A duplicate key says that somebody inserted a step's rows already: look which, and insert the others."""
     try:
-        return run_transaction(work, seconds=seconds)
+        return run_transaction(work, seconds=reconnect_seconds)
     except IntegrityError as error:
         log.warning("step_is_there_already", fault=fault_line(error))
-        return run_transaction(partial(work, may_exist=True), seconds=seconds)
+        return run_transaction(partial(work, may_exist=True), seconds=reconnect_seconds)
 
 
 def _read_all(rows: Sequence[QueuedRow]) -> tuple[dict[int, Step], dict[int, str]]:
@@ -218,34 +218,38 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
     Anything else is left alone; `show_request` says what does not add up. At last the receipts of what has ended.
     `limit`: so many answers, then so many requests; receipts have none.
     """
-    take_answers(stop, run, progress_locked, seconds=RECONNECT_SECONDS, limit=limit)
+    take_answers(stop, run, progress_locked, reconnect_seconds=RECONNECT_SECONDS, limit=limit)
     left, after = limit, None
     while not stop and left != 0:
         moved, after = progress_page(run, after, left)
         left = None if left is None else left - moved
         if after is None:
             break
-    write_receipts(stop, run, seconds=RECONNECT_SECONDS)
+    write_receipts(stop, run, reconnect_seconds=RECONNECT_SECONDS)
 
 
 def progress_page(
-    run: RunRecord, after: Position | None = None, limit: int | None = None, *, seconds: float = RECONNECT_SECONDS
+    run: RunRecord,
+    after: Position | None = None,
+    limit: int | None = None,
+    *,
+    reconnect_seconds: float = RECONNECT_SECONDS,
 ) -> tuple[int, Position | None]:
     """Scans one page of the requests in progress and moves on what is settled, at most `limit` of them.
 
     Returns how many it moved, and where the next page begins; None after the last one.
     """
-    page = run_transaction(partial(Request.objects.scan_in_progress, SCANNED, after), seconds=seconds)
+    page = run_transaction(partial(Request.objects.scan_in_progress, SCANNED, after), seconds=reconnect_seconds)
     moved = start = 0
     while start < len(page.settled) and moved != limit:
         size = BATCH if limit is None else min(BATCH, limit - moved)  # what does not move takes nobody's place
-        moved += progress_requests(run, page.settled[start : start + size], seconds=seconds)
+        moved += progress_requests(run, page.settled[start : start + size], reconnect_seconds=reconnect_seconds)
         start += size
-    run_transaction(run.heartbeat, seconds=seconds)
+    run_transaction(run.heartbeat, seconds=reconnect_seconds)
     return moved, page.last
 
 
-def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RECONNECT_SECONDS) -> int:
+def progress_requests(run: RunRecord, ids: Sequence[int], *, reconnect_seconds: float = RECONNECT_SECONDS) -> int:
     """Moves these requests on as far as their current step's jobs allow; returns how many moved."""
 
     def work(*, may_exist: bool = False) -> Mapping[str, int]:
@@ -255,7 +259,7 @@ def progress_requests(run: RunRecord, ids: Sequence[int], *, seconds: float = RE
             tally.add(progressed.tallies)
             return {**progressed.counts, "locked": len(ids) - len(locked)}
 
-    counts = _again_if_rows_exist(work, seconds)
+    counts = _again_if_rows_exist(work, reconnect_seconds)
     run.add(counts)
     return sum(counts.values()) - counts["locked"]
 

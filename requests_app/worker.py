@@ -35,11 +35,12 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     are inserted: three commits bring a request of two steps from its pick-up to its end. What other processes and
     operators left settled is found by a scan, one page a second.
     """
-    seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
-    paused = run_transaction(Job.objects.poll, seconds=seconds).paused
+    reconnect_seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
+    paused = run_transaction(Job.objects.poll, seconds=reconnect_seconds).paused
     with Runner(stop, run, paused=paused, concurrency=concurrency, on_recorded=progress_locked) as runner:
-        answers = _Answers(stop, run, runner, seconds)
-        pick_up, scan, receipts = _PickUp(run, runner, seconds), _Scan(run, seconds), _Receipts(run, seconds)
+        answers = _Answers(stop, run, runner, reconnect_seconds)
+        pick_up = _PickUp(run, runner, reconnect_seconds)
+        scan, receipts = _Scan(run, reconnect_seconds), _Receipts(run, reconnect_seconds)
         worked_at = time.monotonic()
         while not stop:
             runner.raise_if_it_hangs()
@@ -57,8 +58,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
 class _Answers:
     """Takes answers. Those that came early stay, so that it asks for others a few times a second only."""
 
-    def __init__(self, stop: Stop, run: RunRecord, runner: Runner, seconds: float) -> None:
-        self._stop, self._run, self._claimer, self._seconds = stop, run, runner.claimer, seconds
+    def __init__(self, stop: Stop, run: RunRecord, runner: Runner, reconnect_seconds: float) -> None:
+        self._stop, self._run, self._claimer, self._seconds = stop, run, runner.claimer, reconnect_seconds
         self._due_at = -math.inf
 
     def turn(self) -> int:
@@ -68,7 +69,7 @@ class _Answers:
             return 0
         taken = take_answers(
             *(self._stop, self._run, progress_locked),
-            seconds=self._seconds,
+            reconnect_seconds=self._seconds,
             claim_on_insert=self._claimer.claim_on_insert,
             adopt=self._claimer.adopt,
         )
@@ -83,8 +84,8 @@ class _PickUp:
     Jobs that are due come first: what has begun is to end.
     """
 
-    def __init__(self, run: RunRecord, runner: Runner, seconds: float) -> None:
-        self._run, self._claimer, self._seconds = run, runner.claimer, seconds
+    def __init__(self, run: RunRecord, runner: Runner, reconnect_seconds: float) -> None:
+        self._run, self._claimer, self._seconds = run, runner.claimer, reconnect_seconds
         self._more_is_due = False  # more than was started
         self._looked_at = -math.inf
 
@@ -97,7 +98,7 @@ class _PickUp:
         if not self._more_is_due and not run_transaction(Request.objects.has_due, seconds=self._seconds):
             return 0
         limit, claim = free or BATCH, self._claimer.claim_on_insert()
-        picked_up = start_due(self._run, limit, seconds=self._seconds, claim=claim)
+        picked_up = start_due(self._run, limit, reconnect_seconds=self._seconds, claim=claim)
         self._claimer.adopt(claim)
         self._more_is_due = picked_up == limit
         return picked_up
@@ -106,22 +107,22 @@ class _PickUp:
 class _Scan:
     """Moves on the settled requests of one page, then of the next; after the last page it begins anew."""
 
-    def __init__(self, run: RunRecord, seconds: float) -> None:
-        self._run, self._seconds = run, seconds
+    def __init__(self, run: RunRecord, reconnect_seconds: float) -> None:
+        self._run, self._seconds = run, reconnect_seconds
         self._after: Position | None = None
         self._due_at = 0.0
 
     def turn(self) -> None:
         if time.monotonic() >= self._due_at:
-            _, self._after = progress_page(self._run, self._after, seconds=self._seconds)
+            _, self._after = progress_page(self._run, self._after, reconnect_seconds=self._seconds)
             self._due_at = time.monotonic() + _SCAN_SECONDS
 
 
 class _Receipts:
     """Writes one page of the receipts of what has ended, then the next; after the last page it begins anew."""
 
-    def __init__(self, run: RunRecord, seconds: float) -> None:
-        self._run, self._seconds = run, seconds
+    def __init__(self, run: RunRecord, reconnect_seconds: float) -> None:
+        self._run, self._seconds = run, reconnect_seconds
         self._after = 0
         self._due_at = 0.0
 
@@ -129,6 +130,6 @@ class _Receipts:
         began = time.monotonic()
         if began < self._due_at and (is_busy or not self._after):
             return
-        self._after = write_page(self._run, self._after, _RECEIPTS, seconds=self._seconds) or 0
+        self._after = write_page(self._run, self._after, _RECEIPTS, reconnect_seconds=self._seconds) or 0
         now = time.monotonic()
         self._due_at = now + ((now - began) * (1 / _RECEIPTS_SHARE - 1) if self._after else _RECEIPTS_SECONDS)

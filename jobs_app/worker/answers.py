@@ -31,21 +31,21 @@ def take_answers(
     run: RunRecord,
     on_recorded: OnRecorded,
     *,
-    seconds: float,
+    reconnect_seconds: float,
     limit: int | None = None,
     claim_on_insert: Callable[[], ClaimOnInsert] | None = None,
     adopt: Callable[[ClaimOnInsert], None] | None = None,
 ) -> int:
-    """Takes what there is to take, in batches, oldest first; answers how many were taken or marked as late.
+    """Takes what there is to take, in batches, oldest first; returns how many were taken or marked as late.
 
     `on_recorded`: as the completer calls it. `claim_on_insert`, `adopt`: of the claimer, if this process runs jobs.
     """
     done = after = 0
     while not stop and done != limit:
         size = BATCH if limit is None else min(BATCH, limit - done)
-        candidates = run_transaction(partial(Answer.objects.to_decide, size, after), seconds=seconds)
+        candidates = run_transaction(partial(Answer.objects.to_decide, size, after), seconds=reconnect_seconds)
         claim = claim_on_insert() if claim_on_insert and candidates else None
-        taken = _take(candidates, run, on_recorded, claim, seconds)
+        taken = _take(candidates, run, on_recorded, claim, reconnect_seconds)
         if claim and adopt:
             adopt(claim)
         done += taken
@@ -60,7 +60,7 @@ def _take(
     run: RunRecord,
     on_recorded: OnRecorded | None,
     claim: ClaimOnInsert | None,
-    seconds: float,
+    reconnect_seconds: float,
     fault: str = "",
 ) -> int:
     """One batch. What the database refuses is tried again as by `record_results`: without moving requests on, then one
@@ -70,19 +70,19 @@ def _take(
         return 0
     taking = _Taking(dict(candidates), on_recorded, claim, fault)
     try:
-        won = run_transaction(taking.transaction, seconds=seconds)
+        won = run_transaction(taking.transaction, seconds=reconnect_seconds)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise
         if on_recorded:
-            return _take(candidates, run, None, None, seconds)
+            return _take(candidates, run, None, None, reconnect_seconds)
         if len(candidates) > 1:
-            return sum(_take([one], run, None, None, seconds) for one in candidates)
+            return sum(_take([one], run, None, None, reconnect_seconds) for one in candidates)
         [(id_, _)] = candidates
         log.error("answer_not_storable", answer=id_, fault=fault_line(error))
         if not fault:
-            return _take(candidates, run, None, None, seconds, not_storable(error))
-        return run_transaction(Answer.objects.filter(id=id_).refuse, seconds=seconds)
+            return _take(candidates, run, None, None, reconnect_seconds, not_storable(error))
+        return run_transaction(Answer.objects.filter(id=id_).refuse, seconds=reconnect_seconds)
     events.log_ended(won)
     run.add(Counter(map(counted, won)) + taking.counts)
     return taking.counts["answers_taken"] + taking.counts["answers_late"]
@@ -90,7 +90,7 @@ def _take(
 
 @dataclass
 class _Taking:
-    """The transaction of a batch, and what it has to remember to run again after an unanswered COMMIT."""
+    """The transaction of a batch, and what it has to remember to run again after a COMMIT without a reply."""
 
     candidates: Mapping[int, int | None]  # answer -> request
     on_recorded: OnRecorded | None
@@ -102,7 +102,7 @@ class _Taking:
 
     def transaction(self) -> list[Result]:
         if self._marked and not Answer.objects.rows(self._marked):
-            return self._results  # a COMMIT that brought no answer has done it all
+            return self._results  # a COMMIT without a reply has done it all
         with transaction.atomic():
             ids = {request_id for request_id in self.candidates.values() if request_id is not None}
             requests = lock_requests(ids, with_extras=True)

@@ -101,7 +101,7 @@ class Claimer:
         self.paused, self._polled_at = poll.paused, time.monotonic()
         if poll.paused:
             self._executor.hand_back_waiting(poll.paused)
-        apply_pauses(poll, seconds=self._seconds)
+        apply_pauses(poll, reconnect_seconds=self._seconds)
         if self._due_by is None:
             self.more_is_due |= poll.has_due
         return poll

@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import NamedTuple
@@ -29,7 +30,7 @@ _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_al
 _LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
 _LOCKED_SECONDS = 0.05  # from one try to the next to record what another session has locked
 _TOLD_AFTER_SECONDS = 2.0  # longer than a transaction of ours takes
-_GATHER_SECONDS = 0.0002  # until it is looked for, twice as long each time: to wake for each result would cost more
+_GATHER_SECONDS = 0.0002  # first pause between two looks at the queue; it doubles: to wake for each costs more
 
 _COUNTED = {
     JobStatus.COMPLETED: "completed",
@@ -66,32 +67,34 @@ def record_results(
     run: RunRecord,
     *,
     lease_expired: bool = False,
-    seconds: float = 0,
+    reconnect_seconds: float = 0,
     on_recorded: OnRecorded | None = None,
     claim: ClaimOnInsert | None = None,
 ) -> Recorded:
     """Records results and counts them, in one transaction.
 
     One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
-    the results are recorded without it. `seconds`: how long to try for a lost connection.
+    the results are recorded without it. `reconnect_seconds`: how long to try for a lost
+    connection.
     """
     recording = _Recording(results, lease_expired=lease_expired, on_recorded=on_recorded, claim=claim)
     try:
-        won = run_transaction(recording.transaction, seconds=seconds)
+        won = run_transaction(recording.transaction, seconds=reconnect_seconds)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise  # no row's fault
+        again = partial(record_results, run=run, lease_expired=lease_expired, reconnect_seconds=reconnect_seconds)
         if on_recorded:
-            return record_results(results, run, lease_expired=lease_expired, seconds=seconds)
+            return again(results)
         parts = [[result] for result in results] if len(results) > 1 else [[_unstorable(results[0], error)]]
-        each = [record_results(part, run, lease_expired=lease_expired, seconds=seconds) for part in parts]
+        each = [again(part) for part in parts]
         return Recorded(
             [result for one in each for result in one.won], [result for one in each for result in one.locked]
         )
     locked: list[Result] = []
     if (rest := _without(results, won)) and not lease_expired:
-        locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=seconds)
-        _tell_too_late(_without(rest, locked), run, seconds)
+        locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=reconnect_seconds)
+        _tell_too_late(_without(rest, locked), run, reconnect_seconds)
     events.log_ended(won, lease_expired=lease_expired)
     run.add(Counter(map(counted, won)) + Counter(recording.progressed))
     return Recorded(won, locked)
@@ -103,7 +106,7 @@ def counted(result: Result) -> str:
 
 
 class _Recording:
-    """The transaction of `record_results`, and what it has to remember to run again after an unanswered COMMIT."""
+    """The transaction of `record_results`, and what it has to remember to run again after a COMMIT without a reply."""
 
     def __init__(
         self,
@@ -115,17 +118,17 @@ class _Recording:
     ) -> None:
         self._results, self._lease_expired = results, lease_expired
         self._on_recorded, self._claim = on_recorded, claim
-        self._unanswered: list[Result] = []  # won by a try whose COMMIT brought no answer
+        self._maybe_recorded: list[Result] = []  # won by a try that may have ended in a COMMIT without a reply
         self.progressed: Mapping[str, int] = {}
 
     def transaction(self) -> list[Result]:
-        """Answers those that won, in this try or in one before it."""
-        already = Job.objects.already_recorded(self._unanswered)
+        """Returns those that won, in this try or in one before it."""
+        already = Job.objects.already_recorded(self._maybe_recorded)
         with transaction.atomic():
             requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
             won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
-            if won:  # else a try whose COMMIT brought no answer has done it all
-                self._unanswered = already + won
+            if won:  # else a COMMIT without a reply has done it all
+                self._maybe_recorded = already + won
                 self.progressed, counted = call_on_recorded(self._on_recorded, requests or {}, won, self._claim)
                 tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
         return already + won
@@ -144,11 +147,14 @@ def call_on_recorded(
     return on_recorded([requests[id_] for id_ in ids], results, claim)
 
 
-def _tell_too_late(late: Sequence[Result], run: RunRecord, seconds: float) -> None:
-    """They changed nothing: their lease was lost meanwhile. Counted by themselves: no guard would count them once."""
+def _tell_too_late(late: Sequence[Result], run: RunRecord, reconnect_seconds: float) -> None:
+    """They changed nothing: their lease was lost meanwhile.
+
+    Counted in a transaction of their own: no row guards the count.
+    """
     run.add({"too_late": len(late)})
     events.log_too_late(late)
-    run_transaction(lambda: tally.add(tallies.count_too_late(late)), seconds=seconds)
+    run_transaction(lambda: tally.add(tallies.count_too_late(late)), seconds=reconnect_seconds)
 
 
 def _without(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
@@ -174,16 +180,19 @@ def end_lost_leases(
 ) -> None:
     """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time.
 
-    `ours`: ids that this very process is about to record. The database was away for longer than their lease.
+    `ours`: ids that this very process is about to record. When the database was away for longer than their lease, our
+    own unrecorded jobs look lost: they are skipped.
     """
     while not stop:
         lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
         results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
         if not results:
             return
-        won = record_results(results, run, lease_expired=True, seconds=RECONNECT_SECONDS, on_recorded=on_recorded).won
-        run.add({"lease_lost": len(won)})
-        if len(lost) < BATCH or not won:  # what is locked is left to the next poll
+        recorded = record_results(
+            results, run, lease_expired=True, reconnect_seconds=RECONNECT_SECONDS, on_recorded=on_recorded
+        )
+        run.add({"lease_lost": len(recorded.won)})
+        if len(lost) < BATCH or not recorded.won:  # what is locked is left to the next poll
             return
 
 
@@ -201,11 +210,11 @@ class Completer:
         run: RunRecord,
         changed: Event,
         *,
-        seconds: float,
+        reconnect_seconds: float,
         on_recorded: OnRecorded | None,
     ) -> None:
         self._results, self._executor, self._claimer, self._run = results, executor, claimer, run
-        self._changed, self._seconds, self._on_recorded = changed, seconds, on_recorded
+        self._changed, self._seconds, self._on_recorded = changed, reconnect_seconds, on_recorded
         self.fault: BaseException | None = None
         self.locked: list[Result] = []  # by another session; recorded as soon as it lets go
         self._locked_since: dict[int, float] = {}
@@ -242,7 +251,7 @@ class Completer:
     def _record(self, results: list[Result]) -> None:
         claim = self._claimer.claim_on_insert(replacing=len(results)) if self._on_recorded else None
         won, self.locked = record_results(
-            results, self._run, seconds=self._seconds, on_recorded=self._on_recorded, claim=claim
+            results, self._run, reconnect_seconds=self._seconds, on_recorded=self._on_recorded, claim=claim
         )
         if any(result.status == JobStatus.NEW and not result.wait for result in won):
             self._claimer.look_again()

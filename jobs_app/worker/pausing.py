@@ -43,17 +43,17 @@ def resume_job(name: str, *, by: str, reason: str) -> bool:
     return won
 
 
-def apply_pauses(poll: Poll, *, seconds: float = 0) -> None:
+def apply_pauses(poll: Poll, *, reconnect_seconds: float = 0) -> None:
     """Parks due jobs of paused names and brings jobs of resumed names back, one bounded batch of each.
 
-    `seconds`: how long a lost connection is tried again.
+    `reconnect_seconds`: how long a lost connection is tried again.
     """
     if poll.paused and poll.has_due:
-        run_transaction(partial(Job.objects.park, poll.paused), seconds=seconds)
+        run_transaction(partial(Job.objects.park, poll.paused), seconds=reconnect_seconds)
     if poll.resumed:
-        run_transaction(partial(Job.objects.bring_back, poll.resumed), seconds=seconds)
+        run_transaction(partial(Job.objects.bring_back, poll.resumed), seconds=reconnect_seconds)
     if poll.has_strays:
-        run_transaction(Job.objects.empty_lanes, seconds=seconds)
+        run_transaction(Job.objects.empty_lanes, seconds=reconnect_seconds)
 
 
 def _intervene(trace: JobIntervention, move: Callable[[], bool]) -> bool:

@@ -77,7 +77,7 @@ class Runner:
                 self.claimer,
                 run,
                 self._changed,
-                seconds=self._seconds,
+                reconnect_seconds=self._seconds,
                 on_recorded=on_recorded,
             )
             for results in self._executor.results

@@ -45,7 +45,7 @@ def start_runner(concurrency: int) -> Runner:
 
 
 def start_pick_up(runner: Runner) -> _PickUp:
-    return _PickUp(RunRecord("run_worker"), runner, seconds=1)
+    return _PickUp(RunRecord("run_worker"), runner, reconnect_seconds=1)
 
 
 def queue(number: int) -> None:
