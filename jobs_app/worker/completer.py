@@ -176,7 +176,12 @@ def not_storable(error: DatabaseError | ValueError) -> str:
 
 
 def end_lost_leases(
-    stop: Stop, run: RunRecord, ours: Collection[int] = (), on_recorded: OnRecorded | None = None
+    stop: Stop,
+    run: RunRecord,
+    ours: Collection[int] = (),
+    on_recorded: OnRecorded | None = None,
+    *,
+    reconnect_seconds: float = RECONNECT_SECONDS,
 ) -> None:
     """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time.
 
@@ -184,12 +189,12 @@ def end_lost_leases(
     own unrecorded jobs look lost: they are skipped.
     """
     while not stop:
-        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=RECONNECT_SECONDS)
+        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=reconnect_seconds)
         results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
         if not results:
             return
         recorded = record_results(
-            results, run, lease_expired=True, reconnect_seconds=RECONNECT_SECONDS, on_recorded=on_recorded
+            results, run, lease_expired=True, reconnect_seconds=reconnect_seconds, on_recorded=on_recorded
         )
         run.add({"lease_lost": len(recorded.won)})
         if len(lost) < BATCH or not recorded.won:  # what is locked is left to the next poll

@@ -103,7 +103,9 @@ class Runner:
         """Watches over what runs and, if there is room, claims; returns how many jobs it claimed."""
         self._watch()
         if self.claimer.poll_is_due() and self.claimer.poll().has_expired:
-            end_lost_leases(self._stop, self._run, self._executor.unrecorded, self._on_recorded)
+            end_lost_leases(
+                *(self._stop, self._run, self._executor.unrecorded, self._on_recorded), reconnect_seconds=self._seconds
+            )
         return self._lanes.turn() + self.claimer.claim()
 
     def is_done(self) -> bool:

@@ -83,7 +83,7 @@ def _write(ids: Sequence[int], reconnect_seconds: float) -> int | None:
     write = partial(_write_batch, ids)
     try:
         written = run_transaction(write, seconds=reconnect_seconds)
-        if written is None and run_transaction(ReceiptHead.objects.open):
+        if written is None and run_transaction(ReceiptHead.objects.open, seconds=reconnect_seconds):
             return run_transaction(write, seconds=reconnect_seconds)
         return written
     except (DatabaseError, TypeError, ValueError) as error:

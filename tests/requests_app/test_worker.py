@@ -4,11 +4,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, current_thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models import QuerySet
 
+from jobs_app.db import transactions
+from jobs_app.db.transactions import RECONNECT_SECONDS
 from jobs_app.models import Job
 from jobs_app.models.job import JobQuerySet
 from jobs_app.models.pass_run import RunRecord
@@ -17,7 +21,9 @@ from jobs_app.registry import job, unregister
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
-from requests_app.models import Request
+from requests_app.models import Receipt, Request
+from requests_app.models.receipt import ReceiptHeadQuerySet
+from requests_app.models.receipt_moves import ReceiptState
 from requests_app.passes import progress_locked
 from requests_app.worker import _PickUp, run_worker
 from tests.conftest import Manage
@@ -147,6 +153,28 @@ def test_lost_leases_are_ended_and_their_requests_moved_on_in_one_transaction() 
     run_worker(Stop(max_seconds=0.3), RunRecord("run_worker"))
     request.refresh_from_db()
     assert (request.status, request.error.startswith("noop failed: gave up after 1 attempt")) == ("Failed", True)
+
+
+@pytest.mark.parametrize(("queryset", "statement"), [(JobQuerySet, "lease_expired"), (ReceiptHeadQuerySet, "open")])
+def test_a_worker_waits_for_the_database_as_long_as_its_setting_says(
+    queryset: type, statement: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Longer than the passes of cron do: what its callbacks did would be lost with it."""
+    settings.WRK_DATABASE_AWAY_SECONDS = 3 * RECONNECT_SECONDS
+    sleeps, work = [0.0], getattr(queryset, statement)
+    monkeypatch.setattr(transactions, "time", SimpleNamespace(monotonic=lambda: sum(sleeps), sleep=sleeps.append))
+
+    def is_away_at_first(self: Any, *arguments: Any) -> Any:
+        if sum(sleeps) < 2 * RECONNECT_SECONDS:
+            raise OperationalError(2003, "refused")
+        return work(self, *arguments)
+
+    monkeypatch.setattr(queryset, statement, is_away_at_first)
+    make_job(make_request("Inprogress", ["noop"]), "noop", "inprogress", lease=-1)
+    make_job(make_request("Completed", ["noop"], receipt=ReceiptState.DUE), "noop", "completed")
+    run_worker(Stop(max_seconds=0.3), RunRecord("run_worker"))
+    assert sum(sleeps) >= 2 * RECONNECT_SECONDS
+    assert (Job.objects.filter(status="retry").count(), Receipt.objects.count()) == (1, 1)
 
 
 def test_a_running_worker_takes_an_answer_and_completes_its_request(manage: Manage, record_file: Path) -> None:
