@@ -17,7 +17,7 @@ from jobs_app.registry import limits as limits_in_use
 Row = TypeVar("Row", bound=models.Model)
 
 _SIZE = "LENGTH(r.params) + LENGTH(r.extras)"
-# The columns of `jobs` (j) and `requests` (r) that fill ClaimedJob and CallbackInput, where none of `jobs` is so named.
+# What fills the fields of ClaimedJob and CallbackInput for which `jobs` (j) has no column of that name. r: `requests`.
 _COLUMNS = {
     "claim": "j.claimed_by",
     "token": "r.token",

@@ -20,7 +20,7 @@ from jobs_app.worker.executions import Execution
 from jobs_app.worker.retry_policy import result_of
 
 # Callbacks that may run, or wait for a thread, or have ended and wait to be recorded; more would be recorded late.
-_MOST_HANDED_OVER = 1000
+_MOST_LET_THROUGH = 1000
 _MOST_LARGE_BYTES = 32 * 1024 * 1024  # of JSON, which takes several times as much once it is read
 _UNKNOWN_SECONDS = 30.0  # a job of a newer release waits for a worker that has it; its attempts are not used up
 
@@ -41,7 +41,7 @@ class Executor:
         self.results: list[SimpleQueue[Result | None]] = [SimpleQueue() for _ in range(completers)]
         self.lost_threads = 0  # busy with callbacks that ignored their timeout
         self._ready: deque[Execution] = deque()  # not let through to the threads or the loop yet
-        self._handed_over: set[int] = set()  # ids of those that were, until they are recorded
+        self._let_through_ids: set[int] = set()  # of what was, until it is recorded
         self._first: deque[Execution] = deque()  # to run before what waits
         self._waiting: SimpleQueue[Execution | _Wake | None] = SimpleQueue()
         self._threads = 0
@@ -94,10 +94,10 @@ class Executor:
         """To the threads and the loop, as far as results are recorded as fast as they come."""
         executions: list[Execution] = []
         with self._lock:  # jobs are submitted and recorded by several threads
-            while self._ready and len(self._handed_over) < self.concurrency + _MOST_HANDED_OVER:
+            while self._ready and len(self._let_through_ids) < self.concurrency + _MOST_LET_THROUGH:
                 one = self._ready.popleft()
                 if one in self.owned:  # else it was handed back meanwhile
-                    self._handed_over.add(one.job.id)
+                    self._let_through_ids.add(one.job.id)
                     executions.append(one)
         for one in executions:
             if not one.definition.is_async:
@@ -136,8 +136,8 @@ class Executor:
         """To be told of every result once it stands in the table. `locked`: those that do not yet."""
         with self._lock:
             self.unrecorded.difference_update(ids)
-            self._handed_over.difference_update(ids)
-            self._handed_over.difference_update(locked)
+            self._let_through_ids.difference_update(ids)
+            self._let_through_ids.difference_update(locked)
             self.locked.difference_update(ids)
             self.locked.update(locked)
             for id_ in self._large.keys() & set(ids):
