@@ -138,9 +138,9 @@ def _difference(life: Life, without: Without, *, leases_lost: bool) -> str:
         if (left := (life.shape(), leases_lost)) not in without.good:
             life.finish()
             life.ends().assert_same_as(without.ends, leases_lost=leases_lost)
+            assert [str(finding) for finding in findings(ReadCount())] == []
         said, done = life.said(), life.done()
         assert {word: said[word] for word in done} == done, "the tallies say otherwise than the tables"
-        assert [str(finding) for finding in findings(ReadCount())] == []
     except AssertionError as difference:
         return str(difference)
     without.good.add(left)
