@@ -1,5 +1,6 @@
 """One request of the pure model: its attempts, how each of them may end, and what follows from that."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MAX_ATTEMPTS = 3
@@ -105,6 +106,14 @@ class ModelRequest:
             kept = not has_failed and attempts[-1].status == "failure" and self.steps[self.step][name] != STOP
             if attempts[-1].status in {"failure", "retry", "cancelled"} and not kept:
                 attempts.append(Attempt(last=len(attempts) + MAX_ATTEMPTS))
+
+    def follow(self, rows: Mapping[Place, int]) -> None:
+        """No rule decides whether a retry is recorded before its sibling's failure: see `canonical`. The tables say."""
+        for place, attempts in self.jobs.items():
+            if rows[place] < len(attempts):
+                attempts.pop()
+            elif rows[place] > len(attempts):
+                attempts.append(Attempt("cancelled", last=attempts[-1].last))
 
     # What is compared ------------------------------------------------------------------------------------------------
     def seen(self) -> tuple[object, ...]:

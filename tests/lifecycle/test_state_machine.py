@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -232,6 +233,9 @@ class Life(AnswerRules):
     def the_tables_say_what_the_model_says(self) -> None:
         if self.model.requests:
             assert _seen(self.model) == {token: request.seen() for token, request in self.model.requests.items()}
+            for token, request in self.model.requests.items():
+                if STOP in request.failed():
+                    request.follow(Counter(Job.objects.filter(request__token=token).values_list("step", "name")))
 
     @invariant()
     def the_answers_say_what_the_model_says(self) -> None:
