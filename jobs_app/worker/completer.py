@@ -74,8 +74,7 @@ def record_results(
     """Records results and counts them, in one transaction.
 
     One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
-    the results are recorded without it. `reconnect_seconds`: how long to try for a lost
-    connection.
+    the results are recorded without it. `reconnect_seconds`: how long to try for a lost connection.
     """
     recording = _Recording(results, lease_expired=lease_expired, on_recorded=on_recorded, claim=claim)
     try:
