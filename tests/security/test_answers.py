@@ -116,5 +116,6 @@ def test_the_signature_is_in_no_series_and_no_line(web: str, path: str, log: Pat
     requests.get(web + path, timeout=SECONDS)
     said = requests.get(f"{web}/metrics", timeout=SECONDS).text + log.read_text()
     assert "answer_kept" in said
-    assert re.findall(r"/answers/|planted", said) == []
+    # A client that hung up, of whichever test, is told of by its path, which is masked.
+    assert re.findall(r"/answers/(?!\*\*\*)|planted", said) == []
     assert path[-20:] not in said
