@@ -5,7 +5,7 @@ from jobs_app.fields import integer
 from jobs_app.outcomes import Failure, JobContext, Wait
 from jobs_app.registry import job
 from requests_app.recipes import Recipe
-from requests_app.steps import Job, Step
+from requests_app.recipes.steps import Job, Step
 
 _service2 = Service("service2", "URL_SERVICE2")
 

@@ -19,15 +19,14 @@ from jobs_app.registry import max_attempts, names
 from jobs_app.worker.answers import take_answers
 from jobs_app.worker.completer import Progressed
 from jobs_app.worker.shutdown import Stop
-from requests_app import progress
 from requests_app.callers import refusal
 from requests_app.models import Request, RequestStatus, subjects
 from requests_app.models.request import Position, QueuedRow
 from requests_app.monitoring import events, tallies
 from requests_app.operations.receipts import write_receipts
-from requests_app.progress import Advance, Complete, Decision, Fail, Wait
-from requests_app.recipes import Recipe, known_actions, params_check, recipe_of, recipes
-from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, if_fails_of, quoted, read_steps, to_json
+from requests_app.recipes import Recipe, known_actions, params_check, progress, recipe_of, recipes
+from requests_app.recipes.progress import Advance, Complete, Decision, Fail, Wait
+from requests_app.recipes.steps import MAX_STEPS_BYTES, Step, StepsError, if_fails_of, quoted, read_steps, to_json
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from jobs_app.models.answer import AnswerOutcome
 from jobs_app.outcomes import Json, Retry
 from jobs_app.registry import definition, names
 from requests_app.models import Request
-from requests_app.steps import Step, to_json
+from requests_app.recipes.steps import Step, to_json
 from tasker_testing.calls import seeing_calls
 from tasker_testing.kills import Kill
 from tasker_testing.play import PlannedAnswer, Play

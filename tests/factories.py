@@ -22,7 +22,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import FINAL
 from requests_app.passes import run_inprogress_requests, run_new_requests
-from requests_app.steps import Step, if_fails_of, to_json
+from requests_app.recipes.steps import Step, if_fails_of, to_json
 
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]

@@ -1,7 +1,7 @@
 """Deletes a user from all three services. Params: {"id": int}."""
 
 from requests_app.recipes import Recipe
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 
 RECIPE = Recipe(
     action="delete_user",

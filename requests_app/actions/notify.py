@@ -1,6 +1,6 @@
 """Tells a receiver of another request's end. Placed by Tasker Worker itself (models/notifications.py)."""
 
 from requests_app.recipes import NOTIFY, Recipe
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 
 RECIPE = Recipe(action=NOTIFY, steps=(Step("notify", ("notify",)),))

@@ -1,7 +1,7 @@
 """Changes a user's e-mail in all three services. Params: {"id": int, "email": str}."""
 
 from requests_app.recipes import Recipe
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 
 RECIPE = Recipe(
     action="update_user",

@@ -20,7 +20,7 @@ from requests_app.formatting import clock, pretty, read_json, short_by, span
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state
-from requests_app.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
+from requests_app.recipes.steps import MAX_STEPS_BYTES, Step, StepsError, read_steps
 
 _MOST_ATTEMPTS = 500
 _MOST_INTERVENTIONS = 100

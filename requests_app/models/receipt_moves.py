@@ -10,7 +10,7 @@ from django.db import models
 
 from jobs_app.db.dialect import dialect, numbers
 from jobs_app.db.statements import fetch_all
-from requests_app.steps import MAX_STEPS_BYTES
+from requests_app.recipes.steps import MAX_STEPS_BYTES
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 

@@ -23,7 +23,7 @@ from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
 from requests_app.models.subjects import MOST_JSON_CHARACTERS, are_hashed
 from requests_app.recipes import NOTIFY
 from requests_app.recipes.params import MAX_PARAMS_BYTES
-from requests_app.steps import MAX_STEPS_BYTES
+from requests_app.recipes.steps import MAX_STEPS_BYTES
 
 _YEAR_9000 = "'9000-01-01'"  # what was placed later has no deadline of a recipe: it could be after the year 9999
 _MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")

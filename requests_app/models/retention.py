@@ -21,7 +21,7 @@ from jobs_app.models.retention import SCRUBBED
 from requests_app.models.intervention import Intervention
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.recipes import recipes
-from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps, to_json
+from requests_app.recipes.steps import MAX_STEPS_BYTES, StepsError, read_steps, to_json
 
 Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 

@@ -30,7 +30,7 @@ from requests_app.models import Request, RequestStatus
 from requests_app.models.status import FINAL
 from requests_app.monitoring.tallies import subject
 from requests_app.recipes import recipes
-from requests_app.steps import StepsError, read_steps
+from requests_app.recipes.steps import StepsError, read_steps
 
 _RAN = (JobStatus.COMPLETED, JobStatus.FAILURE, JobStatus.RETRY)
 _MOST_STEPS_CHARACTERS = 16 * 1024  # longer ones are not read: their steps have numbers for names

@@ -14,17 +14,16 @@ from jobs_app.models.answer import AnswerOutcome, Effect
 from jobs_app.models.attempts import IfFails, JobStatus
 from jobs_app.printable import first_line, one_line
 from jobs_app.registry import definition
-from requests_app import progress
 from requests_app.formatting import ago, clock_utc, duration, short_by
 from requests_app.models import Request, RequestStatus
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.monitoring.deadlines import DeadlineState, deadline_state, has_open_deadline
 from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_health
 from requests_app.operations.explain_limits import by_permit, waits_for_permit
-from requests_app.progress import Attempt, Wait
-from requests_app.recipes import params_check, recipe_of
+from requests_app.recipes import params_check, progress, recipe_of
 from requests_app.recipes.params import MAX_PARAMS_BYTES
-from requests_app.steps import MAX_STEPS_BYTES, StepsError, read_steps
+from requests_app.recipes.progress import Attempt, Wait
+from requests_app.recipes.steps import MAX_STEPS_BYTES, StepsError, read_steps
 
 _MOST_ANSWERS = 100
 

@@ -24,7 +24,7 @@ from requests_app.models import Receipt, ReceiptHead, Request
 from requests_app.models.receipt import Head, ReceiptRow, utc_text
 from requests_app.models.receipt_moves import EndedRequest
 from requests_app.recipes import recipes
-from requests_app.steps import Step, StepsError, read_steps
+from requests_app.recipes.steps import Step, StepsError, read_steps
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from jobs_app.db.dialect import dialect, literal
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.pause import PARKED_FROM
 from jobs_app.registry import limits_of, names
-from requests_app.steps import MAX_STEPS_BYTES
+from requests_app.recipes.steps import MAX_STEPS_BYTES
 
 _REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
 _ANSWERS = 1000  # that have no request; more of the same would be told

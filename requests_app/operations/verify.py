@@ -29,7 +29,7 @@ from requests_app.operations.snapshot import (
 )
 from requests_app.operations.verify_answers import fault_of_untaken, faults_of_answers, faults_of_wait
 from requests_app.operations.verify_limits import faults_of_limit, read_rows
-from requests_app.steps import Step, StepsError, if_fails_of, read_steps
+from requests_app.recipes.steps import Step, StepsError, if_fails_of, read_steps
 
 Row = TypeVar("Row", VerifiedJob, VerifiedAnswer)
 

@@ -12,7 +12,7 @@ from requests_app.formatting import clock_utc
 from requests_app.models.status import FINAL, RequestStatus
 from requests_app.monitoring.pass_health import is_late
 from requests_app.operations.snapshot import VerifiedAnswer, VerifiedJob, VerifiedRequest
-from requests_app.steps import StepsError, read_steps
+from requests_app.recipes.steps import StepsError, read_steps
 
 
 def faults_of_wait(job: VerifiedJob) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from requests_app.formatting import parse_duration
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 
 if TYPE_CHECKING:
     from requests_app.recipes.params.check import ParamsCheck

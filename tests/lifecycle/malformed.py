@@ -11,7 +11,7 @@ from hypothesis.strategies import SearchStrategy
 from jobs_app.registry import MAX_NAME_CHARACTERS, definition
 from requests_app.models import RequestStatus
 from requests_app.recipes import recipe_of
-from requests_app.steps import MAX_STEPS_BYTES
+from requests_app.recipes.steps import MAX_STEPS_BYTES
 
 INT_MAX = 2**31 - 1
 midnight = "{} 00:00:00".format

@@ -21,7 +21,7 @@ from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.outcomes import JobContext, Retry, storable_error
 from jobs_app.registry import job, unregister
 from requests_app.models import Request
-from requests_app.steps import StepsError, read_steps
+from requests_app.recipes.steps import StepsError, read_steps
 from tests.conftest import Manage, _environment_of_commands
 from tests.depth import LONG
 from tests.factories import held, make_job, make_request

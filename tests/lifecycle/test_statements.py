@@ -21,7 +21,7 @@ from requests_app import recipes
 from requests_app.models import Request
 from requests_app.passes import progress_locked
 from requests_app.recipes import Recipe
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 from requests_app.worker import run_worker
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 from tests.lifecycle.statements import counting_commits, listening

@@ -16,8 +16,8 @@ from requests_app import passes, recipes
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.recipes import Recipe
-from requests_app.steps import Job as StepJob
-from requests_app.steps import Step
+from requests_app.recipes.steps import Job as StepJob
+from requests_app.recipes.steps import Step
 from requests_app.worker import run_worker
 from tests.factories import (
     changes_by,

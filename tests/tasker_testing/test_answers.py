@@ -8,7 +8,7 @@ from jobs_app.models import Answer, Job
 from jobs_app.outcomes import JobContext, Json, Wait
 from requests_app import recipes
 from requests_app.recipes import Recipe
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 from tasker_testing.kit import Tasker
 from tests.tasker_testing.conftest import Register
 

@@ -12,10 +12,10 @@ from django.db.models import F
 from jobs_app.db.dialect import MYSQL, database_now, dialect
 from jobs_app.models import Answer, Job
 from jobs_app.outcomes import Failure, JobContext, Retry, Wait
-from requests_app import steps
 from requests_app.models import Request
 from requests_app.operations.explain import explain
 from requests_app.operations.verify import ReadCount, findings
+from requests_app.recipes import steps
 from tests.factories import (
     changes_by,
     insert_answer,

@@ -7,7 +7,7 @@ from jobs_app.models.attempts import OPEN, IfFails, JobStatus
 from jobs_app.models.attempts import Attempt as Attempt
 from jobs_app.outcomes import storable_error
 from jobs_app.printable import first_line
-from requests_app.steps import Step
+from requests_app.recipes.steps import Step
 
 
 @dataclass(frozen=True, slots=True)

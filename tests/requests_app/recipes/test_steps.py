@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from requests_app.steps import Job, Step, StepsError, if_fails_of, parse_steps, read_steps, to_json
+from requests_app.recipes.steps import Job, Step, StepsError, if_fails_of, parse_steps, read_steps, to_json
 
 KNOWN = frozenset(["noop", "other"])
 
