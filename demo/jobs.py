@@ -4,8 +4,7 @@ from jobs_app.clients.http import Service
 from jobs_app.fields import integer
 from jobs_app.outcomes import Failure, JobContext, Wait
 from jobs_app.registry import job
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Job, Step
+from requests_app.recipes import Job, Recipe, Step
 
 _service2 = Service("service2", "URL_SERVICE2")
 

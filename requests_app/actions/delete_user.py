@@ -1,7 +1,6 @@
 """Deletes a user from all three services. Params: {"id": int}."""
 
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 
 RECIPE = Recipe(
     action="delete_user",

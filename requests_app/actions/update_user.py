@@ -1,7 +1,6 @@
 """Changes a user's e-mail in all three services. Params: {"id": int, "email": str}."""
 
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 
 RECIPE = Recipe(
     action="update_user",

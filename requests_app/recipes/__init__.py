@@ -1,4 +1,7 @@
-"""The actions and their recipes, and what a recipe demands of params (params/, loaded when it is needed)."""
+"""The actions and their recipes, what a recipe demands of params (params/, loaded when it is needed), and its steps.
+
+`Job`, `Recipe` and `Step` are what a file of a recipe imports.
+"""
 
 from requests_app.recipes.registry import NOTIFY as NOTIFY
 from requests_app.recipes.registry import Recipe as Recipe
@@ -10,3 +13,5 @@ from requests_app.recipes.registry import recipes as recipes
 from requests_app.recipes.registry import register as register
 from requests_app.recipes.registry import register_all as register_all
 from requests_app.recipes.registry import unregister as unregister
+from requests_app.recipes.steps import Job as Job
+from requests_app.recipes.steps import Step as Step

@@ -20,7 +20,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import progress_locked
-from requests_app.recipes.steps import Job as StepJob
+from requests_app.recipes import Job as StepJob
 from tests.concurrency.interleaving import Actor
 from tests.concurrency.rows import status_of, statuses
 from tests.factories import (

@@ -29,7 +29,7 @@ from requests_app.models.retry_alike import Alike
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due
-from requests_app.recipes.steps import Job as StepJob
+from requests_app.recipes import Job as StepJob
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses
 from tests.sample.jobs import RECORD_VARIABLE

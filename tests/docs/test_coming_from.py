@@ -10,8 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from demo.services import Services
 from jobs_app import registry
 from requests_app.models import Request
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 from tasker_testing.kit import Tasker
 from tests.docs.blocks import Block, blocks_of, document
 from tests.factories import make_request, pass_inprogress, pass_jobs, pass_new

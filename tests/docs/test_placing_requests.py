@@ -20,8 +20,7 @@ from jobs_app.models import Answer
 from requests_app import recipes
 from requests_app.callers import parse_callers
 from requests_app.models import Request
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 from tests.conftest import Manage
 from tests.docs.blocks import Block, blocks_of, document
 from tests.factories import make_request, make_waiting, pass_inprogress, pass_jobs, pass_new

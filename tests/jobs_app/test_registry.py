@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from jobs_app.registry import definition, import_submodules, job, max_attempts, names, unregister
 from requests_app import recipes
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Step
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,7 @@ def test_adding_a_recipe_is_adding_one_file(package: ModuleType) -> None:
     write(
         package,
         "made_up",
-        "from requests_app.recipes import Recipe\nfrom requests_app.recipes.steps import Step\n"
+        "from requests_app.recipes import Recipe, Step\n"
         "RECIPE = Recipe(action='made_up', steps=(Step('only', ('noop',)),))\n",
     )
     recipes.register_all(import_submodules(package))

@@ -13,8 +13,7 @@ from requests_app import recipes
 
 JOB = "from jobs_app.registry import job\n@job({name!r})\ndef f(context): ...\n"
 RECIPE = """
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 {variable} = Recipe(action={name!r}, steps=(Step("only", ("noop",)),))
 """
 

@@ -19,7 +19,7 @@ from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
-from requests_app.recipes.steps import Job as StepJob
+from requests_app.recipes import Job as StepJob
 from tests.conftest import Manage, called_here
 from tests.factories import insert_raw, make_answer, make_job, make_request, seconds_from_now, statuses
 

@@ -15,9 +15,8 @@ from jobs_app.worker.shutdown import Stop
 from requests_app import passes, recipes
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Job as StepJob
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Job as StepJob
+from requests_app.recipes import Recipe, Step
 from requests_app.worker import run_worker
 from tests.factories import (
     changes_by,

@@ -23,8 +23,7 @@ from jobs_app import registry
 from jobs_app.checks import TASKER, database_settings
 from jobs_app.limit_rules import parse_limits
 from requests_app import recipes
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 from tasker_site.base_urls import base_url_fault
 from tasker_site.dotenv_file import NOTHING
 from tasker_site.environment import Environment

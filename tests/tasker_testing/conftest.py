@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs_app import registry
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Step
 from tasker_testing.kit import Tasker
 from tasker_testing.played import PlayedRequest
 

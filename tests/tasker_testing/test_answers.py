@@ -7,8 +7,7 @@ import pytest
 from jobs_app.models import Answer, Job
 from jobs_app.outcomes import JobContext, Json, Wait
 from requests_app import recipes
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 from tasker_testing.kit import Tasker
 from tests.tasker_testing.conftest import Register
 

@@ -15,7 +15,7 @@ TEST = """
 from django.db import connection
 
 from requests_app.models import Request
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Step
 
 STEPS = (Step("greeting", ("returns_extras", "fails")),)
 

@@ -14,7 +14,7 @@ from jobs_app.models import Job, PausedJob
 from jobs_app.models.pass_run import PassRun
 from jobs_app.outcomes import Failure, JobContext, Json, Retry, Unavailable, Wait
 from requests_app.models import Request
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Step
 from tasker_testing.kit import Tasker
 from tests.factories import make_request, pass_inprogress, pass_jobs, pass_new
 from tests.tasker_testing.conftest import Play, in_steps

@@ -22,7 +22,7 @@ from jobs_app.models.pause import PARKED_AT
 from jobs_app.outcomes import Completed, Failed, NotStarted, Outcome, Retried, Stopped
 from jobs_app.worker.retry_policy import result_of
 from requests_app.models import Request, RequestStatus
-from requests_app.recipes.steps import Job as StepJob
+from requests_app.recipes import Job as StepJob
 from tests.factories import (
     Row,
     Rows,

@@ -19,7 +19,7 @@ from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.interventions import cancel_request
 from requests_app.passes import start_due
-from requests_app.recipes.steps import Job as StepJob
+from requests_app.recipes import Job as StepJob
 from requests_app.worker import run_worker
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new

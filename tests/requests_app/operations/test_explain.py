@@ -12,9 +12,8 @@ from requests_app import recipes
 from requests_app.models import Request
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.operations.explain import explain
-from requests_app.recipes import Recipe
+from requests_app.recipes import Recipe, Step
 from requests_app.recipes.params import MAX_PARAMS_BYTES
-from requests_app.recipes.steps import Step
 from tests.factories import Row, make_answer, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 
 pytestmark = pytest.mark.django_db

@@ -22,8 +22,7 @@ from requests_app.operations.retention import Retention
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.operations.verify_receipts import as_line, faults_of_export, faults_of_table
 from requests_app.passes import progress_page
-from requests_app.recipes import Recipe
-from requests_app.recipes.steps import Step
+from requests_app.recipes import Recipe, Step
 from requests_app.worker import run_worker
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new

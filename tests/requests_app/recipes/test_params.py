@@ -13,10 +13,9 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
 from requests_app import passes, recipes
 from requests_app.models import Request
-from requests_app.recipes import Recipe, params_check
+from requests_app.recipes import Recipe, Step, params_check
 from requests_app.recipes.params import MAX_PARAMS_BYTES
 from requests_app.recipes.params.check import ParamsCheck
-from requests_app.recipes.steps import Step
 from requests_app.worker import run_worker
 from tasker_testing.kit import Tasker
 from tests.conftest import called_here

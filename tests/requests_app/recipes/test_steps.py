@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from requests_app import recipes
+from requests_app import steps as steps_of_before
 from requests_app.recipes.steps import Job, Step, StepsError, if_fails_of, parse_steps, read_steps, to_json
 
 KNOWN = frozenset(["noop", "other"])
@@ -145,3 +147,7 @@ def test_a_request_has_at_most_two_thousand_jobs_when_it_is_picked_up() -> None:
     ):
         parse_steps(more, known)
     assert len(parse_steps(more)) == 5  # of one that is in progress
+
+
+def test_a_recipe_may_import_them_from_where_they_were() -> None:
+    assert (steps_of_before.Step, steps_of_before.Job) == (recipes.Step, recipes.Job)
