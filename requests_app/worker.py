@@ -13,8 +13,10 @@ from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.models.request import Position
-from requests_app.operations.receipts import write_page
-from requests_app.passes import BATCH, progress_locked, progress_page, start_due
+from requests_app.passes.inprogress_requests import progress_locked, progress_page
+from requests_app.passes.new_requests import start_due
+from requests_app.passes.receipts import write_page
+from requests_app.passes.step_jobs import BATCH
 
 _POLL_SECONDS = 0.001  # between two turns while there is work, and for a while after it
 _IDLE_POLL_SECONDS = 0.05

@@ -1,6 +1,6 @@
 """The tables `receipts` and `receipt_head`: what proves how requests ended, each row chained to the one before it.
 
-Rows are inserted by operations/receipts.py and never changed or deleted. Their `id` has no gaps: a missing number is a
+Rows are inserted by passes/receipts.py and never changed or deleted. Their `id` has no gaps: a missing number is a
 row that somebody removed.
 """
 

@@ -19,7 +19,7 @@ from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from requests_app.recipes import Job as StepJob
 from tests.concurrency.interleaving import Actor
 from tests.concurrency.rows import status_of, statuses

@@ -28,7 +28,8 @@ from requests_app.models.fingerprints import error_kind
 from requests_app.models.retry_alike import Alike
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import ReadCount, findings
-from requests_app.passes import progress_locked, progress_requests, run_inprogress_requests, start_due
+from requests_app.passes.inprogress_requests import progress_locked, progress_requests, run_inprogress_requests
+from requests_app.passes.new_requests import start_due
 from requests_app.recipes import Job as StepJob
 from tests.concurrency.interleaving import Actor, lost_answers
 from tests.concurrency.rows import add_job, add_request, let_leases_run_out, status_of, statuses

@@ -18,7 +18,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request
 from requests_app.models.status import FINAL
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from tests.conftest import Manage, called_here
 from tests.depth import LONG
 from tests.factories import pass_jobs, pass_new, seconds_from_now

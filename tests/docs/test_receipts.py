@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import called_here
 from tests.docs.blocks import blocks_of, document
-from tests.requests_app.operations.test_receipts import ended, write
+from tests.requests_app.test_receipts import ended, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

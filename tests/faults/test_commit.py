@@ -17,8 +17,8 @@ from jobs_app.models import Limit, pass_run
 from requests_app.models import Receipt, ReceiptHead, Request
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.models.status import FINAL
-from requests_app.operations import receipts
 from requests_app.operations.verify_receipts import faults_of_table
+from requests_app.passes import receipts
 from tests.faults.clock import HastyClock
 from tests.faults.life import Ends, Life, Ran, Row, steps
 from tests.faults.shape import Shape

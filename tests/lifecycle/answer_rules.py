@@ -15,7 +15,7 @@ from jobs_app.models.pause import PARKED_FROM
 from jobs_app.worker.answers import take_answers
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from tests.concurrency.interleaving import lost_answers
 from tests.lifecycle.model import UNREADABLE, Model, ModelAnswer
 from tests.lifecycle.model_request import JOBS, Attempt, ModelRequest, Place

@@ -20,12 +20,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from jobs_app.db.dialect import EARLIEST
 from jobs_app.models import Job
-from requests_app import passes
 from requests_app.admin import request_page
 from requests_app.management.commands import show_request
 from requests_app.models import Request
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.operations import retention
+from requests_app.passes import inprogress_requests
 from tests.conftest import called_here
 from tests.depth import combined
 from tests.factories import (
@@ -344,7 +344,7 @@ def test_a_purge_goes_on_behind_a_page_of_such_moments(monkeypatch: pytest.Monke
 def test_many_that_are_due_at_the_same_whole_second_are_paged_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """As our docs have callers write it: on SQLite that moment has several texts."""
     monkeypatch.setattr(retention, "BATCH", 3)
-    monkeypatch.setattr(passes, "SCANNED", 3)
+    monkeypatch.setattr(inprogress_requests, "SCANNED", 3)
     for _ in range(7):
         make_request("Completed", completed_at="2020-01-01 00:00Z")
         make_job(make_request("Inprogress"), status="completed")

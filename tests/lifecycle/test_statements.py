@@ -19,7 +19,7 @@ from jobs_app.worker.completer import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app import recipes
 from requests_app.models import Request
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from requests_app.recipes import Recipe, Step
 from requests_app.worker import run_worker
 from tests.factories import held, insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new

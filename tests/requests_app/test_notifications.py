@@ -15,7 +15,7 @@ from jobs_app.worker.completer import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.interventions import cancel_request, retry_request
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from requests_app.worker import run_worker
 from tests.conftest import called_here
 from tests.factories import (

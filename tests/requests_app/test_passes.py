@@ -12,9 +12,10 @@ from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.registry import job, unregister
 from jobs_app.worker.shutdown import Stop
-from requests_app import passes, recipes
+from requests_app import recipes
 from requests_app.models import Request
 from requests_app.operations.verify import ReadCount, findings
+from requests_app.passes import inprogress_requests, new_requests
 from requests_app.recipes import Job as StepJob
 from requests_app.recipes import Recipe, Step
 from requests_app.worker import run_worker
@@ -182,7 +183,7 @@ def test_refused_ones_count_towards_the_limit() -> None:
 
 
 def test_a_backlog_is_taken_in_batches_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "BATCH", 3)
+    monkeypatch.setattr(new_requests, "BATCH", 3)
     for number in range(8):
         insert_raw(steps=ONE_STEP if number % 3 else "[]")
     assert pass_new() == {"started": 5, "refused": 3}
@@ -293,7 +294,7 @@ def test_a_failed_request_says_which_job_and_its_first_line() -> None:
 
 
 def test_a_request_that_does_not_add_up_is_left_alone_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "BATCH", 2)
+    monkeypatch.setattr(inprogress_requests, "BATCH", 2)
     for _ in range(5):
         make_request("Inprogress", due_in=-100)  # without its job's row
     done = make_request("Inprogress")

@@ -24,7 +24,7 @@ from requests_app import worker
 from requests_app.models import Receipt, Request
 from requests_app.models.receipt import ReceiptHeadQuerySet
 from requests_app.models.receipt_moves import ReceiptState
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from requests_app.worker import _PickUp, run_worker
 from tests.conftest import Manage
 from tests.factories import insert_answer, insert_raw, make_job, make_request

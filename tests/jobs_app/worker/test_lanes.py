@@ -27,7 +27,7 @@ from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.interventions import cancel_request
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from requests_app.worker import run_worker
 from tests.conftest import Manage
 from tests.factories import (

@@ -22,7 +22,7 @@ from jobs_app.models.request_locks import lock_requests
 from requests_app.models import Request, RequestStatus, RetryPace
 from requests_app.models.fingerprints import error_kind
 from requests_app.models.retry_alike import Alike
-from requests_app.passes import progress_locked
+from requests_app.passes.inprogress_requests import progress_locked
 from tests.factories import (
     Row,
     changed,

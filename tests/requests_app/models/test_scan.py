@@ -5,9 +5,9 @@ import pytest
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
-from requests_app import passes
 from requests_app.models import Request
 from requests_app.operations import interventions
+from requests_app.passes import inprogress_requests
 from requests_app.worker import run_worker
 from tests.factories import insert_raw, make_job, make_request, pass_inprogress, pass_jobs, pass_new
 from tests.lifecycle.statements import listening
@@ -19,7 +19,7 @@ PAGE = 4
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "SCANNED", PAGE)
+    monkeypatch.setattr(inprogress_requests, "SCANNED", PAGE)
 
 
 def wait_for_jobs(number: int) -> list[Request]:

@@ -18,7 +18,7 @@ from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.interventions import cancel_request
-from requests_app.passes import start_due
+from requests_app.passes.new_requests import start_due
 from requests_app.recipes import Job as StepJob
 from requests_app.worker import run_worker
 from tests.concurrency.interleaving import Actor, lost_answers

@@ -14,7 +14,7 @@ from requests_app.models.receipt_moves import ReceiptState
 from requests_app.operations.printed_receipt import as_page
 from tests.conftest import called_here
 from tests.factories import make_job, make_request
-from tests.requests_app.operations.test_receipts import chain, ended, put, write
+from tests.requests_app.test_receipts import chain, ended, put, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

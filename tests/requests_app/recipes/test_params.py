@@ -11,8 +11,9 @@ from jobs_app.checks import TASKER
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
-from requests_app import passes, recipes
+from requests_app import recipes
 from requests_app.models import Request
+from requests_app.passes import new_requests
 from requests_app.recipes import Recipe, Step, params_check
 from requests_app.recipes.params import MAX_PARAMS_BYTES
 from requests_app.recipes.params.check import ParamsCheck
@@ -113,7 +114,7 @@ def test_a_recipe_whose_schema_cannot_be_used_is_an_error_and_stops_no_other() -
 
 
 def test_more_than_a_batch_is_checked_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "CHECKED_BATCH", 2)
+    monkeypatch.setattr(new_requests, "CHECKED_BATCH", 2)
     for number in range(5):
         make_request(action="greet", recipe=True, params={"id": number if number != 2 else SECRET})
     assert pass_new() == {"started": 4, "refused": 1}

@@ -15,13 +15,14 @@ from requests_app import recipes
 from requests_app.models import Intervention, Receipt, ReceiptHead, Request
 from requests_app.models.receipt import GENESIS, ReceiptRow
 from requests_app.models.receipt_moves import ReceiptState
-from requests_app.operations import receipts, verify_receipts
+from requests_app.operations import verify_receipts
 from requests_app.operations.interventions import cancel_request, complete_job, retry_request
-from requests_app.operations.receipts import write_receipts
 from requests_app.operations.retention import Retention
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.operations.verify_receipts import as_line, faults_of_export, faults_of_table
-from requests_app.passes import progress_page
+from requests_app.passes import receipts
+from requests_app.passes.inprogress_requests import progress_page
+from requests_app.passes.receipts import write_receipts
 from requests_app.recipes import Recipe, Step
 from requests_app.worker import run_worker
 from tests.concurrency.interleaving import Actor, lost_answers
