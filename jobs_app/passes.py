@@ -5,8 +5,8 @@ from jobs_app.models import Job
 from jobs_app.models.lane_moves import ROWS_PER_TRANSACTION
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.registry import limits_of, names
-from jobs_app.worker.completer import end_lost_leases
 from jobs_app.worker.pausing import apply_pauses
+from jobs_app.worker.recording import end_lost_leases
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 

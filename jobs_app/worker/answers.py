@@ -19,7 +19,7 @@ from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
 from jobs_app.telemetry import events, tallies
 from jobs_app.worker.claimer import BATCH
-from jobs_app.worker.completer import OnRecorded, call_on_recorded, counted, not_storable
+from jobs_app.worker.recording import OnRecorded, call_on_recorded, counted, not_storable
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 

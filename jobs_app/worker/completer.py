@@ -1,203 +1,26 @@
-"""Records how attempts ended: in batches, in threads and on connections of their own, beside the one that claims."""
+"""Records results in batches, in threads and on connections of their own, beside the one that claims."""
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import NamedTuple
-
-from django.db import DatabaseError, transaction
 
 from jobs_app.db.connections import close_connections
-from jobs_app.db.transactions import RECONNECT_SECONDS, Fault, fault_line, run_transaction, sort_fault
-from jobs_app.models import Job, Limit, tally
-from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
+from jobs_app.db.transactions import run_transaction
+from jobs_app.models import Limit
+from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.models.tally import Key
-from jobs_app.outcomes import Retried
-from jobs_app.telemetry import events, tallies
+from jobs_app.telemetry import events
 from jobs_app.worker.claimer import BATCH, Claimer
 from jobs_app.worker.executor import Executor
-from jobs_app.worker.retry_policy import result_of
-from jobs_app.worker.shutdown import Stop
-
-LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
+from jobs_app.worker.recording import OnRecorded, record_results, without
 
 _BATCH_CHARACTERS = 2_000_000  # a statement must stay below the server's max_allowed_packet (16 MB by default)
 _LINGER_SECONDS = 0.01  # a result waits this long for company, and only while other jobs run
 _LOCKED_SECONDS = 0.05  # from one try to the next to record what another session has locked
 _TOLD_AFTER_SECONDS = 2.0  # longer than a transaction of ours takes
 _GATHER_SECONDS = 0.0002  # first pause between two looks at the queue; it doubles: to wake for each costs more
-
-_COUNTED = {
-    JobStatus.COMPLETED: "completed",
-    JobStatus.RETRY: "retry",
-    JobStatus.FAILURE: "failure",
-    JobStatus.NEW: "handed_back",
-}
-
-
-class Progressed(NamedTuple):
-    """What was done how often: `counts` for the run's line, `tallies` to be added in the same transaction."""
-
-    counts: Mapping[str, int]
-    tallies: Mapping[Key, int]
-
-
-# Called in the transaction that has recorded these results, with their requests, locked: moves these on, with a claim
-# for the jobs that it inserts.
-OnRecorded = Callable[[Sequence[LockedRequest], Sequence[Result], ClaimOnInsert | None], Progressed]
-
-
-class Recorded(NamedTuple):
-    """What became of results. `locked`: another session holds their rows, so they are to be recorded later.
-
-    What is in neither came too late: its lease was lost meanwhile.
-    """
-
-    won: list[Result]
-    locked: list[Result]
-
-
-def record_results(
-    results: Sequence[Result],
-    run: RunRecord,
-    *,
-    lease_expired: bool = False,
-    reconnect_seconds: float = 0,
-    on_recorded: OnRecorded | None = None,
-    claim: ClaimOnInsert | None = None,
-) -> Recorded:
-    """Records results and counts them, in one transaction.
-
-    One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
-    the results are recorded without it. `reconnect_seconds`: how long to try for a lost connection.
-    """
-    recording = _Recording(results, lease_expired=lease_expired, on_recorded=on_recorded, claim=claim)
-    try:
-        won = run_transaction(recording.transaction, seconds=reconnect_seconds)
-    except (DatabaseError, ValueError) as error:
-        if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
-            raise  # no row's fault
-        again = partial(record_results, run=run, lease_expired=lease_expired, reconnect_seconds=reconnect_seconds)
-        if on_recorded:
-            return again(results)
-        parts = [[result] for result in results] if len(results) > 1 else [[_unstorable(results[0], error)]]
-        each = [again(part) for part in parts]
-        return Recorded(
-            [result for one in each for result in one.won], [result for one in each for result in one.locked]
-        )
-    locked: list[Result] = []
-    if (rest := _without(results, won)) and not lease_expired:
-        locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=reconnect_seconds)
-        _tell_too_late(_without(rest, locked), run, reconnect_seconds)
-    events.log_ended(won, lease_expired=lease_expired)
-    run.add(Counter(map(counted, won)) + Counter(recording.progressed))
-    return Recorded(won, locked)
-
-
-def counted(result: Result) -> str:
-    """As what it counts in the run's line."""
-    return "waiting" if result.wait else _COUNTED[result.status]
-
-
-class _Recording:
-    """The transaction of `record_results`, and what it has to remember to run again after a COMMIT without a reply."""
-
-    def __init__(
-        self,
-        results: Sequence[Result],
-        *,
-        lease_expired: bool,
-        on_recorded: OnRecorded | None,
-        claim: ClaimOnInsert | None,
-    ) -> None:
-        self._results, self._lease_expired = results, lease_expired
-        self._on_recorded, self._claim = on_recorded, claim
-        self._maybe_recorded: list[Result] = []  # won by a try that may have ended in a COMMIT without a reply
-        self.progressed: Mapping[str, int] = {}
-
-    def transaction(self) -> list[Result]:
-        """Returns those that won, in this try or in one before it."""
-        already = Job.objects.already_recorded(self._maybe_recorded)
-        with transaction.atomic():
-            requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
-            won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
-            if won:  # else a COMMIT without a reply has done it all
-                self._maybe_recorded = already + won
-                self.progressed, counted = call_on_recorded(self._on_recorded, requests or {}, won, self._claim)
-                tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
-        return already + won
-
-
-def call_on_recorded(
-    on_recorded: OnRecorded | None,
-    requests: Mapping[int, LockedRequest],
-    results: Sequence[Result],
-    claim: ClaimOnInsert | None,
-) -> Progressed:
-    """If there is one: with the requests of these results, by id ascending. All of them are locked."""
-    if not on_recorded:
-        return Progressed({}, {})
-    ids = sorted({result.job.request_id for result in results})
-    return on_recorded([requests[id_] for id_ in ids], results, claim)
-
-
-def _tell_too_late(late: Sequence[Result], run: RunRecord, reconnect_seconds: float) -> None:
-    """They changed nothing: their lease was lost meanwhile.
-
-    Counted in a transaction of their own: no row guards the count.
-    """
-    run.add({"too_late": len(late)})
-    events.log_too_late(late)
-    run_transaction(lambda: tally.add(tallies.count_too_late(late)), seconds=reconnect_seconds)
-
-
-def _without(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
-    ids = {result.job.id for result in others}
-    return [result for result in results if result.job.id not in ids]
-
-
-def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
-    """What is recorded in place of a result that cannot be stored. Raises the error when that was refused as well."""
-    if result.status == JobStatus.FAILURE:
-        raise error
-    events.log_not_storable(result, error)
-    return Result(result.job, JobStatus.FAILURE, not_storable(error))
-
-
-def not_storable(error: DatabaseError | ValueError) -> str:
-    """What an attempt ends with whose end the database refused."""
-    return f"the end of this attempt cannot be stored: {fault_line(error)}"
-
-
-def end_lost_leases(
-    stop: Stop,
-    run: RunRecord,
-    ours: Collection[int] = (),
-    on_recorded: OnRecorded | None = None,
-    *,
-    reconnect_seconds: float = RECONNECT_SECONDS,
-) -> None:
-    """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time.
-
-    `ours`: ids that this very process is about to record. When the database was away for longer than their lease, our
-    own unrecorded jobs look lost: they are skipped.
-    """
-    while not stop:
-        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=reconnect_seconds)
-        results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
-        if not results:
-            return
-        recorded = record_results(
-            results, run, lease_expired=True, reconnect_seconds=reconnect_seconds, on_recorded=on_recorded
-        )
-        run.add({"lease_lost": len(recorded.won)})
-        if len(lost) < BATCH or not recorded.won:  # what is locked is left to the next poll
-            return
 
 
 class Completer:
@@ -260,7 +83,7 @@ class Completer:
         if any(result.status == JobStatus.NEW and not result.wait for result in won):
             self._claimer.look_again()
         self._tell_locked()
-        recorded = _without(results, self.locked)
+        recorded = without(results, self.locked)
         if recorded:
             self._claimer.adapt(len(recorded))
         claimed = claim.count if claim else 0

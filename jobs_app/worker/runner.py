@@ -13,9 +13,10 @@ from jobs_app.models import Job
 from jobs_app.models.attempts import Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.claimer import Claimer
-from jobs_app.worker.completer import Completer, OnRecorded, end_lost_leases
+from jobs_app.worker.completer import Completer
 from jobs_app.worker.executor import Executor
 from jobs_app.worker.lanes import Lanes
+from jobs_app.worker.recording import OnRecorded, end_lost_leases
 from jobs_app.worker.shutdown import Stop
 
 COMPLETERS = 2  # one alone leaves a processor idle while it waits for a COMMIT: a fifth less on two processors

@@ -12,7 +12,7 @@ from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, Resu
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.worker.answers import take_answers
-from jobs_app.worker.completer import Progressed
+from jobs_app.worker.recording import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RequestStatus
 from requests_app.models.request import Position

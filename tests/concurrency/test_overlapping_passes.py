@@ -13,7 +13,7 @@ from django.db import connection
 
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.completer import Progressed
+from jobs_app.worker.recording import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app import worker
 from requests_app.models import Request

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from jobs_app.limit_rules import parse_limits
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.worker.completer import record_results
+from jobs_app.worker.recording import record_results
 from requests_app.operations.interventions import retry_request
 from tests.conftest import Manage
 from tests.deploy.prometheus import of_prometheus

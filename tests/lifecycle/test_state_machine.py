@@ -27,8 +27,8 @@ from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import JobContext, Json, Retried, Wait
 from jobs_app.passes import run_jobs
 from jobs_app.registry import job, unregister
-from jobs_app.worker.completer import record_results
 from jobs_app.worker.pausing import pause_job, resume_job
+from jobs_app.worker.recording import record_results
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request

@@ -15,7 +15,7 @@ from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import PassRun, RunRecord
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.registry import job, limits_of, unregister
-from jobs_app.worker.completer import record_results
+from jobs_app.worker.recording import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app import recipes
 from requests_app.models import Request

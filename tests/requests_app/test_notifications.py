@@ -11,7 +11,7 @@ from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Json
-from jobs_app.worker.completer import record_results
+from jobs_app.worker.recording import record_results
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from requests_app.operations.interventions import cancel_request, retry_request
