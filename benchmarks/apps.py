@@ -8,8 +8,9 @@ from django.apps import AppConfig
 BATCH_VARIABLE = "TASKER_BENCH_BATCH"  # rows a batch, in place of the project's own 500
 
 MODULES = (
+    "jobs_app.worker.claimer",
     "jobs_app.worker.completer",
-    "jobs_app.worker.runner",
+    "jobs_app.worker.recording",
     "requests_app.passes.new_requests",
     "requests_app.passes.inprogress_requests",
     "requests_app.worker",

@@ -1,8 +1,7 @@
 """The pass over the jobs. What it is made of: worker/."""
 
-from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
-from jobs_app.models.lane_moves import ROWS_PER_TRANSACTION
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.registry import limits_of, names
 from jobs_app.worker.pausing import apply_pauses
@@ -23,7 +22,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
         end_lost_leases(stop, run)
     apply_pauses(poll, reconnect_seconds=RECONNECT_SECONDS)
     while poll.has_strays and not stop:  # stops after a short batch, whatever others put back
-        if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < ROWS_PER_TRANSACTION:
+        if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < BATCH:
             break
     if not (poll.has_due or poll.resumed or poll.has_strays or limits_of(names())):
         return

@@ -5,7 +5,7 @@ import time
 
 from django.conf import settings
 
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import BATCH, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.answers import take_answers
@@ -16,7 +16,6 @@ from requests_app.models.request import Position
 from requests_app.passes.inprogress_requests import progress_locked, progress_page
 from requests_app.passes.new_requests import start_due
 from requests_app.passes.receipts import write_page
-from requests_app.passes.step_jobs import BATCH
 
 _POLL_SECONDS = 0.001  # between two turns while there is work, and for a while after it
 _IDLE_POLL_SECONDS = 0.05

@@ -16,6 +16,8 @@ from jobs_app.credentials import masked
 log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
+BATCH = 500  # rows of one table that one transaction changes: docs/benchmarks.md, batch_sizes
+
 # Server and client error numbers: mariadb.com/kb/en/mariadb-error-codes, dev.mysql.com/doc/mysql-errors.
 # Deadlock, lock wait, changed since read, certification failed, no room for locks, table altered, too many at once.
 _CONTENTION = {1213, 1205, 1020, 3101, 1206, 1412, 1637}

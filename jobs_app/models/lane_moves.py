@@ -13,13 +13,12 @@ from django.db import models, transaction
 
 from jobs_app.db.dialect import dialect, literal, numbers
 from jobs_app.db.statements import execute, fetch_all, fetch_ids
+from jobs_app.db.transactions import BATCH
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
 from jobs_app.registry import definition, limits
 
 Row = TypeVar("Row", bound=models.Model)
-
-ROWS_PER_TRANSACTION = 500
 
 
 class Lane(NamedTuple):
@@ -102,7 +101,7 @@ class LaneMoves(models.QuerySet[Row]):
             may = "" if upto is None else f"AND id <= {upto:d} "
             oldest = fetch_all(
                 f"SELECT id, name {in_lane} = 'new' {may}ORDER BY id LIMIT %s {sql.skip_locked}",
-                [ROWS_PER_TRANSACTION if paused else permits],
+                [BATCH if paused else permits],
             )
             rows = self._without_strays(rule, oldest)
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
@@ -123,7 +122,7 @@ class LaneMoves(models.QuerySet[Row]):
         with transaction.atomic(savepoint=False):
             ids = fetch_ids(
                 f"SELECT id FROM jobs {sql.force('jobs_status_due')} WHERE status = 'new' "
-                f"AND due_at IN ({', '.join(lanes)}) LIMIT {ROWS_PER_TRANSACTION} {sql.skip_locked}"
+                f"AND due_at IN ({', '.join(lanes)}) LIMIT {BATCH} {sql.skip_locked}"
             )
             if ids:
                 self._make_due_again(ids)

@@ -13,6 +13,7 @@ from django.db import models, transaction
 from jobs_app.db.columns import ByteCharField, UtcNow
 from jobs_app.db.dialect import dialect, literal, marks, numbers
 from jobs_app.db.statements import execute, fetch_ids
+from jobs_app.db.transactions import BATCH
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.intervention_base import InterventionBase
 
@@ -25,7 +26,6 @@ PARKED_AT = datetime(9226, 1, 1, tzinfo=UTC)
 PARKED_FROM = datetime(7201, 1, 1, tzinfo=UTC)
 _IS_PARKED = f"due_at >= {literal(PARKED_FROM)} AND due_at < {literal(LANES_FROM)}"
 _IS_IN_LANE = f"due_at >= {literal(LANES_FROM)}"
-_ROWS_PER_TRANSACTION = 500
 _ROWS_PER_PARKING = 5000  # so many of the oldest due rows are looked through at once
 
 
@@ -38,7 +38,7 @@ class PauseMoves(models.QuerySet[Row]):
         It looks at the oldest 5,000 due rows only, however many there are: claims read the index from there.
         """
         ids = sorted(self._oldest_due(names))
-        size, is_due = _ROWS_PER_TRANSACTION, f"due_at <= {dialect().now}"
+        size, is_due = BATCH, f"due_at <= {dialect().now}"
         return sum(self._park(names, ids[start : start + size], is_due) for start in range(0, len(ids), size))
 
     def park_from_lane(self, names: Collection[str], ids: Collection[int]) -> int:
@@ -79,7 +79,7 @@ class PauseMoves(models.QuerySet[Row]):
     def _parked(self, names: Collection[str]) -> list[int]:
         return fetch_ids(
             f"SELECT id FROM jobs {dialect().force('jobs_status_due')} WHERE status = 'new' AND {_IS_PARKED} "
-            f"AND name IN ({marks(names)}) ORDER BY due_at, id LIMIT {_ROWS_PER_TRANSACTION}",
+            f"AND name IN ({marks(names)}) ORDER BY due_at, id LIMIT {BATCH}",
             [*names],
         )
 

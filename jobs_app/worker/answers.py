@@ -10,7 +10,7 @@ from uuid import uuid4
 import structlog
 from django.db import DatabaseError, transaction
 
-from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.transactions import BATCH, Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Answer, Job, tally
 from jobs_app.models.answer import MAX_EXTRAS_CHARACTERS, AnswerOutcome, Effect, PendingAnswer
 from jobs_app.models.attempts import OPEN, ClaimOnInsert, LockedRequest, Result
@@ -18,7 +18,6 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
 from jobs_app.telemetry import events, tallies
-from jobs_app.worker.claimer import BATCH
 from jobs_app.worker.recording import OnRecorded, call_on_recorded, counted, not_storable
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop

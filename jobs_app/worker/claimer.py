@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import BATCH, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import CallbackInput, Claimed, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
@@ -17,7 +17,6 @@ from jobs_app.worker.executor import Executor
 from jobs_app.worker.pausing import apply_pauses
 from jobs_app.worker.shutdown import Stop
 
-BATCH = 500  # jobs in one transaction
 _POLL_SECONDS = 0.01
 _BUSY_POLL_SECONDS = 1.0  # pauses and lost leases are noticed within this time, however busy the process is
 # Jobs prefetched for each result of the last batch: about as many end while one batch is recorded.

@@ -7,12 +7,12 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from jobs_app.db.connections import close_connections
-from jobs_app.db.transactions import run_transaction
+from jobs_app.db.transactions import BATCH, run_transaction
 from jobs_app.models import Limit
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.telemetry import events
-from jobs_app.worker.claimer import BATCH, Claimer
+from jobs_app.worker.claimer import Claimer
 from jobs_app.worker.executor import Executor
 from jobs_app.worker.recording import OnRecorded, record_results, without
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 from django.db import DatabaseError, transaction
 
-from jobs_app.db.transactions import RECONNECT_SECONDS, Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.tally import Key
 from jobs_app.outcomes import Retried
 from jobs_app.telemetry import events, tallies
-from jobs_app.worker.claimer import BATCH
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from django.db import transaction
 
-from jobs_app.db.transactions import RECONNECT_SECONDS, Locked, run_transaction
+from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import tally
 from requests_app.models import Intervention, Request, RequestStatus, RetryPace
 from requests_app.models.retry_alike import Alike, RetriedBatch
@@ -19,7 +19,6 @@ from requests_app.monitoring import events, tallies
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import Refused
 
-BATCH = 500  # requests
 DEFAULT_PACE = "10/s"
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from django.db import transaction
 
-from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
@@ -18,7 +18,7 @@ from requests_app.models import Request, RequestStatus
 from requests_app.models.request import Position
 from requests_app.monitoring import events, tallies
 from requests_app.passes.receipts import write_receipts
-from requests_app.passes.step_jobs import BATCH, again_if_rows_exist, insert_step
+from requests_app.passes.step_jobs import again_if_rows_exist, insert_step
 from requests_app.recipes import progress
 from requests_app.recipes.progress import Advance, Complete, Decision, Fail, Wait
 from requests_app.recipes.steps import StepsError, read_steps

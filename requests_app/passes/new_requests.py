@@ -6,7 +6,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
 from jobs_app.models import tally
 from jobs_app.models.attempts import ClaimOnInsert
 from jobs_app.models.pass_run import RunRecord
@@ -17,7 +17,7 @@ from requests_app.callers import refusal
 from requests_app.models import Request, RequestStatus, subjects
 from requests_app.models.request import QueuedRow
 from requests_app.monitoring import events, tallies
-from requests_app.passes.step_jobs import BATCH, again_if_rows_exist, insert_step
+from requests_app.passes.step_jobs import again_if_rows_exist, insert_step
 from requests_app.recipes import Recipe, known_actions, params_check, recipe_of, recipes
 from requests_app.recipes.steps import MAX_STEPS_BYTES, Step, StepsError, quoted, read_steps, to_json
 

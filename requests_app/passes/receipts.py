@@ -15,7 +15,7 @@ from django.db import DatabaseError, transaction
 
 from jobs_app.db.dialect import dialect, numbers
 from jobs_app.db.statements import fetch_all
-from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.transactions import BATCH, Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models.attempts import OPEN
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import storable_text
@@ -28,7 +28,6 @@ from requests_app.recipes.steps import Step, StepsError, read_steps
 
 log = structlog.stdlib.get_logger(__name__)
 
-BATCH = 500  # receipts in one transaction
 _ENDS_BY_HAND = {"complete_job", "fail_job"}  # the verbs whose attempts are born ended
 _MOST_ATTEMPTS = 20_000  # rows of jobs that one transaction reads, unless one request alone has more
 

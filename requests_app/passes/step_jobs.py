@@ -15,8 +15,6 @@ from requests_app.recipes.steps import if_fails_of
 
 log = structlog.stdlib.get_logger(__name__)
 
-BATCH = 500  # requests in one transaction
-
 
 def insert_step(
     steps: dict[int, tuple[int, tuple[str, ...]]], claim: ClaimOnInsert | None, *, may_exist: bool = False

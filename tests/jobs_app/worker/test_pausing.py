@@ -153,7 +153,7 @@ def test_a_parking_looks_at_the_oldest_rows_only(monkeypatch: pytest.MonkeyPatch
 
 
 def test_many_jobs_are_parked_and_brought_back_in_batches_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pause, "_ROWS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(pause, "BATCH", 2)
     with transaction.atomic():
         before = [job.id for job in waiting(*["noop"] * 5, due_in=-100)]
     pause_job("noop", **BY)
