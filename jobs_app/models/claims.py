@@ -80,11 +80,7 @@ class Claims(models.QuerySet[Row]):
             )
             ids = self._into_lanes(rows, lanes) if lanes else [row[0] for row in rows]
             if ids:
-                execute(
-                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
-                    f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
-                    [claim, lease_seconds],
-                )
+                take_locked(ids, claim, lease_seconds)
         return Claimed(ids, len(rows))
 
     def _into_lanes(self, rows: Sequence[tuple[int, str, bool]], lanes: Mapping[str, datetime]) -> list[int]:
@@ -190,6 +186,16 @@ class Claims(models.QuerySet[Row]):
             [limit],
         )
         return [*map(ClaimedJob._make, rows)]
+
+
+def take_locked(ids: Collection[int], claim: str, lease_seconds: float) -> None:
+    """`new` -> `inprogress` of rows that this transaction has found and locked."""
+    sql = dialect()
+    execute(
+        f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
+        f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
+        [claim, lease_seconds],
+    )
 
 
 def _columns(fields: Iterable[str]) -> str:

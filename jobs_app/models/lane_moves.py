@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 from django.conf import settings
 from django.db import models, transaction
 
-from jobs_app.db.dialect import dialect, literal, numbers
+from jobs_app.db.dialect import dialect, literal
 from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.db.transactions import BATCH
 from jobs_app.limit_rules import LimitRule
+from jobs_app.models.claims import take_locked
 from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
 from jobs_app.registry import definition, limits
 
@@ -105,11 +106,7 @@ class LaneMoves(models.QuerySet[Row]):
             )
             rows = self._without_strays(rule, oldest)
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
-                execute(
-                    f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, started_at = {sql.now}, "
-                    f"lease_until = {sql.now_plus} WHERE id IN ({numbers(ids)}) AND status = 'new'",
-                    [claim, lease_seconds],
-                )
+                take_locked(ids, claim, lease_seconds)
                 probe = claim if lane.is_half_open else None
                 _use_permits(rule, len(ids) * rule.interval + more, probe)
         return FromLane(ids, [id_ for id_, name in rows if name in paused])

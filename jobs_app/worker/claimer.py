@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from jobs_app.db.transactions import BATCH, run_transaction
@@ -23,6 +24,9 @@ _BUSY_POLL_SECONDS = 1.0  # pauses and lost leases are noticed within this time,
 _PREFETCHED_PER_RESULT = 3
 _MOST_PREFETCHED = 3 * BATCH  # more would be recorded late
 _LARGE_AGAIN_SECONDS = 1.0
+
+
+C = TypeVar("C")
 
 
 class Claimer:
@@ -111,17 +115,9 @@ class Claimer:
         if not limit or not (self.more_is_due or self._was_handed_back):
             return 0
         self._was_handed_back = False
-        claim, sent_at, tried = str(uuid4()), time.monotonic(), False
-
-        def work() -> Claimed:
-            nonlocal tried
-            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT without a reply
-            tried = True
-            if won:
-                return Claimed(won, limit)
-            return Job.objects.claim(claim, limit, self._lease, self._due_by, self.paused, self._lanes)
-
-        claimed = run_transaction(work, seconds=self._seconds)
+        claim, sent_at = str(uuid4()), time.monotonic()
+        work = partial(Job.objects.claim, claim, limit, self._lease, self._due_by, self.paused, self._lanes)
+        claimed = run_claim(claim, work, lambda won: Claimed(won, limit), seconds=self._seconds)
         # A run with `due_by` has had what was due then once a claim got less than it asked for.
         self.more_is_due = claimed.seen == limit
         self.run_claimed(claim, claimed.ids, sent_at)
@@ -181,6 +177,17 @@ class Claimer:
             self._executor.end_unowned(job, NotStarted(_LARGE_AGAIN_SECONDS))
             return None
         return run_transaction(partial(Job.objects.texts_of_request, job.request_id), seconds=self._seconds)
+
+
+def run_claim(claim: str, work: Callable[[], C], of_won: Callable[[list[int]], C], *, seconds: float) -> C:
+    """Runs a claim's transaction. What a COMMIT without a reply has won is not claimed again, but goes to `of_won`."""
+    tries = count()
+
+    def work_once() -> C:
+        won = Job.objects.won_by(claim) if next(tries) else []
+        return of_won(won) if won else work()
+
+    return run_transaction(work_once, seconds=seconds)
 
 
 def _span(seconds: int) -> str:

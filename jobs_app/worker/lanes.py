@@ -13,7 +13,7 @@ from jobs_app.limit_rules import MOST_MORE_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
 from jobs_app.models.lane_moves import FromLane, Lane
 from jobs_app.registry import definitions, limits_of, names
-from jobs_app.worker.claimer import Claimer
+from jobs_app.worker.claimer import Claimer, run_claim
 from jobs_app.worker.executor import Executor
 
 _LOOK_SECONDS = 0.05
@@ -114,18 +114,9 @@ class Lanes:
         room = self._room(rule)
         if not lane.permits(rule, room, more):
             return 0
-        claim, sent_at, tried = str(uuid4()), time.monotonic(), False
-        paused = self._claimer.paused
-
-        def work() -> FromLane:
-            nonlocal tried
-            won = Job.objects.won_by(claim) if tried else []  # by a COMMIT without a reply
-            tried = True
-            if won:
-                return FromLane(won, [])
-            return Job.objects.claim_from_lane(rule, claim, room, self._lease, paused, upto=self._upto, more=more)
-
-        claimed = run_transaction(work, seconds=self._seconds)
+        claim, sent_at, paused = str(uuid4()), time.monotonic(), self._claimer.paused
+        work = partial(Job.objects.claim_from_lane, rule, claim, room, self._lease, paused, upto=self._upto, more=more)
+        claimed = run_claim(claim, work, lambda won: FromLane(won, []), seconds=self._seconds)
         if claimed.paused:
             run_transaction(partial(Job.objects.park_from_lane, paused, claimed.paused), seconds=self._seconds)
         self._ours[rule.name].update(claimed.ids)
