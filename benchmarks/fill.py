@@ -15,7 +15,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasker_site.settings")
 django.setup()
 
-from django.db import connection, transaction  # noqa: E402 - needs the settings
+from django.db import OperationalError, connection, transaction  # noqa: E402 - needs the settings
 
 BATCH = 10_000
 RUN = secrets.token_hex(4)  # so that tokens of several runs differ
@@ -36,6 +36,16 @@ def ago(seconds: str) -> str:
     if connection.vendor == "mysql":
         return f"UTC_TIMESTAMP(6) - INTERVAL {seconds} SECOND"
     return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', -{seconds} || ' seconds')"
+
+
+def write_out() -> None:
+    """Writes what is in memory only: the server would do that beside what is measured next, a tenth of its rate."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("FLUSH TABLES requests, jobs FOR EXPORT")
+            cursor.execute("UNLOCK TABLES")
+    except OperationalError as error:
+        print(f"what was filled is written out beside what is measured: {error}", file=sys.stderr)
 
 
 def finished_requests(start: int, count: int, of: int) -> None:

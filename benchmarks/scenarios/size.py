@@ -43,6 +43,7 @@ def big(scale: Scale) -> Iterator[Measures]:
     for size in sizes[1:]:
         say(f"fills the table up to {size:,} finished jobs")
         fill.fill(filled, size // JOBS_PER_REQUEST, sizes[-1] // JOBS_PER_REQUEST, JOBS_PER_REQUEST)
+        fill.write_out()
         filled = size // JOBS_PER_REQUEST
         turns = _turns(size, scale)
         yield from turns
