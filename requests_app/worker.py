@@ -12,7 +12,7 @@ from jobs_app.worker.answers import take_answers
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
-from requests_app.models.request import Position
+from requests_app.models.progress_moves import Position
 from requests_app.passes.inprogress_requests import progress_locked, progress_page
 from requests_app.passes.new_requests import start_due
 from requests_app.passes.receipts import write_page

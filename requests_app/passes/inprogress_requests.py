@@ -15,7 +15,7 @@ from jobs_app.worker.answers import take_answers
 from jobs_app.worker.recording import Progressed
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RequestStatus
-from requests_app.models.request import Position
+from requests_app.models.progress_moves import Position
 from requests_app.monitoring import events, tallies
 from requests_app.passes.receipts import write_receipts
 from requests_app.passes.step_jobs import again_if_rows_exist, insert_step

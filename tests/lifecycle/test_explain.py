@@ -18,7 +18,7 @@ from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job, Limit, PausedJob, pause
 from jobs_app.models.attempts import JobStatus, Result
 from requests_app.models import Request
-from requests_app.models.request import Position
+from requests_app.models.progress_moves import Position
 from requests_app.monitoring.deadlines import DeadlineState, count_by_deadline, ids_by_deadline
 from requests_app.monitoring.due_receipts import read_due_receipts
 from requests_app.operations.find import Filter, find, find_together, requests_about
