@@ -15,8 +15,9 @@ from jobs_app.db.dialect import dialect, literal
 from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.db.transactions import BATCH
 from jobs_app.limit_rules import LimitRule
+from jobs_app.models.breaker import MOST_OPEN_SECONDS
 from jobs_app.models.claims import take_locked
-from jobs_app.models.limit import MOST_OPEN_SECONDS, Limit
+from jobs_app.models.limit import Limit
 from jobs_app.registry import definition, limits
 
 Row = TypeVar("Row", bound=models.Model)

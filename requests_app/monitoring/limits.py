@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from jobs_app.db.dialect import dialect, from_driver, literal
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
-from jobs_app.models.limit import MOST_OPEN_SECONDS
+from jobs_app.models.breaker import MOST_OPEN_SECONDS
 from requests_app.monitoring.backlog import MOST_COUNTED
 
 MOST_BEFORE = 10_000  # of those that wait before one job
