@@ -3,7 +3,6 @@
 from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.registry import limits_of, names
 from jobs_app.worker.pausing import apply_pauses
 from jobs_app.worker.recording import end_lost_leases
 from jobs_app.worker.runner import Runner
@@ -24,7 +23,7 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     while poll.has_strays and not stop:  # stops after a short batch, whatever others put back
         if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < BATCH:
             break
-    if not (poll.has_due or poll.resumed or poll.has_strays or limits_of(names())):
+    if not (poll.has_due or poll.resumed or poll.has_strays or poll.has_limits):
         return
     with Runner(stop, run, due_by=poll.now, paused=poll.paused, limit=limit, concurrency=concurrency) as runner:
         while not stop and not runner.is_done():

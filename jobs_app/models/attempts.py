@@ -176,6 +176,7 @@ class Poll:
 
     `paused`: job names of which nothing may be claimed. `resumed`: those whose parked jobs are to be brought back.
     `has_strays`: jobs wait for the permits of a limit that WRK_LIMITS does not name, or that no job has, any more.
+    `has_limits`: some job needs a permit, so more than what is due may be there to run.
     """
 
     now: Any
@@ -184,3 +185,4 @@ class Poll:
     paused: tuple[str, ...] = ()
     resumed: tuple[str, ...] = ()
     has_strays: bool = False
+    has_limits: bool = False

@@ -52,7 +52,7 @@ class Claims(models.QuerySet[Row]):
             tuple(name for *_, name, is_paused in rows if name is not None and bool(is_paused) is wanted)
             for wanted in (True, False)
         )
-        return Poll(now, bool(has_due), bool(has_expired), paused, resumed, bool(has_strays))
+        return Poll(now, bool(has_due), bool(has_expired), paused, resumed, bool(has_strays), bool(limits))
 
     def claim(
         self,
