@@ -100,7 +100,7 @@ class Day:
         self.job(request, SECOND[1], 1, "retry", 28, 28, 34, 37, error=busy)
         self.job(request, SECOND[1], 2, "retry", 37, 55, 64, 76, error=late)
         self.job(request, SECOND[1], 3, "retry", 76, 118, 124, 127, error=busy)
-        trace = 'Traceback (most recent call last):\n  File "jobs_app/clients/answers.py", line 72, in judged'
+        trace = 'Traceback (most recent call last):\n  File "jobs_app/clients/responses.py", line 72, in judged'
         self.job(request, SECOND[1], 4, "failure", 127, 205, 214, 219, error=f"service2 {REFUSED}\n{trace}")
         self.job(request, SECOND[2], 1, "retry", 28, 28, 34, 44, error=late)
         self.job(request, SECOND[2], 2, "cancelled", 44, 221, None, 219)

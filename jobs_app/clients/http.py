@@ -1,5 +1,5 @@
-"""The one way out to the outside services: makes a call, within its time and size. What the answer means is answers.py,
-what the sockets must do transport.py. Nothing here logs: calls hold personal data.
+"""The one way out to the outside services: makes a call, within its time and size. What the response means is in
+responses.py, what the sockets must do in transport.py. Nothing here logs: calls hold personal data.
 """
 
 import json
@@ -14,8 +14,8 @@ import urllib3
 from django.conf import settings
 
 from jobs_app import __version__
-from jobs_app.clients.answers import FAULTS, Answer, TooLarge, unanswered
 from jobs_app.clients.keys import Keys, shared_adapter
+from jobs_app.clients.responses import FAULTS, Response, TooLarge, unanswered
 from jobs_app.clients.transport import Adapter, Budget, budget
 from jobs_app.fields import integer
 from jobs_app.outcomes import JobContext, Json
@@ -40,10 +40,10 @@ class Service:
         self._url_setting = url_setting
         self._keys = Keys(url_setting)
 
-    def call(self, context: JobContext, method: str, path: str, *, body: Json | None = None, **ids: int) -> Answer:
+    def call(self, context: JobContext, method: str, path: str, *, body: Json | None = None, **ids: int) -> Response:
         """Makes one call, WRK_HTTP_TIMEOUT_SECONDS long at most. `path` is a template, such as /user/{id}, for `ids`.
 
-        Returns the answer of a call that is done. Raises Retry for what may go better next time, Failure for the rest.
+        Returns the response of a call that is done. Raises Retry for what may go better next time, else Failure.
         """
         filled = path.format_map({name: integer(ids, name, "") for name in ids})
 
@@ -53,20 +53,20 @@ class Service:
             content = None if body is None else json.dumps(body).encode()
             return _request(context, method, url, content, {"Authorization": auth} if auth else {})
 
-        answer = _answer(f"{self.name} {method} {path}", request, self._keys.adapter)
-        return answer.judged(may_be_gone=method == "DELETE", keys=self._keys.shown())
+        response = _response(f"{self.name} {method} {path}", request, self._keys.adapter)
+        return response.judged(may_be_gone=method == "DELETE", keys=self._keys.shown())
 
 
-def post(context: JobContext, says: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+def post(context: JobContext, says: str, url: str, content: bytes, headers: Mapping[str, str]) -> Response:
     """POSTs JSON, byte by byte as it was signed, to a URL of the settings. Raises as `Service.call`.
 
     `says`: the call in errors, without the URL.
     """
-    answer = _answer(says, lambda: _request(context, "POST", url, content, headers), shared_adapter)
-    return answer.judged(may_be_gone=False)
+    response = _response(says, lambda: _request(context, "POST", url, content, headers), shared_adapter)
+    return response.judged(may_be_gone=False)
 
 
-def _answer(says: str, request: Callable[[], requests.PreparedRequest], adapter: Callable[[], Adapter]) -> Answer:
+def _response(says: str, request: Callable[[], requests.PreparedRequest], adapter: Callable[[], Adapter]) -> Response:
     """Of one call, within its time and size. Raises Retry or Failure when there is none."""
     outer = budget.set(Budget(time.monotonic() + settings.WRK_HTTP_TIMEOUT_SECONDS, MAX_WIRE_BYTES))
     try:
@@ -102,14 +102,14 @@ def header_safe(key: str) -> str:
     return quote(key.encode("utf-8", "surrogatepass"), safe=_SAFE)
 
 
-def _send(call: str, request: requests.PreparedRequest, adapter: Adapter) -> Answer:
+def _send(call: str, request: requests.PreparedRequest, adapter: Adapter) -> Response:
     response = adapter.send(request, stream=True, timeout=settings.WRK_HTTP_TIMEOUT_SECONDS)
     content, fault = _read(response.raw)
-    return Answer(call, response.status_code, response.headers, content, fault)
+    return Response(call, response.status_code, response.headers, content, fault)
 
 
 def _read(raw: urllib3.HTTPResponse) -> tuple[bytes, Exception | None]:
-    """The body, and why it is not all of it. Only a connection whose answer was read to the end is used again."""
+    """The body, and why it is not all of it. Only a connection whose response was read to the end is used again."""
     pieces: list[bytes] = []
     left = MAX_BODY_BYTES
     try:

@@ -8,9 +8,9 @@ _service = Service("service1", "URL_SERVICE1")
 
 
 def get_email(context: JobContext, user_id: int) -> str:
-    answer = _service.call(context, "GET", "/user/{id}", id=user_id)
-    user = answer.json_object()
-    where = f"{answer.call}: the answer's "
+    response = _service.call(context, "GET", "/user/{id}", id=user_id)
+    user = response.json_object()
+    where = f"{response.call}: the answer's "
     # Somebody else's e-mail would delete somebody else in service 3.
     if integer(user, "id", where) != user_id:
         raise Failure(f"{where}id: it is not the user that was asked for")

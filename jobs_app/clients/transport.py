@@ -19,7 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.response import HTTPResponse
 
-from jobs_app.clients.answers import TooLarge
+from jobs_app.clients.responses import TooLarge
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from jobs_app.clients.answers import MAX_QUOTED_BYTES, Answer
+from jobs_app.clients.responses import MAX_QUOTED_BYTES, Response
 from jobs_app.credentials import masked
 from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import ClaimedJob
@@ -103,7 +103,7 @@ def test_nor_is_the_beginning_of_one_where_an_answer_is_cut(settings: Any) -> No
     settings.SECRETS = (f"Bearer {SECRET}",)
     for before in range(MAX_QUOTED_BYTES - len(SECRET), MAX_QUOTED_BYTES):
         with pytest.raises(Failure) as failed:
-            Answer("a call", 400, {}, b"x" * before + SECRET.encode()).judged(may_be_gone=False)
+            Response("a call", 400, {}, b"x" * before + SECRET.encode()).judged(may_be_gone=False)
         assert set(failed.value.answer) <= {"x", "*"}
         assert len(failed.value.answer) <= MAX_QUOTED_BYTES
 

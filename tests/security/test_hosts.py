@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from requests import PreparedRequest
 
 from jobs_app.clients import http
-from jobs_app.clients.answers import Answer
+from jobs_app.clients.responses import Response
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.registry import definitions
 from tests.lifecycle.malformed import odd_text, values
@@ -57,10 +57,10 @@ def sent(settings: Any) -> Iterator[list[PreparedRequest]]:
         setattr(settings, f"URL_SERVICE{number}", f"http://service{number}.example:81{PREFIX}")
     requests: list[PreparedRequest] = []
 
-    def send(call: str, request: PreparedRequest, _adapter: object) -> Answer:
+    def send(call: str, request: PreparedRequest, _adapter: object) -> Response:
         requests.append(request)
         body = {"id": 7, "email": "x@evil.example"}
-        return Answer(call, 200, {"Location": "http://evil.example"}, json.dumps(body).encode())
+        return Response(call, 200, {"Location": "http://evil.example"}, json.dumps(body).encode())
 
     with mock.patch.object(http, "_send", send):
         yield requests

@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 
-from jobs_app.clients.answers import Answer
 from jobs_app.clients.http import Service
+from jobs_app.clients.responses import Response
 from jobs_app.outcomes import JobContext
 
 SECONDS = 0.25
 HONEST_SECONDS = 1.0  # a good answer comes within it on a busy machine too
 
-Call = Callable[..., Answer]
+Call = Callable[..., Response]
 
 
 @pytest.fixture
 def call(settings: Any) -> Call:
     """`call(url)` gets user 7 there; `call(url, "DELETE")`; `call(url, context=context(token=...))`."""
 
-    def call(url: str, method: str = "GET", *, context: JobContext | None = None, **more: Any) -> Answer:
+    def call(url: str, method: str = "GET", *, context: JobContext | None = None, **more: Any) -> Response:
         settings.URL_SERVICE1 = url
         service = Service("service1", "URL_SERVICE1")
         return service.call(context or new_context(), method, "/user/{id}", **({"id": 7} | more))

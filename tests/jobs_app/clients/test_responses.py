@@ -1,4 +1,4 @@
-"""What each answer, and the lack of one, means for the job."""
+"""What each response, and the lack of one, means for the job."""
 
 import socket
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from jobs_app.clients.answers import MAX_QUOTED_BYTES, retry_after
+from jobs_app.clients.responses import MAX_QUOTED_BYTES, retry_after
 from jobs_app.outcomes import Failure, Retry
 from tests.jobs_app.clients.server import answering, http, reset, sending, serving
 

@@ -1,4 +1,4 @@
-"""What an outside service's answer, or the lack of one, means for the job: the contract's mapping, in this one place.
+"""What a service's response, or the lack of one, means for the job: the contract's mapping, in this one place.
 Sends and receives nothing.
 """
 
@@ -15,7 +15,7 @@ import urllib3.exceptions
 from jobs_app.credentials import masked
 from jobs_app.outcomes import Failure, Json, Retry, Unavailable, json_object
 
-MAX_QUOTED_BYTES = 4 * 1024  # of an answer that is kept
+MAX_QUOTED_BYTES = 4 * 1024  # of a response, kept with the job
 
 
 class TooLarge(Exception):
@@ -24,7 +24,7 @@ class TooLarge(Exception):
 
 # All that requests, urllib3 and http.client may raise for one call; requests' own exceptions are OSErrors.
 FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError, TooLarge)
-# Of these, what a URL or an answer is to blame for that will be no better next time ...
+# Of these, what a URL or a response is to blame for that will be no better next time ...
 _LASTING = (
     TooLarge,
     ValueError,
@@ -49,7 +49,7 @@ _QUOTING = (http.client.BadStatusLine, http.client.UnknownProtocol, urllib3.exce
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a service answered to `call` (a text without personal data); `fault` is why `content` is not all of it."""
 
     call: str
@@ -67,13 +67,13 @@ class Answer:
         except ValueError as error:
             raise Failure(f"{self.call}: the answer is not a JSON object: {error}", answer=self._quoted()) from None
 
-    def judged(self, *, may_be_gone: bool, keys: str = "") -> "Answer":
-        """The answer itself when the call is done. Raises Retry or Failure when it is not.
+    def judged(self, *, may_be_gone: bool, keys: str = "") -> "Response":
+        """The response itself when the call is done. Raises Retry or Failure when it is not.
 
         `keys`: the settings that a 401 or 403 is about.
         """
         if 200 <= self.status < 300:
-            # That much is done even if more comes than anybody reads; a cut answer is asked for again.
+            # That much is done even if more comes than anybody reads; a response that was cut is asked for again.
             if self.fault and not _is_lasting(self.fault):
                 raise unanswered(self.call, self.fault)
             return self
@@ -98,7 +98,7 @@ def _kept(said: str) -> str:
 
 
 def unanswered(call: str, error: Exception) -> Failure | Retry:
-    """What to raise when there is no whole answer."""
+    """What to raise when there is no whole response."""
     cause = _cause(error)
     if isinstance(cause, TimeoutError | urllib3.exceptions.ReadTimeoutError):
         return Unavailable(f"{call}: no whole answer in time")
@@ -109,7 +109,7 @@ def unanswered(call: str, error: Exception) -> Failure | Retry:
 
 
 def _fault(cause: BaseException) -> str:
-    """What went wrong, in words that quote neither the answer nor the URL with its password and ids."""
+    """What went wrong, in words that quote neither the response nor the URL with its password and ids."""
     if type(cause) in _UNQUOTING:
         return str(cause)
     return getattr(cause, "strerror", None) or type(cause).__name__
