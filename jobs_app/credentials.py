@@ -39,7 +39,7 @@ _SHAPES = (
 )
 
 
-def masked(text: str) -> str:
+def mask_credentials(text: str) -> str:
     """Without this process's own secrets, and without what looks like somebody's."""
     if ours := _ours((*settings.SECRETS, *_known_since)):
         text = ours.sub(MASK, text)

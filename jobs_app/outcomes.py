@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs_app.answer_urls import AnswerAddress, answer_url
-from jobs_app.credentials import masked
+from jobs_app.credentials import mask_credentials
 from jobs_app.tracing import traceparent
 
 Json = dict[str, Any]
@@ -255,5 +255,5 @@ def storable_error(text: str) -> str:
     """An error as the table keeps it: at most 16 Ki characters, no control characters, no credentials, its first line
     first.
     """
-    text = storable_text(masked(text)).replace("\r\n", "\n").translate(_CONTROL).strip() or "no message"
+    text = storable_text(mask_credentials(text)).replace("\r\n", "\n").translate(_CONTROL).strip() or "no message"
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 12] + "\n[cut here]"

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from jobs_app.credentials import masked
+from jobs_app.credentials import mask_credentials
 from jobs_app.printable import one_line
 
 _SHARED = (
@@ -46,7 +46,7 @@ def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     _as_text,
-                    _masked,
+                    _mask_credentials,
                     *((structlog.processors.JSONRenderer(),) if as_json else ()),
                     *(() if as_json else (_printable, _CONSOLE)),
                 ],
@@ -70,7 +70,7 @@ def configure_events(*, as_json: bool) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             _as_text,
-            _masked,
+            _mask_credentials,
             *((structlog.processors.JSONRenderer(),) if as_json else (_printable, _LINE)),
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -96,8 +96,8 @@ def _as_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
     return formatted
 
 
-def _masked(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: masked(value) if isinstance(value, str) else value for name, value in event.items()}
+def _mask_credentials(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: mask_credentials(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

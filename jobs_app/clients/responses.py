@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import urllib3.exceptions
 
-from jobs_app.credentials import masked
+from jobs_app.credentials import mask_credentials
 from jobs_app.outcomes import Failure, Json, Retry, Unavailable, json_object
 
 MAX_QUOTED_BYTES = 4 * 1024  # of a response, kept with the job
@@ -94,7 +94,7 @@ class Response:
 
 def _kept(said: str) -> str:
     """So much of it as is kept. Masked before it is cut: the beginning of a credential is not known as one."""
-    return masked(said).encode("utf-8", "replace")[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
+    return mask_credentials(said).encode("utf-8", "replace")[:MAX_QUOTED_BYTES].decode("utf-8", "replace").strip()
 
 
 def unanswered(call: str, error: Exception) -> Failure | Retry:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError, connections
 
-from jobs_app.credentials import masked
+from jobs_app.credentials import mask_credentials
 
 log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
@@ -188,4 +188,4 @@ def fault_line(error: BaseException) -> str:
     ):
         return MIGRATE
     number, *rest = error.args or ("no message",)
-    return masked(" ".join((f"{rest[0]} (error {number})" if rest else str(number)).split()))
+    return mask_credentials(" ".join((f"{rest[0]} (error {number})" if rest else str(number)).split()))

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 import pytest
 
 from jobs_app.clients.responses import MAX_QUOTED_BYTES, Response
-from jobs_app.credentials import masked
+from jobs_app.credentials import mask_credentials
 from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import ClaimedJob
 from jobs_app.outcomes import Failure, JobContext, Retry
@@ -70,14 +70,14 @@ def test_nor_does_the_line_of_a_fault_hold_them(quote: str) -> None:
     ],
 )
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
-    assert masked(text) == text
+    assert mask_credentials(text) == text
 
 
 def test_nor_is_our_own_quoted_in_another_form(settings: Any) -> None:
     settings.SECRETS = ("Basic c3ZjOmh1bnRlcjIvYQ==", 'Bearer "an/other')
     said = r"c3ZjOmh1bnRlcjIvYQ== svc:hunter2/a pw hunter2/a hunter2%2Fa hunter2\/a"
-    assert masked(said) == "*** *** pw *** *** ***"
-    assert masked(r'"an/other \"an/other \"an\/other %22an/other') == "*** *** *** ***"
+    assert mask_credentials(said) == "*** *** pw *** *** ***"
+    assert mask_credentials(r'"an/other \"an/other \"an\/other %22an/other') == "*** *** *** ***"
 
 
 SAID = 'Bearer aB1+c/"d'
@@ -96,7 +96,7 @@ SAID = 'Bearer aB1+c/"d'
 )
 def test_nor_as_other_languages_write_it(said: str, settings: Any) -> None:
     settings.SECRETS = (SAID,)
-    assert masked(f"[{said}]") == "[***]"
+    assert mask_credentials(f"[{said}]") == "[***]"
 
 
 def test_nor_is_the_beginning_of_one_where_an_answer_is_cut(settings: Any) -> None:
@@ -110,4 +110,4 @@ def test_nor_is_the_beginning_of_one_where_an_answer_is_cut(settings: Any) -> No
 
 def test_our_own_secrets_are_masked_wherever_they_stand(settings: Any) -> None:
     settings.SECRETS = ("pa$$w.rd", "Bearer an+other/one", "short", "")
-    assert masked("a pa$$w.rd, 'Xan+other/oneX', short") == "a ***, 'X***X', short"
+    assert mask_credentials("a pa$$w.rd, 'Xan+other/oneX', short") == "a ***, 'X***X', short"

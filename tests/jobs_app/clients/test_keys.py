@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs_app.clients import keys
-from jobs_app.credentials import masked
+from jobs_app.credentials import mask_credentials
 from jobs_app.outcomes import Failure, Retry
 from tests.authority import Authority
 from tests.jobs_app.clients.conftest import Call
@@ -152,7 +152,7 @@ def test_what_came_since_is_masked_like_what_was_there_at_the_start(call: Call, 
     auth_file.write_text("Bearer rotated/secret")
     with answering(http(200)) as server:
         call(server.url, "DELETE")
-    assert masked("first-secret rotated/secret rotated\\/secret rotated%2Fsecret") == "*** *** *** ***"
+    assert mask_credentials("first-secret rotated/secret rotated\\/secret rotated%2Fsecret") == "*** *** *** ***"
 
 
 # What it refuses ------------------------------------------------------------------------------------------------------
