@@ -25,12 +25,12 @@ class OperatorCommand(TaskerCommand):
         )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        with told_with_account():
+        with log_with_system_account():
             return super().execute(*args, **options)
 
 
-def told_with_account() -> AbstractContextManager[object]:
-    """Meanwhile each log event has `account` and `address`, which is empty: it is this machine."""
+def log_with_system_account() -> AbstractContextManager[object]:
+    """Inside it each log event has `account`, the system's, and `address`, which is empty: it is this machine."""
     return structlog.contextvars.bound_contextvars(account=account(), address="")
 
 

@@ -21,7 +21,7 @@ from jobs_app.worker.pausing import UnknownJob, pause_job, resume_job
 from requests_app.admin.forms import ReasonForm
 from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.formatting import clock
-from requests_app.monitoring.logins import told_with_account
+from requests_app.monitoring.logins import log_with_admin_account
 
 PERMISSION = "jobs_app.operate_job"
 _MOST_SHOWN = 50  # of the history
@@ -112,7 +112,7 @@ class PausedJobAdmin(ReadOnlyAdmin):
             raise Http404
         form = ReasonForm(http.POST if http.method == "POST" else None)
         if form.is_valid():
-            with told_with_account(http):
+            with log_with_admin_account(http):
                 self._do(http, verb, name, form.cleaned_data["reason"])
             return HttpResponseRedirect(_listing())
         context = {

@@ -15,7 +15,7 @@ from jobs_app.models import Answer
 from requests_app.models import Request
 from requests_app.models.retention import LOOKED
 from requests_app.monitoring.events import log_personal_data_shown
-from requests_app.monitoring.logins import told_with_account
+from requests_app.monitoring.logins import log_with_admin_account
 
 PERMISSION = "requests_app.view_personal_data"
 LOGGED = f"{LOOKED}the values of params, extras and answers."
@@ -55,7 +55,7 @@ class PersonalDataAdmin(ModelAdmin):  # type: ignore[type-arg]
         if not (self.has_view_permission(http, row) and may_unmask(http)):
             raise PermissionDenied
         self.log_change(http, row, LOGGED)
-        with told_with_account(http):
+        with log_with_admin_account(http):
             log_personal_data_shown(row)
         http.session[_UNMASKED] = _named(row)
         return HttpResponseRedirect(reverse(f"admin:{self._name()}_change", args=[row.pk]) + "#values")

@@ -23,7 +23,7 @@ from requests_app.admin.badges import badge
 from requests_app.admin.forms import MOST_AT_ONCE, CompleteForm, JobForm, ManyForm, ReasonForm, choices_of, is_id
 from requests_app.models import Request, RequestStatus
 from requests_app.models.status import UNFINISHED
-from requests_app.monitoring.logins import told_with_account
+from requests_app.monitoring.logins import log_with_admin_account
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import (
     Refused,
@@ -171,7 +171,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self._demand(http, request)
         form = VERBS[verb].form(http.POST if http.method == "POST" else None, choices=choices_of(request, verb))
         if form.is_valid():
-            with told_with_account(http):
+            with log_with_admin_account(http):
                 self._do(http, request, VERBS[verb], form.cleaned_data)
         elif VERBS[verb] in possible(request):
             return self._confirm_one(http, request, VERBS[verb], form)
@@ -213,7 +213,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise Http404
         form = ManyForm(http.POST if http.method == "POST" else None)
         if form.is_valid():
-            with told_with_account(http):
+            with log_with_admin_account(http):
                 self._do_many(http, VERBS[verb], form.cleaned_data["ids"], form.cleaned_data["reason"])
         elif form.is_bound and "ids" not in form.errors:
             return self.confirm_many(http, VERBS[verb], form.cleaned_data["ids"], form)

@@ -40,8 +40,8 @@ def named_account(request: HttpRequest, credentials: dict[str, Any] | None = Non
     return None if name is None else str(name)[:_MOST_CHARACTERS]
 
 
-def told_with_account(request: HttpRequest) -> AbstractContextManager[object]:
-    """Meanwhile each log event has `account` and `address`."""
+def log_with_admin_account(request: HttpRequest) -> AbstractContextManager[object]:
+    """Inside it each log event has `account` and `address`: who is logged in to the admin, and from where."""
     who = {"account": request.user.get_username(), "address": client_address(request)}
     return structlog.contextvars.bound_contextvars(**who)
 

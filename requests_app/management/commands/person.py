@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from jobs_app.db.transactions import fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.management.operator_command import told_with_account
+from jobs_app.management.operator_command import log_with_system_account
 from requests_app.monitoring.events import log_person_shown
 from requests_app.operations.person import find_person
 
@@ -28,7 +28,7 @@ class Command(TaskerCommand):
             person = find_person(options["subject"])
             if not (person.requests or person.receipts):  # the message does not repeat whom: it may be personal data
                 raise CommandError("nothing is kept about this subject: no request and no receipt")
-            with told_with_account():
+            with log_with_system_account():
                 log_person_shown(person.subject, len(person.requests), len(person.receipts))
             for piece in person.as_json():
                 self.stdout.write(piece, ending="")

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.management.operator_command import account, told_with_account
+from jobs_app.management.operator_command import account, log_with_system_account
 from jobs_app.management.pass_command import positive
 from requests_app.formatting import duration
 from requests_app.management.flags import duration_flag
@@ -61,7 +61,7 @@ class Command(TaskerCommand):
 
     def _tell(self, older_than: timedelta | None, scrub_after: timedelta | None) -> None:
         spans = {"older_than": older_than, "scrub_after": scrub_after}
-        with told_with_account():
+        with log_with_system_account():
             log_purge(account(), {name: duration(span.total_seconds()) for name, span in spans.items() if span})
 
     def _say_progress(self) -> None:

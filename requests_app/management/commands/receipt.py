@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.management.operator_command import told_with_account
+from jobs_app.management.operator_command import log_with_system_account
 from jobs_app.printable import one_line
 from requests_app.models import Receipt
 from requests_app.models.receipt import ReceiptRow
@@ -56,7 +56,7 @@ class Command(TaskerCommand):
 
     def _answer(self, options: dict[str, Any]) -> None:
         if options["month"]:
-            with told_with_account():
+            with log_with_system_account():
                 log_receipts_exported(f"{options['month'][0]:%Y-%m}")
             for row in Receipt.objects.written_between(*options["month"]):
                 self.stdout.write(as_line(row))

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.management.operator_command import account, told_with_account
+from jobs_app.management.operator_command import account, log_with_system_account
 from jobs_app.printable import one_line
 from requests_app.monitoring.events import log_scrubbed
 from requests_app.operations.scrub_person import PersonScrub
@@ -47,7 +47,7 @@ class Command(TaskerCommand):
                 self.stdout.write(one_line(line))
         finally:
             if not scrub.dry_run:
-                with told_with_account():
+                with log_with_system_account():
                     log_scrubbed(scrub.subject, account(), scrub.counts)
 
 

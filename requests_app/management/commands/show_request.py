@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from jobs_app.db.columns import json_text
 from jobs_app.db.transactions import fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.management.operator_command import told_with_account
+from jobs_app.management.operator_command import log_with_system_account
 from jobs_app.models import Answer, Job
 from jobs_app.models.attempts import MAX_STEPS_BYTES, IfFails, JobStatus
 from jobs_app.printable import first_line, one_line
@@ -52,7 +52,7 @@ class Command(TaskerCommand):
                 found = [Request.objects.without_json().get(token=options["token"])]
                 text = (_as_json if options["json"] else _as_text)(found[0], explain(found[0]))
             if options["json"]:
-                with told_with_account():
+                with log_with_system_account():
                     for request in found[:_MOST_REQUESTS]:
                         log_personal_data_shown(request)
         except Request.DoesNotExist:

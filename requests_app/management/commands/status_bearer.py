@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection
 
 from jobs_app.db.transactions import DatabaseAway, fault_line
 from jobs_app.management.command import TaskerCommand
-from jobs_app.management.operator_command import account, told_with_account
+from jobs_app.management.operator_command import account, log_with_system_account
 from jobs_app.management.pass_command import positive
 from jobs_app.printable import one_line
 from requests_app.formatting import clock_utc
@@ -59,7 +59,7 @@ class Command(TaskerCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            with told_with_account():
+            with log_with_system_account():
                 getattr(self, f"_{options['verb']}")(options)
         except DatabaseAway as away:
             raise CommandError(str(away)) from away
