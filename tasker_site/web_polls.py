@@ -14,7 +14,7 @@ from django.db import Error
 from waitress.task import ThreadedTaskDispatcher
 
 from jobs_app.db.transactions import fault_line
-from requests_app.status_http.polls import LongPoll, Waiting
+from requests_app.status_http.polls import LongPoll, PollToHold
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -23,8 +23,8 @@ _LOOK_SECONDS = 1.0
 _STUCK_SECONDS = 10.0  # without an answer of the database: it hangs
 
 
-class Connection(Protocol):
-    """A client's (web_worker.Channel).
+class ClientConnection(Protocol):
+    """What is needed here of a client's connection (web_worker.Channel).
 
     `was_taken`: whether its poll is to be answered and not held again. `poll`: what the answer needs to know.
     """
@@ -49,7 +49,7 @@ class Polls:
 
     def __init__(
         self,
-        to_be_held: Callable[[WSGIRequest], Waiting | None],
+        to_be_held: Callable[[WSGIRequest], PollToHold | None],
         ended: Callable[[Collection[int]], set[int]],
         threads: ThreadedTaskDispatcher,
         looks: ThreadedTaskDispatcher,
@@ -60,11 +60,11 @@ class Polls:
         self._to_be_held, self._ended = to_be_held, ended
         self._threads, self._looks, self._no_database = threads, looks, no_database
         self._most = most
-        self._held: dict[Connection, Held] = {}
+        self._held: dict[ClientConnection, Held] = {}
         self._lock = Lock()
         self._turned_at = now
         self._look_began: float | None = None
-        self._first: Connection | None = None  # that waits for a thread
+        self._first: ClientConnection | None = None  # that waits for a thread
         self._first_since = now
 
     @property
@@ -73,7 +73,7 @@ class Polls:
         return min(len(self._held) + len(self._threads.queue), self._most)
 
     # By the main thread -----------------------------------------------------------------------------------------------
-    def take(self, channel: Connection) -> None:
+    def take(self, channel: ClientConnection) -> None:
         """A poll that has come. A thread looks whether it is to wait (`holds`)."""
         self._threads.add_task(channel)
 
@@ -111,10 +111,10 @@ class Polls:
         self._answer(late, LongPoll.AWAY)
 
     # By a thread ------------------------------------------------------------------------------------------------------
-    def holds(self, channel: Connection, request: WSGIRequest) -> bool:
+    def holds(self, channel: ClientConnection, request: WSGIRequest) -> bool:
         """Whether the poll waits from now on. Else the thread is to answer it."""
         try:
-            waiting = self._to_be_held(request)
+            poll = self._to_be_held(request)
         except Error as error:
             log.warning("status_unavailable", fault=fault_line(error))
             channel.poll = LongPoll.AWAY
@@ -122,9 +122,9 @@ class Polls:
         except Exception:  # noqa: BLE001 - such as too many parameters: whoever answers it meets it again
             return False
         with self._lock:
-            if waiting is None or len(self._held) >= self._most:
+            if poll is None or len(self._held) >= self._most:
                 return False
-            self._held[channel] = Held(waiting.request_id, self._turned_at + waiting.seconds)
+            self._held[channel] = Held(poll.request_id, self._turned_at + poll.seconds)
         channel.server.pull_trigger()  # from now on it is read from, which tells whether its client is there
         return True
 
@@ -141,22 +141,22 @@ class Polls:
             self._look_began = None
 
     # By either --------------------------------------------------------------------------------------------------------
-    def holds_still(self, channel: Connection) -> bool:
+    def holds_still(self, channel: ClientConnection) -> bool:
         return channel in self._held
 
-    def _copy(self) -> list[tuple[Connection, Held]]:
+    def _copy(self) -> list[tuple[ClientConnection, Held]]:
         with self._lock:
             return [*self._held.items()]
 
-    def _forget_all(self) -> list[Connection]:
+    def _forget_all(self) -> list[ClientConnection]:
         return self._forget([channel for channel, _ in self._copy()])
 
-    def _forget(self, channels: Iterable[Connection]) -> list[Connection]:
+    def _forget(self, channels: Iterable[ClientConnection]) -> list[ClientConnection]:
         """Those of them that were held until now: so each is answered by one thread alone."""
         with self._lock:
             return [channel for channel in channels if self._held.pop(channel, None)]
 
-    def _answer(self, channels: Iterable[Connection], poll: LongPoll | None) -> None:
+    def _answer(self, channels: Iterable[ClientConnection], poll: LongPoll | None) -> None:
         for channel in channels:
             channel.poll, channel.was_taken = poll, True
             (self._no_database if poll == LongPoll.AWAY else self._threads).add_task(channel)

@@ -92,7 +92,7 @@ class Task(WSGITask):  # type: ignore[misc] # untyped
 class Channel(HTTPChannel):  # type: ignore[misc] # untyped
     """A connection. `began`: when the first byte of the request came that is being read.
 
-    The others are those of web_polls.Connection.
+    The others are those of web_polls.ClientConnection.
     """
 
     task_class = Task

@@ -14,7 +14,7 @@ from requests_app.admin.overview_charts import charts
 from requests_app.admin.retry_alike import alike_listing
 from requests_app.formatting import ago, clock, duration, span
 from requests_app.models import RequestStatus
-from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, Waiting, read_backlog, read_waiting
+from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, BacklogItem, read_backlog, read_waiting
 from requests_app.monitoring.deadlines import MOST_LATE, DeadlineState, count_by_deadline
 from requests_app.monitoring.ended_attempts import read_ended_attempts
 from requests_app.monitoring.frequent_errors import LATEST, FrequentError, frequent_errors
@@ -100,7 +100,7 @@ class OverviewPage:
         self.put_off = [f"{explain_limit(limit)}." for limit in put_off]
         self.hour, self.day = charts(ended, now)
         self.ended_since = clock(ended.since) if ended.since else ""
-        self.waiting = [_waiting(row, now) for row in waiting]
+        self.waiting = [_waiting_line(row, now) for row in waiting]
         self.passes = [_pass(one, health) for one in health.passes.values() if one.line or one.last_run]
         self.errors = [_error(error, now) for error in frequent_errors()]
         self.latest = LATEST
@@ -150,7 +150,7 @@ def _number(count: int, most: int | None = None) -> str:
 
 
 # Lines of tables -----------------------------------------------------------------------------------------------------
-def _waiting(row: Waiting, now: datetime) -> WaitingLine:
+def _waiting_line(row: BacklogItem, now: datetime) -> WaitingLine:
     return WaitingLine(
         age=duration(int((now - row.since).total_seconds())),
         since=clock(row.since),
@@ -244,7 +244,7 @@ def _all_is_well(health: Health) -> str:
     return f"Every pass is on time; {', '.join(awaited)} not due yet" if awaited else "Every pass is on time"
 
 
-def _oldest(waiting: list[Waiting], backlog: Backlog) -> str:
+def _oldest(waiting: list[BacklogItem], backlog: Backlog) -> str:
     if since := min((row.since for row in waiting if row.what in {"queued", "due"}), default=None):
         return f" The oldest due work has waited {span(since, backlog.now)}."
     if backlog.in_lanes:

@@ -92,8 +92,8 @@ def _count(table: str, where: str) -> str:
 
 
 # What waits longest --------------------------------------------------------------------------------------------------
-class Waiting(NamedTuple):
-    """`what`: a key of WAITS_FOR. `job`: empty, when it is the request as a whole. `since`: when it was due."""
+class BacklogItem(NamedTuple):
+    """A request or a job that waits, `since` it was due. `what`: a key of WAITS_FOR. `job`: empty for a request."""
 
     what: str
     request_id: int
@@ -113,7 +113,7 @@ WAITS_FOR = {
 }
 
 
-def read_waiting() -> list[Waiting]:
+def read_waiting() -> list[BacklogItem]:
     """The longest-waiting of each kind, the longest first."""
     sql = dialect("default")
     requests, jobs = f"requests r {sql.force('requests_status_due')}", f"jobs j {sql.force('jobs_status_due')}"
@@ -134,7 +134,7 @@ def read_waiting() -> list[Waiting]:
     ]
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), [])
-        rows = [Waiting(*row)._replace(since=from_driver(row[-1])) for row in cursor.fetchall()]
+        rows = [BacklogItem(*row)._replace(since=from_driver(row[-1])) for row in cursor.fetchall()]
     return sorted(rows, key=lambda row: row.since)
 
 

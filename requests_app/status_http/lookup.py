@@ -10,7 +10,7 @@ from jobs_app.db.columns import ListLength
 from requests_app.callers import is_named
 from requests_app.models import Request, StatusBearer
 from requests_app.models.status import FINAL
-from requests_app.status_http.polls import PATH, Waiting, wait_of
+from requests_app.status_http.polls import PATH, PollToHold, wait_of
 
 METHODS = ("GET", "HEAD")
 _COLUMNS = ("id", "token", "action", "status", "step", "error_kind", "shortfall", "placed_by")
@@ -72,14 +72,14 @@ def _row(caller: str, token: str) -> dict[str, Any]:
 
 
 # For the web server ---------------------------------------------------------------------------------------------------
-def to_be_held(request: HttpRequest) -> Waiting | None:
+def to_be_held(request: HttpRequest) -> PollToHold | None:
     """None: it is to be answered at once. Raises django.db.Error."""
     close_old_connections()  # as Django does before a request
     try:
         found = look_up(request)
     except Rejected:  # which is said when it is answered
         return None
-    return None if found.is_final or not found.wait else Waiting(found.row["id"], found.wait)
+    return None if found.is_final or not found.wait else PollToHold(found.row["id"], found.wait)
 
 
 def ended(ids: Collection[int]) -> set[int]:

@@ -16,8 +16,8 @@ class LongPoll(StrEnum):
     AWAY = "away"  # the database does not answer: do not ask it
 
 
-class Waiting(NamedTuple):
-    """A poll that is to be held: until this request has ended, or so many seconds."""
+class PollToHold(NamedTuple):
+    """A poll to hold until this request has ended, for so many seconds at most."""
 
     request_id: int
     seconds: int
