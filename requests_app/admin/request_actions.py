@@ -114,7 +114,7 @@ def possible(request: Request) -> list[Verb]:
     return [verb for name, verb in VERBS.items() if allowed[name]]
 
 
-def refusal(act: Callable[[], None]) -> str:
+def perform(act: Callable[[], None]) -> str:
     """Does it; returns why it was refused, or an empty text. Raises DatabaseAway."""
     try:
         act()
@@ -186,7 +186,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _do(self, http: HttpRequest, request: Request, verb: Verb, said: dict[str, Any]) -> None:
         by = http.user.get_username()
         try:
-            problem = refusal(lambda: verb.act(request.token, by=by, **said))
+            problem = perform(lambda: verb.act(request.token, by=by, **said))
         except DatabaseAway as away:
             problem = str(away)
         if problem:
@@ -238,7 +238,7 @@ class VerbsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         by, done, refused = http.user.get_username(), [], []
         for request in Request.objects.filter(pk__in=ids).only("id", "token", "action").order_by("id"):
             try:
-                problem = refusal(lambda token=request.token: verb.act(token, by=by, reason=reason))  # type: ignore[misc]
+                problem = perform(lambda token=request.token: verb.act(token, by=by, reason=reason))  # type: ignore[misc]
             except DatabaseAway as away:  # which took seconds, and would for each of the others
                 refused.append(f"{request.token}, and those after it were not tried: {away}")
                 break
