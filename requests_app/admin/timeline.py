@@ -1,6 +1,6 @@
 """A request's attempts as shapes on a time axis. Pure geometry: moments go in, coordinates come out.
 
-Units are those of the SVG's viewBox. One lane for each job of a step: its attempts follow one another, never overlap.
+Units are those of the SVG's viewBox. One track for each job of a step: its attempts follow one another, never overlap.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ from requests_app.formatting import clock, span
 from requests_app.models import Request, RequestStatus
 
 WIDTH, GUTTER, MARGIN = 1100.0, 210.0, 36.0
-_TOP, _HEADER, _LANE, _GAP = 34.0, 22.0, 24.0, 6.0
-_MOST_LANES = 40
+_TOP, _HEADER, _TRACK, _GAP = 34.0, 22.0, 24.0, 6.0
+_MOST_TRACKS = 40
 _LEAST_RUN = 3.0  # a run of milliseconds on an axis of hours
-_CROWDED = 14.0  # units for each attempt of a lane; below, marks are small
+_CROWDED = 14.0  # units for each attempt of a track; below, marks are small
 _TOUCHING = 5.0  # of small marks
 _LABEL_CHARACTERS, _ERROR_CHARACTERS = 27, 120
 _LEAST_SPAN = timedelta(milliseconds=10)
@@ -49,8 +49,8 @@ class AttemptShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """`y`: its middle."""
+class Track:
+    """The attempts of one job, in a row. `y`: its middle."""
 
     y: float
     label: str
@@ -61,13 +61,13 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A step, or before them the pick-up. `note`: why it has no lanes."""
+    """A step, or before them the pick-up. `note`: why it has no tracks."""
 
     y: float
     height: float
     label: str
     note: str
-    lanes: tuple[Lane, ...]
+    tracks: tuple[Track, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,13 @@ def _steps(jobs: Sequence[Job], steps: Sequence[str]) -> Iterator[_Rows]:
     begun = {step: tuple(attempts) for step, attempts in groupby(jobs, key=lambda job: job.step)}
     for step in sorted({*range(len(steps)), *begun}):
         label = f"{step} {steps[step]}" if 0 <= step < len(steps) else f"step {step}"
-        lanes = tuple((name, tuple(rows)) for name, rows in groupby(begun.get(step, ()), key=lambda job: job.name))
-        yield _Rows(shortened(label, _LABEL_CHARACTERS), "" if lanes else "not begun", lanes)
+        tracks = tuple((name, tuple(rows)) for name, rows in groupby(begun.get(step, ()), key=lambda job: job.name))
+        yield _Rows(shortened(label, _LABEL_CHARACTERS), "" if tracks else "not begun", tracks)
 
 
 def _cut(bands: Sequence[_Rows]) -> tuple[list[_Rows], int]:
-    """As many lanes and bands as fit, and how many jobs that leaves out."""
-    kept, room = [], _MOST_LANES
+    """As many tracks and bands as fit, and how many jobs that leaves out."""
+    kept, room = [], _MOST_TRACKS
     for band in bands:
         if room <= 0:
             break
@@ -145,21 +145,21 @@ def _cut(bands: Sequence[_Rows]) -> tuple[list[_Rows], int]:
     return kept, sum(len(band.jobs) for band in bands) - sum(len(band.jobs) for band in kept)
 
 
-# Bands and lanes -----------------------------------------------------------------------------------------------------
+# Bands and tracks ----------------------------------------------------------------------------------------------------
 def _band(rows: _Rows, y: float, axis: Axis, now: datetime) -> Band:
-    middles = (y + _HEADER + _LANE * (index + 0.5) for index in range(len(rows.jobs)))
-    lanes = tuple(_lane(y, name, jobs, axis, now) for y, (name, jobs) in zip(middles, rows.jobs, strict=True))
-    return Band(y, _HEADER + _LANE * len(lanes), rows.label, rows.note, lanes)
+    middles = (y + _HEADER + _TRACK * (index + 0.5) for index in range(len(rows.jobs)))
+    tracks = tuple(_track(y, name, jobs, axis, now) for y, (name, jobs) in zip(middles, rows.jobs, strict=True))
+    return Band(y, _HEADER + _TRACK * len(tracks), rows.label, rows.note, tracks)
 
 
-def _lane(y: float, name: str, jobs: Sequence[Job], axis: Axis, now: datetime) -> Lane:
+def _track(y: float, name: str, jobs: Sequence[Job], axis: Axis, now: datetime) -> Track:
     room = axis.width / len(jobs)
     attempts = [_attempt(job, axis, now, min(_LEAST_RUN, room / 2)) for job in jobs]
     is_crowded = room < _CROWDED
     shown = tuple(_without_touching_marks(attempts)) if is_crowded else tuple(attempts)
     reach = "" if jobs[-1].if_fails == IfFails.STOP else f" ({jobs[-1].if_fails})"
     label = in_the_middle(name, _LABEL_CHARACTERS - len(reach)) + reach
-    return Lane(y, label, name + _if_it_fails(jobs[-1]), shown, is_crowded)
+    return Track(y, label, name + _if_it_fails(jobs[-1]), shown, is_crowded)
 
 
 def _if_it_fails(job: Job) -> str:
@@ -194,8 +194,8 @@ def _pick_up(request: Request, axis: Axis, now: datetime) -> Band:
         run=None,
         mark=axis.x(end) if end and not request.started_at else None,
     )
-    lane = Lane(_TOP + _LANE / 2, "pick-up", "pick-up", (shape,), is_crowded=False)
-    return Band(_TOP, _LANE, "", "", (lane,))
+    track = Track(_TOP + _TRACK / 2, "pick-up", "pick-up", (shape,), is_crowded=False)
+    return Band(_TOP, _TRACK, "", "", (track,))
 
 
 def _attempt(job: Job, axis: Axis, now: datetime, least_run: float) -> AttemptShape:
@@ -246,10 +246,10 @@ def _title(job: Job, due: datetime) -> str:
 
 # In words ------------------------------------------------------------------------------------------------------------
 def _text(axis: Axis, bands: Iterable[_Rows]) -> str:
-    steps = [f"{band.label}: {band.note or ', '.join(starmap(_lane_text, band.jobs))}" for band in bands]
+    steps = [f"{band.label}: {band.note or ', '.join(starmap(_track_text, band.jobs))}" for band in bands]
     return f"Timeline from {clock(axis.begin)} to {clock(axis.end)} UTC. {'. '.join(steps)}."
 
 
-def _lane_text(name: str, jobs: Sequence[Job]) -> str:
+def _track_text(name: str, jobs: Sequence[Job]) -> str:
     count = f"{len(jobs)} attempts, the last" if len(jobs) > 1 else "1 attempt,"
     return f"{name} {count} {jobs[-1].shown_status}{_if_it_fails(jobs[-1])}"

@@ -43,7 +43,7 @@ def drawn(*jobs: Job, steps: tuple[str, ...] = ("first",), now: float = 100, **o
 
 
 def only(picture: Timeline) -> AttemptShape:
-    (attempt,) = picture.bands[1].lanes[0].attempts
+    (attempt,) = picture.bands[1].tracks[0].attempts
     return attempt
 
 
@@ -137,22 +137,22 @@ def test_steps_are_bands_one_under_the_other_and_those_not_begun_say_so() -> Non
     jobs = [job("completed", 10, 10, 20, 30), job("completed", 10, 10, 20, 30, name="b")]
     picture = drawn(*jobs, steps=("first", "second"))
     pick_up, first, second = picture.bands
-    assert [lane.label for lane in first.lanes] == ["a", "b"]
+    assert [track.label for track in first.tracks] == ["a", "b"]
     assert (first.label, first.note, second.label, second.note) == ("0 first", "", "1 second", "not begun")
     assert pick_up.y + pick_up.height <= first.y
     assert first.y + first.height <= second.y
     assert second.y + second.height <= picture.height
 
 
-def test_attempts_of_a_job_share_a_lane_and_follow_one_another() -> None:
+def test_attempts_of_a_job_share_a_track_and_follow_one_another() -> None:
     jobs = [
         job("retry", 10, 10, 20, 30),
         job("retry", 30, 40, 50, 60, attempt=2),
         job("failure", 60, 70, 80, 90, attempt=3),
     ]
-    (lane,) = drawn(*jobs, ended=95, status="Failed").bands[1].lanes
-    marks = [attempt.mark or 0 for attempt in lane.attempts]
-    starts = [attempt.backoff.x for attempt in lane.attempts[1:] if attempt.backoff]
+    (track,) = drawn(*jobs, ended=95, status="Failed").bands[1].tracks
+    marks = [attempt.mark or 0 for attempt in track.attempts]
+    starts = [attempt.backoff.x for attempt in track.attempts[1:] if attempt.backoff]
     assert marks[:-1] == starts
     assert marks == sorted(marks)
 
@@ -160,13 +160,13 @@ def test_attempts_of_a_job_share_a_lane_and_follow_one_another() -> None:
 def test_before_its_pick_up_there_is_only_the_wait_for_it() -> None:
     picture = drawn(steps=(), started=None, status="Queuing", now=50)
     (pick_up,) = picture.bands
-    assert pick_up.lanes[0].attempts[0].wait
+    assert pick_up.tracks[0].attempts[0].wait
     assert picture.now is not None
 
 
 def test_a_refused_request_ends_where_its_pick_up_would_be() -> None:
     (pick_up,) = drawn(steps=(), started=None, status="Failed", ended=50).bands
-    assert (pick_up.lanes[0].attempts[0].status, drawn(steps=(), started=None, status="Failed", ended=50).now) == (
+    assert (pick_up.tracks[0].attempts[0].status, drawn(steps=(), started=None, status="Failed", ended=50).now) == (
         "failure",
         None,
     )
@@ -176,26 +176,26 @@ def test_five_hundred_attempts_take_no_more_room_than_one() -> None:
     jobs = [job("retry", n, n + 0.5, n + 0.7, n + 1, attempt=n + 1) for n in range(500)]
     many, one = drawn(*jobs, ended=500, status="Failed"), drawn(jobs[0], ended=500, status="Failed")
     assert many.height == one.height
-    assert len(many.bands[1].lanes[0].attempts) == 500
-    assert many.bands[1].lanes[0].is_crowded
-    assert not one.bands[1].lanes[0].is_crowded
+    assert len(many.bands[1].tracks[0].attempts) == 500
+    assert many.bands[1].tracks[0].is_crowded
+    assert not one.bands[1].tracks[0].is_crowded
 
 
 def test_of_equal_ends_on_one_another_the_last_is_marked_and_another_end_always() -> None:
     jobs = [job("retry", n, n + 0.5, n + 0.7, n + 1, attempt=n + 1) for n in range(500)]
     jobs[250] = job("failure", 250, 250.5, 250.7, 251, attempt=251)
-    (lane,) = drawn(*jobs, ended=500, status="Failed").bands[1].lanes
-    assert lane.attempts[250].mark is not None
-    assert lane.attempts[249].mark is not None
-    assert lane.attempts[499].mark is not None
-    assert sum(attempt.mark is not None for attempt in lane.attempts) < 200
-    runs = [attempt.run for attempt in lane.attempts if attempt.run]
+    (track,) = drawn(*jobs, ended=500, status="Failed").bands[1].tracks
+    assert track.attempts[250].mark is not None
+    assert track.attempts[249].mark is not None
+    assert track.attempts[499].mark is not None
+    assert sum(attempt.mark is not None for attempt in track.attempts) < 200
+    runs = [attempt.run for attempt in track.attempts if attempt.run]
     assert all(one.x + one.width <= other.x for one, other in pairwise(runs))
 
 
 def test_long_names_are_shortened_where_they_are_alike() -> None:
     jobs = [job("completed", 10, 10, 20, 30, name=f"delete_the_user_from_service_{n}") for n in range(10)]
-    labels = [lane.label for lane in drawn(*jobs).bands[1].lanes]
+    labels = [track.label for track in drawn(*jobs).bands[1].tracks]
     assert len(set(labels)) == 10
     assert max(map(len, labels)) == 27
 
@@ -206,7 +206,7 @@ def test_how_far_a_failure_reaches_is_shown_unless_it_is_the_usual() -> None:
         job("completed", 10, 10, 20, 30, name="usual"),
     ]
     picture = drawn(*jobs)
-    labels = [(lane.label, lane.name) for lane in picture.bands[1].lanes]
+    labels = [(track.label, track.name) for track in picture.bands[1].tracks]
     assert labels == [
         ("delete_t…rvice_1 (continue)", "delete_the_user_from_service_1, if it fails: continue"),
         ("usual", "usual"),
@@ -224,7 +224,7 @@ def test_of_very_many_jobs_some_are_drawn_and_the_rest_is_counted() -> None:
 def test_everything_lies_within_the_picture() -> None:
     early_and_late = job("completed", -500, -600, 5000, 4000, step=7)
     picture = drawn(early_and_late, now=-1000, ended=20)
-    (attempt,) = picture.bands[-1].lanes[0].attempts
+    (attempt,) = picture.bands[-1].tracks[0].attempts
     for bar in (attempt.backoff, attempt.wait, attempt.run):
         assert bar is None or (bar.x >= GUTTER and bar.x + bar.width <= WIDTH)
 
