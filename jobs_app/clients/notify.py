@@ -14,7 +14,7 @@ from jobs_app.clients.http import header_safe, post
 from jobs_app.outcomes import Failure, JobContext, Json
 
 
-def tell(context: JobContext, receiver: str, what: Json) -> None:
+def send(context: JobContext, receiver: str, what: Json) -> None:
     """POSTs `what`. Raises Retry and Failure as any call, and Failure for a receiver that the settings do not know."""
     if (url := settings.WRK_NOTIFY.get(receiver)) is None:
         known = ", ".join(sorted(settings.WRK_NOTIFY)) or "none"

@@ -140,12 +140,12 @@ class _Tries:
         self._seconds = seconds
         self._contended = 0
         self._give_up_at: float | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def is_news(self, line: str) -> bool:
         """Whether this transaction met no such fault before: a failover is hundreds of tries, and few lines."""
-        is_news = line not in self._told
-        self._told.add(line)
+        is_news = line not in self._logged
+        self._logged.add(line)
         return is_news
 
     def wait_after(self, error: DatabaseError | InterfaceError, fault: Fault) -> float:

@@ -1,8 +1,8 @@
-"""Tells who did what to whose data: the log event and its row in `audit_events` come from here, and from here alone.
+"""Records who did what to whose data: the log event and its row in `audit_events` come from here, and only from here.
 
-The row is written right after the deed, by a statement of its own. That it cannot be written (the database is
-read-only, its user may not) takes no tool from an operator: the log has the event all the same, and says beside it that
-the row is missing.
+The row is written right after the deed, by a statement of its own. When it cannot be written (the database is
+read-only, or its user may not write there), the deed stands: the log has the event, and an error beside it that the row
+is missing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,19 +24,20 @@ _MOST_DETAIL = 500
 _not_kept = Counter("tasker_audit_events_not_kept", "Audit events that are in the log and not in their table.")
 
 
-def audit(tell: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> None:
-    """`tell`: the method of a logger. `subject`: as a table keeps it; it is in the row and never in the log."""
-    audit_each(tell, event, [said | {"subject": subject}])
+def audit(log_method: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> None:
+    """`log_method`: such as `log.info`. `subject`: as a table keeps it; it is in the row and never in the log."""
+    audit_each(log_method, event, [said | {"subject": subject}])
 
 
-def audit_each(tell: Callable[..., Any], event: str, each: Iterable[Mapping[str, Any]]) -> None:
-    """Many of one event. Their rows are written at once."""
-    rows = [_told(tell, event, **said) for said in each]
-    transaction.on_commit(partial(_keep, rows))  # at once, where there is no transaction
+def audit_each(log_method: Callable[..., Any], event: str, each: Iterable[Mapping[str, Any]]) -> None:
+    """Many of one event. Their rows are written by one statement."""
+    rows = [_logged(log_method, event, **said) for said in each]
+    transaction.on_commit(partial(_keep, rows))  # immediately, where there is no transaction
 
 
-def _told(tell: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> AuditEvent:
-    tell(event, **said)
+def _logged(log_method: Callable[..., Any], event: str, *, subject: str = "", **said: Any) -> AuditEvent:
+    """Logs it; returns its row, which is not written yet."""
+    log_method(event, **said)
     who = structlog.contextvars.get_contextvars()  # logins.py, operator_command.py
     known = {"account": said.get("by", ""), **{name: who[name] for name in _COLUMNS if name in who}, **said}
     detail = " ".join(f"{name}={value}" for name, value in said.items() if name not in _COLUMNS)

@@ -37,19 +37,19 @@ def log_ended(results: Sequence[Result], *, lease_expired: bool = False) -> None
         level = _LEVELS.get(result.status, logging.DEBUG)
         if level >= lowest:
             outcome = "waiting" if result.wait else result.status.value
-            log.log(level, event, **_of(result.job), outcome=outcome, **_took(result))
+            log.log(level, event, **_job_fields(result.job), outcome=outcome, **_took(result))
 
 
 def log_too_late(results: Iterable[Result]) -> None:
     """Their lease was lost meanwhile: the result changes nothing."""
     for result in results:
-        log.warning("job_result_too_late", **_of(result.job), outcome=result.status.value, **_took(result))
+        log.warning("job_result_too_late", **_job_fields(result.job), outcome=result.status.value, **_took(result))
 
 
 def log_locked(results: Iterable[Result]) -> None:
     """They are recorded as soon as the other session lets go of their rows."""
     for result in results:
-        log.warning("job_result_locked", **_of(result.job), outcome=result.status.value)
+        log.warning("job_result_locked", **_job_fields(result.job), outcome=result.status.value)
 
 
 def log_answer_kept(token: str, step: int, job: str, attempt: int, *, outcome: str, caller_trace: str) -> None:
@@ -71,10 +71,10 @@ def log_paused(verb: str, name: str, by: str) -> None:
 
 
 def log_not_storable(result: Result, error: BaseException) -> None:
-    log.error("job_end_not_storable", **_of(result.job), fault=fault_line(error))
+    log.error("job_end_not_storable", **_job_fields(result.job), fault=fault_line(error))
 
 
-def _of(job: ClaimedJob) -> dict[str, Any]:
+def _job_fields(job: ClaimedJob) -> dict[str, Any]:
     return {
         "token": job.token,
         "action": job.action if job.action in _known_actions else OTHER,

@@ -84,7 +84,7 @@ class RetryAlikeAdmin(VerbsAdmin):
             self.message_user(http, f"Stopped after {_requests(taken.retried)}: {why}", messages.ERROR)
             is_done = False
         if is_done:
-            self.message_user(http, *_told(taken))
+            self.message_user(http, *_done_message(taken))
             return HttpResponseRedirect(alike_listing(kind))
         return self._confirm_alike(http, kind, form, taken)
 
@@ -103,7 +103,7 @@ class RetryAlikeAdmin(VerbsAdmin):
         alike = Alike(kind, until or database_now())
         left = Request.objects.summarize_alike(alike, _MOST_SUMMARIZED)
         if not left.actions:
-            self.message_user(http, *_told(taken))
+            self.message_user(http, *_done_message(taken))
             return HttpResponseRedirect(alike_listing(kind))
         context = {
             "crumbs": [(alike_listing(), "Requests"), (alike_listing(kind), "Failed alike")],
@@ -135,7 +135,7 @@ def _error_of(alike: Alike) -> str:
     return fingerprint(first.values_list(Left("error", _MOST_ERROR_CHARACTERS), flat=True).first() or "")
 
 
-def _told(taken: Taken) -> tuple[str, int]:
+def _done_message(taken: Taken) -> tuple[str, int]:
     if not taken.retried and not taken.locked:
         return "Nothing to do: no failed request of this kind is left.", messages.WARNING
     due = f"; the last is due at {clock(taken.due_until)} UTC" if taken.retried else ""

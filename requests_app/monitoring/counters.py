@@ -38,51 +38,51 @@ def tally_families(sums: Sums) -> Iterator[Metric]:
         "tasker_requests_started_total",
         "Requests picked up, by action.",
         ["action"],
-        _zeros(REQUESTS_STARTED, actions) | _of(sums, REQUESTS_STARTED),
+        _zeros(REQUESTS_STARTED, actions) | _only(sums, REQUESTS_STARTED),
     )
     yield _counter(
         "tasker_requests_ended_total",
         "Requests that came to a final status, by action; one that is retried by hand ends again.",
         ["action", "status"],
-        _zeros(REQUESTS_ENDED, actions, FINAL) | _of(sums, REQUESTS_ENDED),
+        _zeros(REQUESTS_ENDED, actions, FINAL) | _only(sums, REQUESTS_ENDED),
     )
     yield _counter(
         "tasker_requests_short_total",
         "Requests that were completed although a job had failed, which they went on without, by action.",
         ["action"],
-        _zeros(REQUESTS_SHORT, actions) | _of(sums, REQUESTS_SHORT),
+        _zeros(REQUESTS_SHORT, actions) | _only(sums, REQUESTS_SHORT),
     )
     yield _counter(
         "tasker_jobs_ended_total",
         "Job attempts that ended, by job and outcome.",
         ["job_name", "outcome"],
-        _zeros(JOBS_ENDED, jobs, OUTCOMES) | _of(sums, JOBS_ENDED),
+        _zeros(JOBS_ENDED, jobs, OUTCOMES) | _only(sums, JOBS_ENDED),
     )
     yield _counter(
         "tasker_job_leases_lost_total",
         "Job attempts ended because their worker fell silent, by job.",
         ["job_name"],
-        _zeros(LEASES_LOST, jobs) | _of(sums, LEASES_LOST),
+        _zeros(LEASES_LOST, jobs) | _only(sums, LEASES_LOST),
     )
     yield _counter(
         "tasker_job_results_too_late_total",
         "Results of callbacks that changed nothing, since the attempt had been ended meanwhile, by job.",
         ["job_name"],
-        _zeros(TOO_LATE, jobs) | _of(sums, TOO_LATE),
+        _zeros(TOO_LATE, jobs) | _only(sums, TOO_LATE),
     )
     yield _counter(
         "tasker_interventions_total",
         "What operators did to requests by hand, by verb.",
         ["verb"],
-        _of(sums, INTERVENTIONS),
+        _only(sums, INTERVENTIONS),
     )
     yield _histogram(
-        "tasker_job_wait_seconds", "From when an attempt was due until it was claimed, by job.", _of(sums, JOB_WAIT)
+        "tasker_job_wait_seconds", "From when an attempt was due until it was claimed, by job.", _only(sums, JOB_WAIT)
     )
-    yield _histogram("tasker_job_run_seconds", "How long an attempt's callback took, by job.", _of(sums, JOB_RUN))
+    yield _histogram("tasker_job_run_seconds", "How long an attempt's callback took, by job.", _only(sums, JOB_RUN))
 
 
-def _of(sums: Sums, metric: str) -> Sums:
+def _only(sums: Sums, metric: str) -> Sums:
     return {key: amount for key, amount in sums.items() if key.metric == metric}
 
 

@@ -74,7 +74,7 @@ class Spans:
                 SpanKind.CLIENT,  # the service's own span is its child
                 (began, ended),
                 failed=status != JobStatus.COMPLETED,
-                **_of(token, action),
+                **_request_attributes(token, action),
                 step=step,
                 job=known,
                 attempt=attempt,
@@ -95,7 +95,7 @@ class Spans:
                 SpanKind.CONSUMER,
                 (began, ended),
                 failed=failed,
-                **_of(token, action),
+                **_request_attributes(token, action),
                 status=status,
             )
             names = _known_names(text)
@@ -106,7 +106,7 @@ class Spans:
                     SpanKind.INTERNAL,
                     (first, last or ended),
                     failed=failed and index == step,
-                    **_of(token, action),
+                    **_request_attributes(token, action),
                     step=index,
                 )
 
@@ -201,7 +201,7 @@ def _resource() -> Resource:
     return given if is_named else given.merge(Resource({SERVICE_NAME: "tasker-worker"}))
 
 
-def _of(token: str, action: str) -> dict[str, str]:
+def _request_attributes(token: str, action: str) -> dict[str, str]:
     return {"token": str(token), "action": subject(action)}
 
 

@@ -98,14 +98,14 @@ def test_a_receiver_acts_once_on_what_is_signed_and_refuses_the_rest(
     with running(heading, tmp_path) as (url, printed):
         settings.WRK_NOTIFY = {"shop": url}
         for attempt in (1, 2):
-            notify.tell(new_context(token="n-1", attempt=attempt), "shop", TOLD)
+            notify.send(new_context(token="n-1", attempt=attempt), "shop", TOLD)
         with monkeypatch.context() as patch:
             patch.setattr("time.time", lambda was=time.time: was() - 400)
             with pytest.raises(Failure, match="answered 401"):
-                notify.tell(new_context(token="n-2"), "shop", TOLD)
+                notify.send(new_context(token="n-2"), "shop", TOLD)
         settings.WRK_NOTIFY_KEYS = [OTHERS]
         with pytest.raises(Failure, match="answered 401"):
-            notify.tell(new_context(token="n-3"), "shop", TOLD)
+            notify.send(new_context(token="n-3"), "shop", TOLD)
         lines = printed().splitlines()
     assert len(lines) == 1
     assert "order-1007-erase" in lines[0]

@@ -31,7 +31,7 @@ def tell(settings: Any) -> Tell:
 
     def tell(url: str, **context: Any) -> None:
         settings.WRK_NOTIFY = {"shop": url}
-        notify.tell(new_context(**{"token": "n-1", "name": "notify"} | context), "shop", WHAT)
+        notify.send(new_context(**{"token": "n-1", "name": "notify"} | context), "shop", WHAT)
 
     return tell
 
@@ -118,7 +118,7 @@ def test_a_receiver_that_drips_has_no_more_than_the_time_of_a_call(tell: Tell, s
 def test_a_receiver_that_the_settings_lost_is_a_failure_that_names_those_there_are(tell: Tell, settings: Any) -> None:
     settings.WRK_NOTIFY = {"ops": "http://ops.invalid", "crm": "http://crm.invalid"}
     with pytest.raises(Failure, match=r'^WRK_NOTIFY has no receiver "shop"; known: crm, ops$'):
-        notify.tell(new_context(), "shop", WHAT)
+        notify.send(new_context(), "shop", WHAT)
 
 
 def test_nothing_is_sent_without_a_signature(tell: Tell, settings: Any) -> None:
