@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[Any]:
-    """A tuple for each row."""
-    with connection.cursor() as cursor:
+def fetch_all(sql: str, values: Sequence[Any] = (), *, on: BaseDatabaseWrapper | None = None) -> list[Any]:
+    """A tuple for each row. `on`: a connection other than the thread's own, such as a probe's."""
+    with (on or connection).cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.db.dialect import dialect, from_driver, literal
+from jobs_app.db.statements import fetch_all
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.pause import PARKED_FROM
 from requests_app.models import RequestStatus
@@ -53,7 +53,7 @@ def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStat
 
     `statuses`: of which requests are counted.
     """
-    sql = dialect("default")
+    sql = dialect()
     requests, jobs = f"requests {sql.force('requests_status_due')}", f"jobs {sql.force('jobs_status_due')}"
     parts = [
         *(_count(requests, f"status = '{status}'") for status in statuses),
@@ -67,9 +67,7 @@ def read_backlog(connection: BaseDatabaseWrapper, statuses: Sequence[RequestStat
         f"(SELECT MIN(due_at) FROM {jobs} WHERE status = 'new')",
         sql.now,
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}", [])
-        *counts, oldest_request, oldest_job, now = cursor.fetchone()
+    [[*counts, oldest_request, oldest_job, now]] = fetch_all(f"SELECT {', '.join(parts)}", on=connection)
     due, later, paused, in_lanes, running, lost = counts[len(statuses) :]
     awaited = read_awaited(connection)
     return Backlog(
@@ -115,7 +113,7 @@ WAITS_FOR = {
 
 def read_waiting() -> list[BacklogItem]:
     """The longest-waiting of each kind, the longest first."""
-    sql = dialect("default")
+    sql = dialect()
     requests, jobs = f"requests r {sql.force('requests_status_due')}", f"jobs j {sql.force('jobs_status_due')}"
     leases = f"jobs j {sql.force('jobs_status_lease')}"
     has_new = (
@@ -132,9 +130,7 @@ def read_waiting() -> list[BacklogItem]:
         _longest("'due'", jobs, f"status = 'new' AND due_at <= {sql.now}", "due_at"),
         _longest("'lost'", leases, f"status = 'inprogress' AND lease_until < {sql.now}", "lease_until"),
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts), [])
-        rows = [BacklogItem(*row)._replace(since=from_driver(row[-1])) for row in cursor.fetchall()]
+    rows = [BacklogItem(*row)._replace(since=from_driver(row[-1])) for row in fetch_all(" UNION ALL ".join(parts))]
     return sorted(rows, key=lambda row: row.since)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
+from jobs_app.db.statements import fetch_all
 from jobs_app.models.tally import BOUNDS, OTHER, OVER, SUM, Key
 from jobs_app.registry import names
 from jobs_app.telemetry.tallies import JOB_RUN, JOB_WAIT, JOBS_ENDED, LEASES_LOST, TOO_LATE
@@ -22,13 +23,12 @@ Sums = dict[Key, int]
 
 def read_sums(connection: BaseDatabaseWrapper) -> Sums:
     """One statement that reads the primary key in its order."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT metric, subject, label, SUM(amount) FROM tallies GROUP BY metric, subject, label "
-            "ORDER BY metric, subject, label",
-            [],
-        )
-        return {Key(*key): int(amount) for *key, amount in cursor.fetchall()}
+    rows = fetch_all(
+        "SELECT metric, subject, label, SUM(amount) FROM tallies GROUP BY metric, subject, label "
+        "ORDER BY metric, subject, label",
+        on=connection,
+    )
+    return {Key(*key): int(amount) for *key, amount in rows}
 
 
 def tally_families(sums: Sums) -> Iterator[Metric]:

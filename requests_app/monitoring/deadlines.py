@@ -5,11 +5,11 @@ The rule stands here twice: in SQL for all of them, by the index of deadlines, a
 
 from datetime import datetime, timedelta
 
-from django.db import connection as default_connection
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.db.dialect import dialect, marks
+from jobs_app.db.statements import fetch_all
 from jobs_app.models.tally import OTHER
 from requests_app.models import Request, RequestStatus
 from requests_app.recipes import recipes
@@ -46,22 +46,20 @@ def count_by_deadline(connection: BaseDatabaseWrapper) -> dict[DeadlineState, di
     found = " UNION ALL ".join(
         f"SELECT '{state}' AS state, action FROM ({_found(state, MOST_LATE)}) AS {state}" for state in DeadlineState
     )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT state, CASE WHEN action IN ({marks(actions)}) THEN action ELSE '{OTHER}' END AS subject, COUNT(*) "
-            f"FROM ({found}) AS found GROUP BY state, subject",
-            actions,
-        )
-        for state, action, count in cursor.fetchall():
-            counts[DeadlineState(state)][action] = count
+    rows = fetch_all(
+        f"SELECT state, CASE WHEN action IN ({marks(actions)}) THEN action ELSE '{OTHER}' END AS subject, COUNT(*) "
+        f"FROM ({found}) AS found GROUP BY state, subject",
+        actions,
+        on=connection,
+    )
+    for state, action, count in rows:
+        counts[DeadlineState(state)][action] = count
     return counts
 
 
 def ids_by_deadline(state: DeadlineState, most: int) -> list[int]:
     """At most so many, those with the earliest deadlines."""
-    with default_connection.cursor() as cursor:
-        cursor.execute(f"{_found(state, most)} ORDER BY deadline_at, id LIMIT {most}", [])
-        return [row[0] for row in cursor.fetchall()]
+    return [id_ for id_, *_ in fetch_all(f"{_found(state, most)} ORDER BY deadline_at, id LIMIT {most}")]
 
 
 def _found(state: DeadlineState, most: int) -> str:
@@ -69,7 +67,7 @@ def _found(state: DeadlineState, most: int) -> str:
 
     How long a request has is not in the index: of the `most` whose deadline comes next, those due soon are chosen.
     """
-    sql = dialect("default")
+    sql = dialect()
     side, chosen = "<=", ""
     if state == DeadlineState.DUE_SOON:
         left = sql.microseconds.format(sql.now, "deadline_at")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.db.dialect import dialect, from_driver
+from jobs_app.db.statements import fetch_all
 from requests_app.models.receipt_moves import ReceiptState
 
 MOST_DUE = 50_000  # entries of an index; about 8 ms
@@ -22,14 +23,12 @@ class DueReceipts(NamedTuple):
 
 def read_due_receipts(connection: BaseDatabaseWrapper) -> DueReceipts:
     """One statement. Receipts are written in the order of requests' ids: the first of these have waited the longest."""
-    sql = dialect("default")
+    sql = dialect()
     those = f"requests {sql.force('requests_receipt')} WHERE receipt = {ReceiptState.DUE}"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {those} LIMIT {MOST_DUE}) AS counted), "
-            "(SELECT MIN(completed_at) FROM "
-            f"(SELECT completed_at FROM {those} ORDER BY id LIMIT {_MOST_READ}) AS soonest), {sql.now}",
-            [],
-        )
-        due, since, now = cursor.fetchone()
+    [[due, since, now]] = fetch_all(
+        f"SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {those} LIMIT {MOST_DUE}) AS counted), "
+        "(SELECT MIN(completed_at) FROM "
+        f"(SELECT completed_at FROM {those} ORDER BY id LIMIT {_MOST_READ}) AS soonest), {sql.now}",
+        on=connection,
+    )
     return DueReceipts(due, from_driver(since) if since else None, from_driver(now))

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection
-
 from jobs_app.db.dialect import dialect
+from jobs_app.db.statements import fetch_all
 from jobs_app.models.attempts import JobStatus
 
 OUTCOMES = (JobStatus.COMPLETED, JobStatus.RETRY, JobStatus.FAILURE)  # of attempts that ran
@@ -29,7 +28,7 @@ class EndedAttempts:
 
 def read_ended_attempts() -> EndedAttempts:
     """By one statement. By their due times, since that is what an index has; they ended soon after."""
-    sql = dialect("default")
+    sql = dialect()
     begin = sql.unix_seconds.format("due_at")
     newest = (
         f"SELECT %s, slot, COUNT(*) FROM (SELECT {begin} - {begin} %% {SLOT_SECONDS} AS slot FROM jobs "
@@ -37,9 +36,7 @@ def read_ended_attempts() -> EndedAttempts:
         f"ORDER BY due_at DESC LIMIT {_MOST_READ}) AS newest GROUP BY slot"
     )
     bound = [value for outcome in OUTCOMES for value in (outcome.value, outcome.value, -_READ_SECONDS)]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([newest] * len(OUTCOMES)), bound)
-        return _ended_attempts(cursor.fetchall())
+    return _ended_attempts(fetch_all(" UNION ALL ".join([newest] * len(OUTCOMES)), bound))
 
 
 def _ended_attempts(rows: Sequence[Any]) -> EndedAttempts:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db import connection
-
 from jobs_app.db.dialect import dialect, from_driver
+from jobs_app.db.statements import fetch_all
 from jobs_app.registry import definition
 from requests_app.models.fingerprints import fingerprint
 
@@ -80,7 +79,7 @@ def _place(where: str) -> str:
 
 def _latest() -> list[FailedRow]:
     """One statement: of each kind the newest by their due times, through an index."""
-    sql = dialect("default")
+    sql = dialect()
     jobs = (
         f"SELECT latest.*, r.error_kind, SUBSTR(r.error, 1, {_MOST_FAILED_BY}) FROM "
         "(SELECT status, name, SUBSTR(error, 1, 600) AS error, request_id, due_at FROM jobs "
@@ -93,6 +92,5 @@ def _latest() -> list[FailedRow]:
         f"started_at FROM requests {sql.force('requests_status_due')} WHERE status = 'Failed' "
         f"ORDER BY due_at DESC, id DESC LIMIT {LATEST}) AS failed WHERE started_at IS NULL"
     )
-    with connection.cursor() as cursor:
-        cursor.execute(f"{jobs} UNION ALL {jobs} UNION ALL {refused}", ["failure", "retry"])
-        return [FailedRow(*row)._replace(at=from_driver(row[4])) for row in cursor.fetchall()]
+    rows = fetch_all(f"{jobs} UNION ALL {jobs} UNION ALL {refused}", ["failure", "retry"])
+    return [FailedRow(*row)._replace(at=from_driver(row[4])) for row in rows]

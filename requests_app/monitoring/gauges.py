@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs_app.db.statements import fetch_all
 from jobs_app.db.transactions import fault_line
 from jobs_app.models.attempts import JobStatus
 from jobs_app.models.tally import OTHER
@@ -129,9 +130,8 @@ def _receipt_families(receipts: DueReceipts) -> Iterator[Metric]:
 
 def _paused_family(connection: BaseDatabaseWrapper) -> Metric:
     """Names, not counts: of a job that is not paused there is no line."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT name FROM paused_jobs WHERE resumed_at IS NULL ORDER BY name", [])
-        names = [row[0] for row in cursor.fetchall()]
+    rows = fetch_all("SELECT name FROM paused_jobs WHERE resumed_at IS NULL ORDER BY name", on=connection)
+    names = [name for (name,) in rows]
     return _gauge("tasker_job_paused", "1 for each paused job name.", "job_name", dict.fromkeys(names, 1))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.db.dialect import dialect, from_driver, literal
+from jobs_app.db.statements import fetch_all
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from jobs_app.models.breaker import MOST_OPEN_SECONDS
@@ -59,15 +60,14 @@ def read_limits(connection: BaseDatabaseWrapper, rules: Iterable[LimitRule]) -> 
     by_name = {rule.name: rule for rule in rules}
     if not by_name:
         return []
-    with connection.cursor() as cursor:
-        parts = map(_of_one, by_name.values())
-        cursor.execute(" UNION ALL ".join(parts), [bound for name in by_name for bound in (name, name)])
-        found = {name: _state(by_name[name], row) for name, *row in cursor.fetchall()}
+    parts, bound = map(_of_one, by_name.values()), [value for name in by_name for value in (name, name)]
+    rows = fetch_all(" UNION ALL ".join(parts), bound, on=connection)
+    found = {name: _state(by_name[name], row) for name, *row in rows}
     return [found[name] for name in by_name]
 
 
 def _of_one(rule: LimitRule) -> str:
-    sql = dialect("default")
+    sql = dialect()
     in_lane = f"FROM jobs {sql.force('jobs_status_due')} WHERE due_at = {literal(rule.lane)} AND status"
     waiting, running = (
         f"(SELECT COUNT(*) FROM (SELECT 1 {in_lane} = '{status}' LIMIT {MOST_COUNTED}) AS counted)"
@@ -90,9 +90,8 @@ def _state(rule: LimitRule, row: Sequence[Any]) -> LimitState:
 def count_before(connection: BaseDatabaseWrapper, job: Job) -> int:
     """How many of its lane get a permit before it; one more than MOST_BEFORE when there are more."""
     before = (
-        f"SELECT 1 FROM jobs {dialect('default').force('jobs_status_due')} WHERE status = 'new' "
+        f"SELECT 1 FROM jobs {dialect().force('jobs_status_due')} WHERE status = 'new' "
         f"AND due_at = {literal(job.due_at)} AND id < %s LIMIT {MOST_BEFORE + 1}"
     )
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COUNT(*) FROM ({before}) AS counted", [job.pk])
-        return int(cursor.fetchone()[0])
+    [[count]] = fetch_all(f"SELECT COUNT(*) FROM ({before}) AS counted", [job.pk], on=connection)
+    return int(count)

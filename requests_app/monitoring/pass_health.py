@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobs_app.db.dialect import dialect, from_driver
+from jobs_app.db.statements import fetch_all
 from requests_app.formatting import clock_utc
 from requests_app.monitoring.cron import CRON_SETTINGS, moments_after
 
@@ -129,7 +130,7 @@ def is_late(name: str, since: datetime, now: datetime) -> bool:
 
 def _read(connection: BaseDatabaseWrapper) -> tuple[datetime, datetime, list[Run]]:
     """The database's clock; when its tables were made; and of each pass the newest run of each of three kinds."""
-    sql = dialect("default")
+    sql = dialect()
     newest = (
         "SELECT * FROM (SELECT name, started_at, COALESCE(ended_at, seen_at) AS at, ended_at IS NOT NULL AS ended, "
         f"error <> '' AS failed, counts FROM passes {sql.force('passes_name_ended')} WHERE name = %s AND {{}} "
@@ -142,12 +143,11 @@ def _read(connection: BaseDatabaseWrapper) -> tuple[datetime, datetime, list[Run
     )
     runs = " UNION ALL ".join([newest.format(kind) for kind in kinds] * len(PASSES))
     tables = f"SELECT {sql.now} AS read_at, MIN(applied) AS made_at FROM django_migrations WHERE app = 'jobs_app'"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT * FROM ({tables}) AS tables_made LEFT JOIN ({runs}) AS runs ON 1 = 1",
-            [name for name in PASSES for _ in kinds],
-        )
-        rows = cursor.fetchall()
+    rows = fetch_all(
+        f"SELECT * FROM ({tables}) AS tables_made LEFT JOIN ({runs}) AS runs ON 1 = 1",
+        [name for name in PASSES for _ in kinds],
+        on=connection,
+    )
     now, made_at = rows[0][:2]
     return from_driver(now), from_driver(made_at or now), [_run(*row[2:]) for row in rows if row[2]]
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.db import connection
-
 from jobs_app.db.dialect import dialect, marks
+from jobs_app.db.statements import fetch_all, fetch_ids
 from requests_app.models.subjects import kept_as
 from requests_app.recipes import NOTIFY
 
@@ -20,7 +19,7 @@ MOST_READ = 5_000  # entries of each filter's index, newest first, of which thos
 
 def find(text: str, most: int = MOST_FOUND) -> list[int]:
     """Requests that have this token, or are about this subject (plain); a subject that was hashed too."""
-    force = dialect("default").force("requests_subject")
+    force = dialect().force("requests_subject")
     subjects = kept_as(text)
     parts = ["SELECT id FROM requests WHERE token = %s"]
     parts += [
@@ -50,21 +49,19 @@ def requests_about(subject: str) -> list[RequestAbout]:
 
 def _about(subjects: Sequence[str], where: str) -> list[RequestAbout]:
     """By id: else SQLite, which cannot be told an index, would read the table."""
-    force = dialect("default").force("requests_subject")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT id, token, status FROM requests {force} "
-            f"WHERE subject IN ({marks(subjects)}) AND {where} ORDER BY id",
-            list(subjects),
-        )
-        return [RequestAbout(*row) for row in cursor.fetchall()]
+    force = dialect().force("requests_subject")
+    rows = fetch_all(
+        f"SELECT id, token, status FROM requests {force} WHERE subject IN ({marks(subjects)}) AND {where} ORDER BY id",
+        list(subjects),
+    )
+    return [RequestAbout(*row) for row in rows]
 
 
 def find_rows(table: str, wanted: Mapping[str, Sequence[str]], most: int = MOST_FOUND) -> list[int]:
     """Of a table, what has one of the wanted values in one of these columns, each by its index: `table_column`."""
     rows = [(column, value) for column, values in wanted.items() for value in values]
     parts = [
-        f"SELECT id FROM (SELECT id FROM {table} {dialect('default').force(f'{table}_{column}')} "
+        f"SELECT id FROM (SELECT id FROM {table} {dialect().force(f'{table}_{column}')} "
         f"WHERE {column} = %s ORDER BY id DESC LIMIT {most:d}) AS s{number}"
         for number, (column, _) in enumerate(rows)
     ]
@@ -88,7 +85,7 @@ def find_together(filters: Sequence[Filter], most: int = MOST_FOUND) -> list[int
         others = [other for other in filters if other is not one]
         parts.append(
             f"SELECT id FROM (SELECT id, status, action, created_at, shortfall, error_kind, placed_by FROM requests "
-            f"{dialect('default').force(one.index)} WHERE {one.where} ORDER BY {one.order} LIMIT {MOST_READ}) "
+            f"{dialect().force(one.index)} WHERE {one.where} ORDER BY {one.order} LIMIT {MOST_READ}) "
             f"AS f{number} WHERE {' AND '.join(other.where for other in others)}"
         )
         values += [*one.values, *(value for other in others for value in other.values)]
@@ -96,6 +93,4 @@ def find_together(filters: Sequence[Filter], most: int = MOST_FOUND) -> list[int
 
 
 def _newest(union: str, values: list[Any], most: int) -> list[int]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"{union} ORDER BY id DESC LIMIT {most}", values)
-        return list(dict.fromkeys(row[0] for row in cursor.fetchall()))
+    return list(dict.fromkeys(fetch_ids(f"{union} ORDER BY id DESC LIMIT {most}", values)))
