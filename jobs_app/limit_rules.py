@@ -25,7 +25,7 @@ MOST_MORE_SECONDS = 5.0  # that a permit may be used later than that, where the 
 
 @dataclass(frozen=True, slots=True)
 class LimitRule:
-    """`rate`: attempts a second. `concurrency`: attempts at once. `breaker`: ends in a row. None: no such limit."""
+    """`rate`: attempts a second. `concurrency`: at the same time. `breaker`: ends in a row. None: no such limit."""
 
     name: str
     rate: float | None = None
@@ -60,7 +60,7 @@ class LimitRule:
 
     @property
     def _burst(self) -> int:
-        """A second's worth of attempts, which may begin at once after a pause."""
+        """A second's worth of attempts, which may begin together after a pause."""
         return max(1, math.floor(self.rate or 1))
 
     @property

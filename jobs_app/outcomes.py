@@ -148,7 +148,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """This process is ending and cut the attempt short: again at once, without using up an attempt."""
+    """This process is ending and cut the attempt short: tried again immediately, without using up an attempt."""
 
     error: str = "worker stopped"
 

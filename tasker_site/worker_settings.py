@@ -29,7 +29,7 @@ WRK_JOB_LEASE_SECONDS = env.seconds("WRK_JOB_LEASE_SECONDS", 300, at_least=0.5)
 WRK_STOP_GRACE_SECONDS = env.seconds("WRK_STOP_GRACE_SECONDS", 30)
 WRK_DATABASE_AWAY_SECONDS = env.seconds("WRK_DATABASE_AWAY_SECONDS", 60)
 WRK_HTTP_TIMEOUT_SECONDS = env.seconds("WRK_HTTP_TIMEOUT_SECONDS", 10, at_least=0.1)
-# What the outside services bear: how often, how many at once, and after how many ends without an answer they rest.
+# What the outside services can take: how often, how many at the same time, and after how many failures they rest.
 WRK_LIMITS = env.limits("WRK_LIMITS")
 WRK_BREAKER_SECONDS = env.seconds("WRK_BREAKER_SECONDS", 30, at_least=0.1)
 # Who may place what, by the database's accounts. Without it everybody may place everything.

@@ -1,4 +1,4 @@
-"""Time that jumps: what a request waits for comes at once, since all its moments move into the past by as much."""
+"""Time that jumps to what a request waits for: all its moments move into the past by as much."""
 
 import math
 from datetime import datetime

@@ -129,8 +129,8 @@ class Kept(NamedTuple):
 def keep_answer(address: AnswerAddress, answer: PostedAnswer) -> Kept:
     """Places it, unless it stands there already: a service may repeat its POST.
 
-    One that came too late is no such row: after a retry by hand the same answer may be in time. Two at once may both be
-    placed; the first one taken counts.
+    A late one does not count as such a row: after a retry by hand the same answer may be in time. Two that come at the
+    same time may both be placed; the first one taken counts.
     """
     same = Answer.objects.filter(**address._asdict(), outcome=answer.outcome).exclude(effect=Effect.LATE)
     same = same.filter(extras__isnull=True) if answer.extras is None else same.filter(extras=answer.extras)

@@ -44,7 +44,7 @@ def shared_adapter() -> Adapter:
     return adapter.value()
 
 
-_building = Lock()  # `cache` alone lets each of many threads that ask at once build one
+_building = Lock()  # `cache` alone lets each of many threads that ask together build one
 
 
 @cache

@@ -19,7 +19,8 @@ T = TypeVar("T")
 BATCH = 500  # rows of one table that one transaction changes: docs/benchmarks.md, batch_sizes
 
 # Server and client error numbers: mariadb.com/kb/en/mariadb-error-codes, dev.mysql.com/doc/mysql-errors.
-# Deadlock, lock wait, changed since read, certification failed, no room for locks, table altered, too many at once.
+# Deadlock, lock wait, changed since read, certification failed, no room for locks, table altered, too many active
+# transactions.
 _CONTENTION = {1213, 1205, 1020, 3101, 1206, 1412, 1637}
 _LOCK_WAIT = {1205, 3572}  # of these, those that took a whole lock wait, or would have
 _CLIENT = range(2000, 3000)  # the client library's own numbers: gone, cut, no address, TLS, out of step, ...
@@ -171,7 +172,7 @@ class _Tries:
 
 
 def _cost(error: BaseException) -> int:
-    """Of CONTENTION_TRIES: a deadlock is told at once, a lock after a wait."""
+    """Of CONTENTION_TRIES: a deadlock is reported immediately, a locked row after a wait."""
     return CONTENTION_TRIES // _LOCK_WAIT_TRIES if _waited_for_a_lock(error) else 1
 
 

@@ -94,7 +94,7 @@ class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, Receipt
         return (queryset.filter(pk__in=find(search_term)) if search_term.strip() else queryset), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """What a search finds alone is shown at once; that somebody is told of its end does not count."""
+        """A search that finds one request opens it; notifications of its end do not count."""
         response = super().changelist_view(request, extra_context)
         found = (response.context_data or {}).get("cl") if isinstance(response, TemplateResponse) else None
         if request.method == "GET" and found and found.query.strip():

@@ -75,7 +75,7 @@ def log_personal_data_shown(row: Request | Answer) -> None:
 
 
 def log_person_shown(subject: str, requests: int, receipts: int) -> None:
-    """All that is kept about them, at once. Whom, is in the row alone."""
+    """Of all that is kept about one person. Only the row says about whom, not the log."""
     audit(log.info, SHOWN, subject=subjects.kept(subjects.cleaned(subject)), requests=requests, receipts=receipts)
 
 

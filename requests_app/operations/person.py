@@ -1,6 +1,6 @@
 """All that is kept about a person, as one JSON document: for who asks by GDPR, Article 15.
 
-Written piece by piece: what is in memory at once is a list of their requests' tokens, and a page of rows.
+Written piece by piece: at any time, memory holds a list of their requests' tokens and a page of rows.
 """
 
 import json
@@ -22,7 +22,7 @@ from requests_app.operations.stored_rows import answer_columns, columns_of, job_
 
 Row = TypeVar("Row", bound=models.Model)
 
-_PAGE = 100  # rows read at once: each may hold as much as a job may return
+_PAGE = 100  # rows read by one statement: each may hold as much as a job may return
 _NAMES = 500  # tokens or ids in one statement
 _EXTRAS_TEXT: dict[str, Any] = {"extras_text": json_text("extras")}
 

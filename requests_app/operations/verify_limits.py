@@ -11,7 +11,7 @@ def read_rows(using: str) -> list[Limit]:
 
 
 def faults_of_limit(limit: Limit) -> Iterator[str]:
-    """Who opens or closes its breaker writes all of these columns at once."""
+    """Whatever opens or closes its breaker writes all of these columns in one statement."""
     if limit.lane != LimitRule(limit.name).lane:
         yield "its lane is not the one of its name: its jobs wait in another"
     is_open = limit.open_until is not None

@@ -33,7 +33,7 @@ def if_fails_of(job: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One ordered stage: its name, and the jobs that run at once, each a name or a `Job`."""
+    """One ordered stage: its name, and the jobs that run side by side, each a name or a `Job`."""
 
     name: str
     jobs: tuple[str, ...]

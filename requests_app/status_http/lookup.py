@@ -73,7 +73,7 @@ def _row(caller: str, token: str) -> dict[str, Any]:
 
 # For the web server ---------------------------------------------------------------------------------------------------
 def to_be_held(request: HttpRequest) -> PollToHold | None:
-    """None: it is to be answered at once. Raises django.db.Error."""
+    """None: it is to be answered immediately. Raises django.db.Error."""
     close_old_connections()  # as Django does before a request
     try:
         found = look_up(request)

@@ -53,7 +53,7 @@ class Command(TaskerCommand):
         # Made here, not by the database: after an INSERT whose answer was lost, the row can be found by it.
         token = str(uuid4()) if options["token"] is None else _token(options["token"])
         try:
-            connection.ensure_connection()  # without any database: fail at once, do not retry
+            connection.ensure_connection()  # without any database: fail immediately, do not retry
             if deadline is not None:
                 columns["deadline_at"] = deadline if isinstance(deadline, datetime) else database_now() + deadline
             _place(token, columns)
