@@ -56,11 +56,11 @@ def read_played(token: str) -> PlayedRequest:
     request = Request.objects.get(token=token)
     attempts = tuple(map(_attempt, request.jobs.order_by("step", "name", "attempt")))
     counts = request.status, request.error, request.step, request.shortfall
-    said = explain(request), timeline(token)
+    said = explain(request), printed_timeline(token)
     return PlayedRequest(token, request.action, *counts, request.params, request.extras, attempts, *said)
 
 
-def timeline(token: str) -> str:
+def printed_timeline(token: str) -> str:
     printed = StringIO()
     call_command("show_request", token, stdout=printed)
     return printed.getvalue()
