@@ -1,4 +1,4 @@
-"""Reads .env to the values that docker compose reads. What is wrong is told by line or name, never with a value."""
+"""Reads .env to the values that docker compose reads. Faults name a line or a name, never a value."""
 
 import re
 from collections.abc import Mapping

@@ -53,7 +53,7 @@ def configure_logs(level: str, *, as_json: bool) -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
-        # That a request waits for a thread is no news; logins are told of by monitoring/logins.py.
+        # That a request waits for a thread is no news; logins are logged by monitoring/logins.py.
         "loggers": {"waitress.queue": {"level": "ERROR"}, "axes": {"level": "CRITICAL"}},
         "root": {"handlers": ["stderr"], "level": level},
     }

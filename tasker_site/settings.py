@@ -54,8 +54,8 @@ WRK_LOG_LEVEL = env.choice("WRK_LOG_LEVEL", "INFO" if DEPLOYED else "WARNING", (
 URL_SERVICE1 = env.url("URL_SERVICE1", "" if DEPLOYED else "http://127.0.0.1:8101", required=DEPLOYED)
 URL_SERVICE2 = env.url("URL_SERVICE2", "" if DEPLOYED else "http://127.0.0.1:8102", required=DEPLOYED)
 URL_SERVICE3 = env.url("URL_SERVICE3", "" if DEPLOYED else "http://127.0.0.1:8103", required=DEPLOYED)
-# What each is to be told who calls: a whole Authorization header, such as `Bearer ...`. PEM files: the CA that it is
-# believed by, and a certificate of ours with its key. Files are read again when they change.
+# How we prove to each who calls: a whole Authorization header, such as `Bearer ...`. PEM files: the CA that must have
+# signed its certificate, and a certificate of ours with its key. Files are read again when they change.
 AUTH_SERVICE1, CA_SERVICE1 = env.header("AUTH_SERVICE1"), env.ca_file("CA_SERVICE1")
 AUTH_SERVICE2, CA_SERVICE2 = env.header("AUTH_SERVICE2"), env.ca_file("CA_SERVICE2")
 AUTH_SERVICE3, CA_SERVICE3 = env.header("AUTH_SERVICE3"), env.ca_file("CA_SERVICE3")

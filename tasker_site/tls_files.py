@@ -1,4 +1,4 @@
-"""What is wrong with PEM files, before a connection fails by it. That one cannot be read is told elsewhere."""
+"""What is wrong with PEM files, before a connection fails by it. Files that cannot be read are reported elsewhere."""
 
 import ssl
 from collections.abc import Callable

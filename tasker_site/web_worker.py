@@ -25,7 +25,7 @@ from tasker_site.web_polls import MOST_HELD, Polls
 CONNECTIONS = 400  # of a process, each a file or two: below the usual limit of 1,024
 REQUEST_SECONDS = 15  # to send a request in, from its first byte to its last
 IDLE_SECONDS = 15  # between two requests of a connection
-_LOOK_SECONDS = 1  # how often connections are looked through, gunicorn is told, and its SIGTERM is noticed
+_LOOK_SECONDS = 1  # how often connections are checked, gunicorn gets a heartbeat, and its SIGTERM is noticed
 _HEADER_BYTES, _BODY_BYTES = 32 * 1024, 512 * 1024  # a form holds at most 64 KiB of extras, percent-encoded
 # With threads of their own: neither people's pages nor each other keep them waiting. How many, by path.
 PROBES = {"/heartbeat": 1, "/ready": 1, "/metrics": 1}

@@ -41,7 +41,7 @@ WRK_PUBLIC_URL = env.url("WRK_PUBLIC_URL")
 WRK_ANSWER_KEYS = env.keys("WRK_ANSWER_KEYS", at_least=32)
 # Whom a request is about is kept hashed with them: the first makes hashes, all are searched by.
 WRK_SUBJECT_KEYS = env.keys("WRK_SUBJECT_KEYS", at_least=32)
-# Who may be told of a request's end: URLs by the names that requests.notify may have, and the keys that sign it.
+# Who may be notified of a request's end: URLs by the names that requests.notify may have, and the keys that sign it.
 WRK_NOTIFY = env.receivers("WRK_NOTIFY")
 WRK_NOTIFY_FAILED = env.text("WRK_NOTIFY_FAILED")
 WRK_NOTIFY_KEYS = env.webhook_keys("WRK_NOTIFY_KEYS")

@@ -32,7 +32,7 @@ class Keys:
         return adapter.value()
 
     def shown(self) -> str:
-        """The settings by which the service is told who calls, for a sentence."""
+        """The settings that say to the service who calls, for a sentence."""
         given = [setting for setting in (self._auth, self._cert) if getattr(settings, setting, "")]
         return " and ".join(given) or f"a call without {self._auth}"
 

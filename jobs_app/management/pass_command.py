@@ -43,7 +43,7 @@ def _whole_number(text: str, most: int) -> int:
 
 
 def seconds(text: str) -> float:
-    number = float(text)  # argparse tells of the ValueError
+    number = float(text)  # argparse reports the ValueError
     if not 0 <= number <= _MOST_SECONDS:  # NaN is in no range, and would never end a pass
         raise argparse.ArgumentTypeError(f"a number of seconds from 0 to {_MOST_SECONDS:.0f} is needed")
     return number
@@ -108,7 +108,7 @@ class PassCommand(TaskerCommand):
 
 
 def _try_to_save(run: RunRecord, error: str) -> None:
-    with contextlib.suppress(DatabaseError, ValueError):  # the error that ended the pass is the one to tell
+    with contextlib.suppress(DatabaseError, ValueError):  # the error that ended the pass is the one to report
         run.end(error)
 
 

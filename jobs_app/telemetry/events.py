@@ -1,4 +1,4 @@
-"""What the log says of jobs. Ordinary ends are told at DEBUG only: thousands of lines a second would cost the most."""
+"""Log events of jobs. Ordinary ends are logged at DEBUG only: thousands of lines a second would cost the most."""
 
 import logging
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Who is told what has ended, once it is committed: whoever makes spans of it, where somebody does; else nobody."""
+"""Passes on what has ended, once that is committed, to the one listener there may be: the sender of spans."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -18,7 +18,7 @@ class HasId(Protocol):
 
 
 def listen(listener: Listener | None) -> None:
-    """From now on it is told, in the place of whoever was before."""
+    """From now on it is called, in place of the one before."""
     global _listener  # noqa: PLW0603 - of the process, as the log is
     _listener = listener
 
@@ -28,7 +28,7 @@ def somebody_listens() -> bool:
 
 
 def tell_attempts(results: Iterable[Result]) -> None:
-    """Some may have been handed back, or wait: their rows tell."""
+    """Some may have been handed back, or wait: their rows say which."""
     if _listener is not None:
         _listener([result.job.id for result in results], [])
 

@@ -1,4 +1,4 @@
-"""Lists of rows that tell about whom they are: found by whole words, by an index; masked for whoever may not see it."""
+"""Lists of rows with a subject: searched by whole subjects, through an index; masked for whoever may not see them."""
 
 from typing import Any, ClassVar
 

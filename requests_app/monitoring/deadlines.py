@@ -1,4 +1,4 @@
-"""Requests that are not done and past their deadline, or near it. A deadline ends nothing: these are to be told of.
+"""Requests that are not done and past their deadline, or near it. A deadline ends nothing; it is shown.
 
 The rule stands here twice: in SQL for all of them, by the index of deadlines, and in Python for one.
 """

@@ -24,7 +24,7 @@ _FLUSH_SECONDS = 3.0  # that the end of a process waits for its last spans
 class SpanSender:
     """Notes what has ended; a thread of its own, and of its own connection, makes the spans and sends them.
 
-    What is lost, for whatever reason, is told of once, and again after it has gone well in between.
+    When spans are lost, for whatever reason, the log says so once, and again only after sending has succeeded.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class SpanSender:
     def note(self, attempts: Sequence[int], requests: Sequence[int]) -> None:
         """Their rows are committed."""
         if len(self._waiting) + len(attempts) + len(requests) > _MOST_WAITING:
-            self._tell(f"more than {_MOST_WAITING} wait to be sent")
+            self._log_lost(f"more than {_MOST_WAITING} wait to be sent")
         self._waiting.extend((False, id_) for id_ in attempts)
         self._waiting.extend((True, id_) for id_ in requests)
         if self._thread is None:
@@ -50,10 +50,10 @@ class SpanSender:
         if self._thread is not None:
             self._thread.join(_FLUSH_SECONDS)
             if self._thread.is_alive():
-                self._tell(f"the collector took them not within {_FLUSH_SECONDS:g} seconds of this process's end")
+                self._log_lost(f"the collector took them not within {_FLUSH_SECONDS:g} seconds of this process's end")
 
     def _start(self) -> None:
-        """By the first thread that has something to tell, so that a process that forks at its start has it after."""
+        """By the first thread that has something to send, so that a process that forks at its start has it after."""
         with self._lock:
             if self._thread is None:
                 self._thread = Thread(target=self._work, name="spans", daemon=True)
@@ -70,7 +70,7 @@ class SpanSender:
             try:
                 self._send(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must end nothing
-                self._tell(_line(error))
+                self._log_lost(_line(error))
                 close_connections()
                 if self._closing.is_set():
                     return  # a collector that is away would be away for the next batch
@@ -87,7 +87,7 @@ class SpanSender:
             ids[is_request].append(id_)
         self._spans.send(ids[False], ids[True])
 
-    def _tell(self, fault: str) -> None:
+    def _log_lost(self, fault: str) -> None:
         if not self._is_failing:
             self._is_failing = True
             log.warning("spans_lost", fault=fault)

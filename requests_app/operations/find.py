@@ -36,7 +36,7 @@ class RequestAbout(NamedTuple):
 
 
 def requests_about(subject: str) -> list[RequestAbout]:
-    """All that are about this subject (plain), and behind them those that told receivers of their ends."""
+    """All that are about this subject (plain), and behind them the notifications of their ends."""
     if not subject.strip():
         return []
     # A notification's subject is a token, which may look like somebody's subject.
@@ -48,7 +48,7 @@ def requests_about(subject: str) -> list[RequestAbout]:
 
 
 def _about(subjects: Sequence[str], where: str) -> list[RequestAbout]:
-    """By id: else SQLite, which cannot be told an index, would read the table."""
+    """By id: else SQLite, where no index can be named, would read the table."""
     force = dialect().force("requests_subject")
     rows = fetch_all(
         f"SELECT id, token, status FROM requests {force} WHERE subject IN ({marks(subjects)}) AND {where} ORDER BY id",

@@ -16,7 +16,7 @@ from jobs_app.registry import limits_of, names
 from requests_app.recipes.steps import MAX_STEPS_BYTES
 
 _REQUESTS, _JOBS = 200, 4000  # in one window, more or less; a request is always read whole
-_ANSWERS = 1000  # that have no request; more of the same would be told
+_ANSWERS = 1000  # that have no request; more would only repeat the finding
 
 
 class VerifiedRequest(NamedTuple):

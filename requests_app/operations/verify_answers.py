@@ -76,7 +76,7 @@ def _of_latest(answer: VerifiedAnswer, latest: VerifiedJob) -> tuple[Any, str]:
 
 
 def _is_named(answer: VerifiedAnswer, request: VerifiedRequest) -> bool:
-    """Whether its request has such a job, as far as it can be told."""
+    """Whether its request has such a job, as far as its steps can be read."""
     try:
         steps = read_steps(request.steps or "null")
     except StepsError:

@@ -14,7 +14,7 @@ def tls_options(ca: str, cert: str, key: str) -> dict[str, Any]:
 
 
 def tls_faults(ca: str, cert: str, key: str) -> list[str]:
-    """What is wrong with the files, before a connection fails by it. That one cannot be read is told elsewhere."""
+    """What is wrong with the files, before a connection fails by it. Unreadable files are reported elsewhere."""
     faults = []
     if (cert or key) and not ca:
         faults.append("DB_SSL_CA: missing: a certificate of ours is shown to a server that has proven its own only")
