@@ -1,4 +1,4 @@
-"""The URL by which a service answers one attempt of a job. The signature is all that is asked for: who has it may."""
+"""The URL by which a service answers one attempt of a job. Its signature is the only check: whoever has it may."""
 
 from typing import NamedTuple
 

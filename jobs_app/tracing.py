@@ -1,6 +1,6 @@
 """Where a request and its attempts stand in a distributed trace: https://www.w3.org/TR/trace-context/, section 3.2.
 
-No id of ours is stored: they follow from what the rows keep, so whoever has the rows has the trace, then and later.
+No id of ours is stored: each is computed from the rows, so the trace of a request can be found at any time.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Tells what is wrong with a base URL, before a call fails by it. Never quotes it: it may hold a password."""
+"""Says what is wrong with a base URL, before a call fails because of it. Never quotes it: it may hold a password."""
 
 import re
 from ipaddress import ip_address

@@ -1,4 +1,4 @@
-"""How the log looks: one JSON line for each event, or text for a terminal. What is said stands where it happens.
+"""How the log looks: one JSON line for each event, or text for a terminal. The events are where they happen.
 
 Events are named like commands and metrics, and say of requests and jobs their token, action, step, job and attempt;
 never params, extras, errors, headers or query strings.

@@ -1,4 +1,4 @@
-"""Sessions in the database. That one was used is written down where that can be: a page does not fail for it."""
+"""Sessions in the database. A page does not fail because the time of a session's last use cannot be written."""
 
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import UpdateError
@@ -9,7 +9,7 @@ from jobs_app.db.transactions import Fault, sort_fault
 
 class SessionStore(db.SessionStore):
     def save(self, must_create: bool = False) -> None:
-        """Raises Error where Django says of any fault that the session is gone; of nothing new to keep, no error."""
+        """Raises the database's Error, where Django says that the session is gone; not if nothing in it is new."""
         try:
             super().save(must_create)
         except UpdateError as gone:

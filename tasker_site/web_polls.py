@@ -1,7 +1,7 @@
 """Polls that wait for the end of a request (`GET /requests/TOKEN?wait=30`): each holds a connection, and no thread.
 
-A thread looks once whether a poll is to wait, and lets go of it. From then on one statement a second asks for all that
-wait together; a poll whose request has ended, or whose time is over, goes to a thread again, which answers it.
+A thread checks once whether a poll has to wait, and is free again. From then on one statement a second asks for all
+that wait; a poll whose request has ended, or whose time is over, goes to a thread again, which answers it.
 """
 
 from collections.abc import Callable, Collection, Iterable

@@ -1,1 +1,1 @@
-"""What services' programs reach over HTTP: `POST /answers/...`; and what it shares with requests_app/status_http/."""
+"""The path that services call, `POST /answers/...`, and what it shares with requests_app/status_http/."""

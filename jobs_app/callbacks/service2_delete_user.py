@@ -1,4 +1,4 @@
-"""Deletes a user in service 2; one that is already gone is done."""
+"""Deletes a user in service 2; one that is already gone counts as done."""
 
 from jobs_app.clients import service2
 from jobs_app.fields import integer

@@ -1,4 +1,4 @@
-"""Deletes a user in service 3, by the e-mail that an earlier step found out; one that is already gone is done."""
+"""Deletes a user in service 3, by the e-mail from an earlier step; one that is already gone counts as done."""
 
 from jobs_app.clients import service3
 from jobs_app.fields import text

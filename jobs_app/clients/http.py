@@ -32,7 +32,7 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 class Service:
     """One outside service. Its base URL is the setting `url_setting`, read at each call: no row chooses a host.
 
-    By what it knows us, and we it: keys.py.
+    How it recognises us, and we it: keys.py.
     """
 
     def __init__(self, name: str, url_setting: str) -> None:

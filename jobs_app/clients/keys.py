@@ -1,4 +1,4 @@
-"""By what a service knows us and we know it: its settings AUTH_, CA_ and CERT_, as their files are now."""
+"""How a service recognises us and we recognise it: its settings AUTH_, CA_ and CERT_, as their files are now."""
 
 from functools import cache, partial
 from pathlib import Path

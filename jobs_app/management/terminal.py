@@ -1,4 +1,4 @@
-"""Where commands write: a terminal, a pipe or a file, of any encoding, that may be closed, full or left."""
+"""Where commands write: a terminal, a pipe or a file, of any encoding, perhaps closed, full or without a reader."""
 
 import io
 import os

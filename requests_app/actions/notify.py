@@ -1,4 +1,4 @@
-"""Tells a receiver of another request's end. Placed by Tasker Worker itself (models/notifications.py)."""
+"""Notifies a receiver of another request's end. Placed by Tasker Worker itself (models/notifications.py)."""
 
 from requests_app.recipes import NOTIFY, Recipe, Step
 

@@ -1,4 +1,4 @@
-"""The admin's list of audit events: who came in, looked at personal data, did a verb, removed or exported something."""
+"""The admin's list of audit events: who logged in, saw personal data, did a verb, removed or exported something."""
 
 from typing import Any
 

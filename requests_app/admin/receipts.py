@@ -1,4 +1,4 @@
-"""The admin's list of receipts; and the page to print of a request's: of the request's page, and of the list."""
+"""The admin's list of receipts, and the page to print, which a request's page and the list lead to."""
 
 from typing import Any
 

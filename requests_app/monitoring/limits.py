@@ -1,4 +1,4 @@
-"""Where each limit of WRK_LIMITS stands: its breaker, what waits for its permits and what runs by them.
+"""The state of each limit of WRK_LIMITS: its breaker, what waits for its permits and what runs by them.
 
 By one statement, each number a range of one index and bounded; without limits by none.
 """

@@ -1,4 +1,4 @@
-"""Who came in, who was refused and who left: one audit event each, with the account and the address, and a count."""
+"""Logins, refused logins and logouts: one audit event each, with the account and the address, and a count."""
 
 from contextlib import AbstractContextManager
 from ipaddress import ip_address

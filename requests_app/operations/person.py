@@ -1,4 +1,4 @@
-"""All that is kept about a person, as one JSON document: for who asks by GDPR, Article 15.
+"""All that is kept about a person, as one JSON document: for a person who asks by GDPR, Article 15.
 
 Written piece by piece: at any time, memory holds a list of their requests' tokens and a page of rows.
 """

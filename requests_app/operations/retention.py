@@ -1,4 +1,4 @@
-"""Retention: purges requests that are over for long, runs of passes and logs; scrubs personal data earlier. In batches.
+"""Retention: purges requests, runs of passes and logs of long ago; scrubs personal data earlier. In batches.
 
 Each batch is one short transaction, so it may run beside everything else, and be killed at any time. Each run leaves a
 row in `purges`.

@@ -1,7 +1,7 @@
-"""Retries by hand all requests that failed alike, so far apart from each other that a service bears it.
+"""Retries by hand all requests that failed alike, spread over time so that their service can take it.
 
-In batches, each one transaction, so it may be killed at any time: what is not taken up yet is still `Failed`, and where
-the next one's place in time is, stands in a row (`RetryPace`).
+In batches, each one transaction, so it may be killed at any time: what is not taken up yet is still `Failed`, and
+a row (`RetryPace`) has the time of the next one.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """Says what is wrong in the tables; changes nothing. `manage.py verify` prints it.
 
 Every rule is about one request with its jobs, every move is one transaction, and a window of both tables is read as it
-stood at one moment (snapshot.py). So what a healthy system shows in the midst of its work is never a finding.
+stood at one moment (snapshot.py). So no state of a healthy system at work is ever a finding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,1 +1,1 @@
-"""How a request stands, over HTTP, for callers without rights in the database: `GET /requests/TOKEN?wait=30`."""
+"""The status of a request over HTTP, for callers without rights in the database: `GET /requests/TOKEN?wait=30`."""

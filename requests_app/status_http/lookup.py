@@ -1,4 +1,4 @@
-"""Finds the request that a poll asks for, and whether it may. Also for the web server, which may hold the poll."""
+"""Finds the request that a poll asks for, if its bearer may. Also for the web server, which may hold the poll."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""TLS to the database: with a CA nothing is said in plain text, nor to a server of another certificate or name."""
+"""TLS to the database: with a CA every connection is encrypted, and the server's certificate and name are checked."""
 
 from typing import Any
 

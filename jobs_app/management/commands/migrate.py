@@ -1,7 +1,7 @@
-"""`manage.py migrate`: Django's, but for how it waits for MySQL and MariaDB, which keep what a cut statement does.
+"""`manage.py migrate`: Django's, except for how it waits on MySQL and MariaDB, which finish a statement that was cut.
 
-A statement that changes a table has no read timeout: the server would go on with it, and nobody would record it. It
-waits for other sessions' transactions in short turns: all who come after it wait behind it.
+So a statement that changes a table has no read timeout: the server would go on with it, and nobody would record it. It
+waits for other sessions' transactions in short turns, because every statement after it queues behind it.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""`manage.py person SUBJECT`: all that is kept about a person, as one JSON document, for who asks what that is."""
+"""`manage.py person SUBJECT`: all that is kept about a person, as one JSON document, for a person who asks."""
 
 from typing import Any, ClassVar
 

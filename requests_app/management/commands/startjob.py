@@ -1,4 +1,4 @@
-"""`manage.py startjob NAME`: a job, its recipe and their test, written from templates, to begin with."""
+"""`manage.py startjob NAME`: a first version of a job, its recipe and their test, from templates."""
 
 import argparse
 import keyword

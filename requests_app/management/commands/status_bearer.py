@@ -1,4 +1,4 @@
-"""`manage.py status_bearer create shop`: who may ask over HTTP how its requests stand (docs/status-over-http.md)."""
+"""`manage.py status_bearer create shop`: who may ask for a status over HTTP (docs/status-over-http.md)."""
 
 import argparse
 from datetime import timedelta
