@@ -65,7 +65,7 @@ class RetryAlikeAdmin(VerbsAdmin):
         return super().changelist_view(request, context)
 
     def alike_url(self, http: HttpRequest, kind: str) -> str:
-        """Empty for who may not, and when there is no kind."""
+        """Empty for those who may not, and when there is no kind."""
         may = _IS_KIND.fullmatch(kind) and self.has_operate_permission(http)
         return reverse("admin:requests_app_request_retry_alike", args=[kind]) if may else ""
 

@@ -94,7 +94,7 @@ class SpanSender:
 
 
 def _line(error: Exception) -> str:
-    """Of what nobody foresaw the kind alone: its text may quote a row."""
+    """Of an unexpected error only its kind: its text may quote a row."""
     match error:
         case Error():
             return fault_line(error)
