@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 
 from jobs_app.models import PausedJob
 from requests_app.admin.badges import badge
+from requests_app.admin.bulk_retry import kind_listing
 from requests_app.admin.overview_charts import charts
-from requests_app.admin.retry_alike import alike_listing
 from requests_app.formatting import ago, clock, duration, span
 from requests_app.models import RequestStatus
 from requests_app.monitoring.backlog import MOST_COUNTED, WAITS_FOR, Backlog, BacklogItem, read_backlog, read_waiting
@@ -78,7 +78,7 @@ class ErrorLine:
     text: str
     last: str
     url: str
-    alike_url: str
+    kind_url: str
 
 
 class OverviewPage:
@@ -209,7 +209,7 @@ def _error(error: FrequentError, now: datetime) -> ErrorLine:
         text=error.text,
         last=ago(error.at, now),
         url=_request_url(error.request_id),
-        alike_url=alike_listing(error.error_kind) if error.error_kind else "",
+        kind_url=kind_listing(error.error_kind) if error.error_kind else "",
     )
 
 

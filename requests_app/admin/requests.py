@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from jobs_app.db.columns import UtcNow
 from jobs_app.db.dialect import database_now
 from requests_app.admin.badges import badge
+from requests_app.admin.bulk_retry import BulkRetryAdmin
 from requests_app.admin.filters import FILTERS, ColumnFilter, PlacedByFilter, RequestFilter, ordering_of, together
 from requests_app.admin.personal_data import PersonalDataAdmin, may_unmask, unmask_once
 from requests_app.admin.read_only import ReadOnlyAdmin, SearchByTokenAdmin
@@ -29,7 +30,6 @@ from requests_app.admin.request_page import (
     subject_shown,
     texts_of,
 )
-from requests_app.admin.retry_alike import RetryAlikeAdmin
 from requests_app.formatting import clock, span
 from requests_app.models import Request
 from requests_app.models.request import JsonTexts
@@ -75,7 +75,7 @@ class RequestList(ChangeList):
 
 
 @admin.register(Request)
-class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, ReceiptsAdmin, RetryAlikeAdmin):
+class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, ReceiptsAdmin, BulkRetryAdmin):
     actions = VerbsAdmin.actions
     list_display = ("token", "state", "action", "subject_", "placed", "step", "waits", "age", "deadline", "completed")
     list_filter = FILTERS
@@ -122,7 +122,7 @@ class RequestAdmin(SearchByTokenAdmin, ReadOnlyAdmin, PersonalDataAdmin, Receipt
             context |= {"title": str(obj), "subtitle": None, "explanation": explain(obj), "page": page}
             context["may_unmask"] = may_unmask(request)
             context["verbs"] = possible(obj) if self.has_operate_permission(request) else []
-            context["alike_url"] = self.alike_url(request, obj.error_kind)
+            context["bulk_retry_url"] = self.bulk_retry_url(request, obj.error_kind)
             context["interventions"] = interventions_of(obj)
             context["receipt_url"] = self.receipt_url(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -12,13 +12,13 @@ from django.db.models import Q
 from jobs_app.db.columns import ByteCharField, CurrentUser, EmptyObject, NewUuid, SqliteTypes, UtcNow, json_text, one_of
 from jobs_app.db.dialect import EARLIEST, dialect, marks, numbers
 from jobs_app.db.statements import fetch_ids
+from requests_app.models.bulk_retry import BulkRetryMoves
 from requests_app.models.notifications import Notifications
 from requests_app.models.operator_moves import OperatorMoves
-from requests_app.models.pick_up_moves import PickUpMoves
 from requests_app.models.progress_moves import ProgressMoves
 from requests_app.models.receipt_moves import ReceiptMoves, ReceiptState
 from requests_app.models.retention import OldRequestQuerySet
-from requests_app.models.retry_alike import AlikeMoves
+from requests_app.models.start_moves import StartMoves
 from requests_app.models.status import FINAL, UNFINISHED, RequestStatus
 
 _MOMENTS = ("due_at", "created_at", "started_at", "completed_at", "scrubbed_at")
@@ -34,9 +34,9 @@ class JsonTexts(NamedTuple):
 
 class RequestQuerySet(  # type: ignore[override] # as of JobQuerySet
     OldRequestQuerySet["Request"],
-    AlikeMoves["Request"],
+    BulkRetryMoves["Request"],
     OperatorMoves["Request"],
-    PickUpMoves["Request"],
+    StartMoves["Request"],
     ProgressMoves["Request"],
     Notifications["Request"],
     ReceiptMoves["Request"],

@@ -15,7 +15,7 @@ from jobs_app.registry import definition
 from jobs_app.telemetry.audit import audit, audit_each
 from jobs_app.telemetry.listener import tell_requests
 from requests_app.models import Intervention, Request, RequestStatus, subjects
-from requests_app.models.pick_up_moves import QueuedRow
+from requests_app.models.start_moves import QueuedRow
 from requests_app.monitoring.tallies import subject
 
 log = structlog.stdlib.get_logger(__name__)

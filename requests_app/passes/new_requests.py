@@ -15,7 +15,7 @@ from jobs_app.registry import names
 from jobs_app.worker.shutdown import Stop
 from requests_app.callers import refusal
 from requests_app.models import Request, RequestStatus, subjects
-from requests_app.models.pick_up_moves import QueuedRow
+from requests_app.models.start_moves import QueuedRow
 from requests_app.monitoring import events, tallies
 from requests_app.passes.step_jobs import again_if_rows_exist, insert_step
 from requests_app.recipes import Recipe, known_actions, params_check, recipe_of, recipes

@@ -24,8 +24,8 @@ from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request, RetryPace
+from requests_app.models.bulk_retry import Selection
 from requests_app.models.fingerprints import error_kind
-from requests_app.models.retry_alike import Alike
 from requests_app.monitoring.counters import read_sums
 from requests_app.operations.verify import ReadCount, findings
 from requests_app.passes.inprogress_requests import progress_locked, progress_requests, run_inprogress_requests
@@ -480,10 +480,10 @@ def test_two_runs_over_those_that_failed_alike_take_up_each_once_and_share_the_p
     for request in requests:
         add_job(request, "records", "failure")
     RetryPace.objects.open(kind)
-    alike = Alike(kind, database_now())
+    selection = Selection(kind, database_now())
     with (
-        Actor(lambda: Request.objects.retry_alike(requests[:4], alike, 60), stop_before="INSERT INTO jobs") as one,
-        Actor(lambda: Request.objects.retry_alike(requests[2:], alike, 60)) as other,
+        Actor(lambda: Request.objects.bulk_retry(requests[:4], selection, 60), stop_before="INSERT INTO jobs") as one,
+        Actor(lambda: Request.objects.bulk_retry(requests[2:], selection, 60)) as other,
     ):
         assert not other.done  # it waits for the places that the first one takes
         first, second = one.go_on(), other.go_on()

@@ -18,10 +18,10 @@ from requests_app.formatting import iso, parse_pace
 from requests_app.management.flags import duration_flag, pace_flag
 from requests_app.management.verb_command import VerbCommand
 from requests_app.models import Request, RetryPace
-from requests_app.models.retry_alike import Alike, RetriedBatch
+from requests_app.models.bulk_retry import RetriedBatch, Selection
 from requests_app.monitoring.tallies import subject
+from requests_app.operations.bulk_retry import DEFAULT_PACE, Taken, bulk_retry, kind_of
 from requests_app.operations.interventions import Refused, retry_request
-from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, kind_of, retry_alike
 
 _PROGRESS_SECONDS = 2.0
 _MOST = 1_000_000_000  # requests of a dry run without a limit
@@ -58,26 +58,26 @@ class Command(VerbCommand):
         if bool(options["token"]) == (like is not None):
             raise CommandError("retry_request: say TOKEN, or --like TOKEN", returncode=2)
         if like is not None:
-            self._take_up_alike(like, options)
+            self._bulk_retry(like, options)
         elif of_like := [name for name in _OF_LIKE if options[name]]:
             raise CommandError(f"retry_request: --{of_like[0].replace('_', '-')} goes with --like", returncode=2)
         else:
             super().handle(*args, **options)
 
-    def _take_up_alike(self, token: str, options: dict[str, Any]) -> None:
+    def _bulk_retry(self, token: str, options: dict[str, Any]) -> None:
         taken = Taken()
         try:
             if not is_text(token):
                 raise Request.DoesNotExist
             id_, kind = kind_of(token)
             now, since = database_now(), options["since"]
-            alike = Alike(kind, now, now - since if since else None)
+            selection = Selection(kind, now, now - since if since else None)
             pace = options["pace"] or parse_pace(DEFAULT_PACE)
             if options["dry_run"]:
-                self.stdout.write(_dry_run(alike, pace, options["limit"] or _MOST))
+                self.stdout.write(_dry_run(selection, pace, options["limit"] or _MOST))
             else:
                 by, reason, limit = who(options), options["reason"], options["limit"]
-                self._run(taken, retry_alike(alike, pace, by=by, reason=reason, last=id_, limit=limit))
+                self._run(taken, bulk_retry(selection, pace, by=by, reason=reason, last=id_, limit=limit))
         except Request.DoesNotExist:
             raise CommandError(f"there is no request with token {one_line(token)}") from None
         except Refused as refused:
@@ -102,14 +102,14 @@ def _counts(taken: Taken) -> str:
     return f"retried={taken.retried} locked={taken.locked}{due}"
 
 
-def _dry_run(alike: Alike, seconds_between: float, limit: int) -> str:
-    found = Request.objects.summarize_alike(alike, limit)
+def _dry_run(selection: Selection, seconds_between: float, limit: int) -> str:
+    found = Request.objects.summarize_kind(selection, limit)
     number = sum(found.actions.values())
     actions = Counter[str]()
     for action, of_it in found.actions.items():
         actions[subject(action)] += of_it
     said = " ".join(f"{action}={of_it}" for action, of_it in sorted(actions.items()))
-    due_from, due_until = RetryPace.objects.places(alike.kind, number, seconds_between).due
+    due_from, due_until = RetryPace.objects.places(selection.kind, number, seconds_between).due
     return (
         f"retry_request dry run, nothing is changed: requests={number} {said} failed_from={iso(found.first)} "
         f"failed_until={iso(found.last)} due_from={iso(due_from)} due_until={iso(due_until)}"

@@ -20,8 +20,8 @@ from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
 from jobs_app.models.request_locks import lock_requests
 from requests_app.models import Request, RequestStatus, RetryPace
+from requests_app.models.bulk_retry import Selection
 from requests_app.models.fingerprints import error_kind
-from requests_app.models.retry_alike import Alike
 from requests_app.passes.inprogress_requests import progress_locked
 from tests.factories import (
     Row,
@@ -59,8 +59,8 @@ OVER = {"completed_at": ANY}
 
 def retried_alike(request: Request) -> int:
     RetryPace.objects.open(request.error_kind)
-    alike = Alike(request.error_kind, database_now())
-    return len(Request.objects.retry_alike([request.id], alike, 60).requests)
+    selection = Selection(request.error_kind, database_now())
+    return len(Request.objects.bulk_retry([request.id], selection, 60).requests)
 
 
 MOVES = {

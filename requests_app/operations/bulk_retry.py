@@ -14,7 +14,7 @@ from django.db import transaction
 from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, Locked, run_transaction
 from jobs_app.models import tally
 from requests_app.models import Intervention, Request, RequestStatus, RetryPace
-from requests_app.models.retry_alike import Alike, RetriedBatch
+from requests_app.models.bulk_retry import RetriedBatch, Selection
 from requests_app.monitoring import events, tallies
 from requests_app.operations.explain import explain
 from requests_app.operations.interventions import Refused
@@ -56,8 +56,14 @@ def kind_of(token: str) -> tuple[int, str]:
     return request.pk, request.error_kind
 
 
-def retry_alike(
-    alike: Alike, seconds_between: float, *, by: str, reason: str, last: int | None = None, limit: int | None = None
+def bulk_retry(
+    selection: Selection,
+    seconds_between: float,
+    *,
+    by: str,
+    reason: str,
+    last: int | None = None,
+    limit: int | None = None,
 ) -> Iterator[RetriedBatch]:
     """Takes them up, the oldest first; yields what became of each batch, once it is committed.
 
@@ -66,20 +72,20 @@ def retry_alike(
 
     def batch(ids: Sequence[int]) -> RetriedBatch:
         with transaction.atomic():
-            retried = Request.objects.retry_alike(ids, alike, seconds_between)
+            retried = Request.objects.bulk_retry(ids, selection, seconds_between)
             _leave_traces(retried, by, reason)
             return retried
 
-    run_transaction(partial(RetryPace.objects.open, alike.kind), seconds=RECONNECT_SECONDS)
-    for ids in _pages(alike, last, limit):
+    run_transaction(partial(RetryPace.objects.open, selection.kind), seconds=RECONNECT_SECONDS)
+    for ids in _pages(selection, last, limit):
         yield from _each(ids, batch)
 
 
-def _pages(alike: Alike, last: int | None, limit: int | None) -> Iterator[list[int]]:
+def _pages(selection: Selection, last: int | None, limit: int | None) -> Iterator[list[int]]:
     left, after, has_last = limit, 0, False
     while left != 0:
         size = BATCH if left is None else min(BATCH, left)
-        page = run_transaction(partial(Request.objects.ids_alike, alike, size, after), seconds=RECONNECT_SECONDS)
+        page = run_transaction(partial(Request.objects.ids_of_kind, selection, size, after), seconds=RECONNECT_SECONDS)
         if ids := [id_ for id_ in page if id_ != last]:
             yield ids
         has_last |= len(ids) < len(page)

@@ -13,11 +13,11 @@ from django.db import connection, transaction
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Answer, Job
 from requests_app.models import Intervention, Request, RetryPace
+from requests_app.models.bulk_retry import Selection
 from requests_app.models.fingerprints import error_kind
-from requests_app.models.retry_alike import Alike
-from requests_app.operations import retry_alike as operation
+from requests_app.operations import bulk_retry as operation
+from requests_app.operations.bulk_retry import Taken, bulk_retry
 from requests_app.operations.interventions import complete_job, retry_request
-from requests_app.operations.retry_alike import Taken, retry_alike
 from tests.conftest import Manage, called_here
 from tests.factories import (
     changes_by,
@@ -56,13 +56,13 @@ def many_failed(number: int) -> None:
         insert_many("jobs", [{"request_id": id_} | job for id_ in ids])
 
 
-def now_alike(kind: str = KIND) -> Alike:
-    return Alike(kind, database_now() + timedelta(seconds=1))
+def now_alike(kind: str = KIND) -> Selection:
+    return Selection(kind, database_now() + timedelta(seconds=1))
 
 
 def take_up(seconds_between: float = 0.1, **options: Any) -> Taken:
     taken = Taken()
-    for batch in retry_alike(now_alike(), seconds_between, **BY | options):
+    for batch in bulk_retry(now_alike(), seconds_between, **BY | options):
         taken.add(batch)
     return taken
 
@@ -113,12 +113,12 @@ def test_a_request_that_is_scrubbed_is_not_found_by_its_kind() -> None:
 
 # The move -------------------------------------------------------------------------------------------------------------
 def test_all_of_one_kind_are_taken_up_each_so_much_later_and_the_others_stay() -> None:
-    alike, other = [failed() for _ in range(4)], failed("noop failed: answered 500")
+    selected, other = [failed() for _ in range(4)], failed("noop failed: answered 500")
     changed = changes_by(lambda: take_up(seconds_between=60))
-    assert {key for key in changed if key[0] == "requests"} == {("requests", request.pk) for request in alike}
+    assert {key for key in changed if key[0] == "requests"} == {("requests", request.pk) for request in selected}
     assert gaps() == [60, 60, 60]
     assert -2 < seconds_from_now(due_times()[0]) <= 0
-    for request in alike:
+    for request in selected:
         request.refresh_from_db()
         assert (request.status, request.error, request.error_kind, request.completed_at) == ("Inprogress", "", "", None)
         assert statuses(request) == {("noop", 1): "failure", ("noop", 2): "new"}
@@ -148,7 +148,7 @@ def test_it_does_to_each_what_a_retry_by_hand_does() -> None:
         ]
 
     def all_alike(token: str) -> None:
-        assert len(list(retry_alike(now_alike(error_kind("fails failed: no")), 60, **BY))) == 1
+        assert len(list(bulk_retry(now_alike(error_kind("fails failed: no")), 60, **BY))) == 1
 
     assert taken_up_by(all_alike) == taken_up_by(lambda token: retry_request(token, **BY))
 
@@ -157,7 +157,7 @@ def test_what_was_refused_is_queued_again_at_its_place() -> None:
     error = 'action: unknown action "x"; known: none'
     for _ in range(3):
         make_request("Failed", started_at=None, error=error, error_kind=error_kind(error), due_in=-1000)
-    list(retry_alike(now_alike(error_kind(error)), 60, **BY))
+    list(bulk_retry(now_alike(error_kind(error)), 60, **BY))
     queued = Request.objects.filter(status="Queuing").order_by("id").values_list("due_at", flat=True)
     assert [round(seconds_from_now(moment) / 60) for moment in queued] == [0, 1, 2]
     assert pass_new() == {"started": 1}
@@ -166,8 +166,8 @@ def test_what_was_refused_is_queued_again_at_its_place() -> None:
 def test_what_fails_again_meanwhile_is_not_taken_up_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operation, "BATCH", 1)
     requests = [failed() for _ in range(2)]
-    alike = Alike(KIND, database_now())
-    for _ in retry_alike(alike, 1, **BY):
+    selection = Selection(KIND, database_now())
+    for _ in bulk_retry(selection, 1, **BY):
         Job.objects.filter(status="new").update(status="failure", completed_at=database_now(), error="answered 503")
         pass_inprogress()
     assert Request.objects.filter(status="Failed", error_kind=KIND).count() == 2
@@ -187,7 +187,7 @@ def test_a_second_run_goes_on_where_a_killed_one_stopped_and_keeps_the_pace(monk
     monkeypatch.setattr(operation, "BATCH", 2)
     for _ in range(5):
         failed()
-    assert len(next(retry_alike(now_alike(), 60, **BY)).requests) == 2  # as after a kill: no more is done
+    assert len(next(bulk_retry(now_alike(), 60, **BY)).requests) == 2  # as after a kill: no more is done
     assert take_up(60).retried == 3
     assert len(gaps()) == 4
     assert all(60 <= gap < 70 for gap in gaps())  # never less; a run's own time may come in between
@@ -302,10 +302,10 @@ def test_those_of_a_kind_are_found_by_its_index() -> None:
     insert_many("requests", [other | {"error_kind": f"{number:08x}"} for number in range(3000)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE TABLE requests" if connection.vendor == "mysql" else "ANALYZE")
-    alike = now_alike()
+    selection = now_alike()
     with listening() as heard:
-        Request.objects.ids_alike(alike, 100, after=5)
-        Request.objects.summarize_alike(alike, 100)
+        Request.objects.ids_of_kind(selection, 100, after=5)
+        Request.objects.summarize_kind(selection, 100)
     for statement in heard:
         with connection.cursor() as cursor:
             how = "EXPLAIN FORMAT=TRADITIONAL" if connection.vendor == "mysql" else "EXPLAIN QUERY PLAN"

@@ -24,9 +24,9 @@ from requests_app.admin.forms import ReasonForm
 from requests_app.admin.request_actions import VERBS, VerbsAdmin
 from requests_app.formatting import clock, iso, parse_pace
 from requests_app.models import Request
+from requests_app.models.bulk_retry import RetriedBatch, Selection, Summary
 from requests_app.models.fingerprints import fingerprint
-from requests_app.models.retry_alike import Alike, RetriedBatch, Summary
-from requests_app.operations.retry_alike import DEFAULT_PACE, Taken, retry_alike
+from requests_app.operations.bulk_retry import DEFAULT_PACE, Taken, bulk_retry
 
 _MOST_SECONDS = 5.0  # of one web request; after it the operator is asked to go on
 _MOST_SUMMARIZED = 10_000
@@ -53,69 +53,69 @@ class PaceForm(ReasonForm):
             raise ValidationError(f"{error}.") from error
 
 
-class RetryAlikeAdmin(VerbsAdmin):
+class BulkRetryAdmin(VerbsAdmin):
     """Adds `kind/<error kind>/retry/`, and what leads there."""
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.retry_alike)
-        return [path("kind/<str:kind>/retry/", view, name="requests_app_request_retry_alike"), *super().get_urls()]
+        view = self.admin_site.admin_view(self.bulk_retry)
+        return [path("kind/<str:kind>/retry/", view, name="requests_app_request_bulk_retry"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"alike_url": self.alike_url(request, request.GET.get(KIND, "")), **(extra_context or {})}
+        context = {"bulk_retry_url": self.bulk_retry_url(request, request.GET.get(KIND, "")), **(extra_context or {})}
         return super().changelist_view(request, context)
 
-    def alike_url(self, http: HttpRequest, kind: str) -> str:
+    def bulk_retry_url(self, http: HttpRequest, kind: str) -> str:
         """Empty for those who may not, and when there is no kind."""
         may = _IS_KIND.fullmatch(kind) and self.has_operate_permission(http)
-        return reverse("admin:requests_app_request_retry_alike", args=[kind]) if may else ""
+        return reverse("admin:requests_app_request_bulk_retry", args=[kind]) if may else ""
 
-    def retry_alike(self, http: HttpRequest, kind: str) -> HttpResponse:
+    def bulk_retry(self, http: HttpRequest, kind: str) -> HttpResponse:
         """GET: asks. POST: does as many as it has time for; asks to go on with the rest, or leads back to the list."""
         self._demand(http)
         form = PaceForm(http.POST if http.method == "POST" else None, initial={"until": iso(database_now())})
         taken = Taken()
         if not form.is_valid():
-            return self._confirm_alike(http, kind, form, taken)
+            return self._confirm_bulk_retry(http, kind, form, taken)
         said = form.cleaned_data
         try:
-            is_done = self._take_up(http, Alike(kind, said["until"]), said["pace"], said["reason"], taken)
+            is_done = self._take_up(http, Selection(kind, said["until"]), said["pace"], said["reason"], taken)
         except (DatabaseAway, DatabaseError) as error:
             why = str(error) if isinstance(error, DatabaseAway) else fault_line(error)
             self.message_user(http, f"Stopped after {_requests(taken.retried)}: {why}", messages.ERROR)
             is_done = False
         if is_done:
             self.message_user(http, *_done_message(taken))
-            return HttpResponseRedirect(alike_listing(kind))
-        return self._confirm_alike(http, kind, form, taken)
+            return HttpResponseRedirect(kind_listing(kind))
+        return self._confirm_bulk_retry(http, kind, form, taken)
 
-    def _take_up(self, http: HttpRequest, alike: Alike, pace: float, reason: str, taken: Taken) -> bool:
+    def _take_up(self, http: HttpRequest, selection: Selection, pace: float, reason: str, taken: Taken) -> bool:
         """Whether it came to the end in time."""
         began = time.monotonic()
-        for batch in retry_alike(alike, pace, by=http.user.get_username(), reason=reason):
+        for batch in bulk_retry(selection, pace, by=http.user.get_username(), reason=reason):
             taken.add(batch)
             _log(http, batch, reason)
             if time.monotonic() - began > _MOST_SECONDS:
                 return False
         return True
 
-    def _confirm_alike(self, http: HttpRequest, kind: str, form: PaceForm, taken: Taken) -> HttpResponse:
+    def _confirm_bulk_retry(self, http: HttpRequest, kind: str, form: PaceForm, taken: Taken) -> HttpResponse:
         until = form.cleaned_data.get("until") if form.is_bound else None
-        alike = Alike(kind, until or database_now())
-        left = Request.objects.summarize_alike(alike, _MOST_SUMMARIZED)
+        selection = Selection(kind, until or database_now())
+        left = Request.objects.summarize_kind(selection, _MOST_SUMMARIZED)
         if not left.actions:
             self.message_user(http, *_done_message(taken))
-            return HttpResponseRedirect(alike_listing(kind))
+            return HttpResponseRedirect(kind_listing(kind))
         context = {
-            "crumbs": [(alike_listing(), "Requests"), (alike_listing(kind), "Failed alike")],
+            "crumbs": [(kind_listing(), "Requests"), (kind_listing(kind), "Failed alike")],
             "title": "Retry all of this kind",
             "submit": "Go on" if taken.retried else "Retry all",
-            "explanation": f"{_sentence(left, taken)} {_error_of(alike)}",
-            "back": alike_listing(kind),
+            "explanation": f"{_sentence(left, taken)} {_error_of(selection)}",
+            "back": kind_listing(kind),
         }
         return self._confirm(http, VERBS["retry_request"], form, context)
 
 
-def alike_listing(kind: str = "") -> str:
+def kind_listing(kind: str = "") -> str:
     return reverse("admin:requests_app_request_changelist") + (f"?{KIND}={kind}" if kind else "")
 
 
@@ -130,8 +130,8 @@ def _sentence(left: Summary, taken: Taken) -> str:
     )
 
 
-def _error_of(alike: Alike) -> str:
-    first = Request.objects.filter(pk__in=Request.objects.ids_alike(alike, 1))
+def _error_of(selection: Selection) -> str:
+    first = Request.objects.filter(pk__in=Request.objects.ids_of_kind(selection, 1))
     return fingerprint(first.values_list(Left("error", _MOST_ERROR_CHARACTERS), flat=True).first() or "")
 
 

@@ -10,10 +10,10 @@ from django.test import Client
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
-from requests_app.admin import retry_alike as page_of_kind
+from requests_app.admin import bulk_retry as page_of_kind
 from requests_app.models import Intervention, Request
 from requests_app.models.fingerprints import error_kind
-from requests_app.operations import retry_alike as operation
+from requests_app.operations import bulk_retry as operation
 from tests.factories import insert_many, make_job, make_request, seconds_from_now
 from tests.requests_app.admin.test_request_actions import REQUESTS, page, shown, staff, told
 from tests.requests_app.admin.test_requests import analyze, assert_served_by_an_index, operator, statements
@@ -54,14 +54,14 @@ def sentence(text: str) -> str:
 
 
 def test_an_error_of_the_overview_leads_to_its_requests_and_they_to_their_retry(ada: Client) -> None:
-    alike, other = [failed() for _ in range(2)], failed("fails failed: no answer")
+    selected, other = [failed() for _ in range(2)], failed("fails failed: no answer")
     (link,) = re.findall(r'<a href="([^"]+)"[^>]*>answered 503</a>', shown(ada, "/admin/"))
     assert link == LISTED
     text = shown(ada, link)
-    assert [request.token in text for request in (*alike, other)] == [True, True, False]
+    assert [request.token in text for request in (*selected, other)] == [True, True, False]
     assert "Failed alike" in text
     assert ASK in text
-    assert ASK in shown(ada, page(alike[0]))
+    assert ASK in shown(ada, page(selected[0]))
 
 
 def test_an_error_of_which_no_request_is_failed_leads_to_no_list(ada: Client) -> None:

@@ -54,7 +54,7 @@ class QueuedRow(NamedTuple):
     params: str | None
 
 
-class PickUpMoves(models.QuerySet[Row]):
+class StartMoves(models.QuerySet[Row]):
     def has_due(self) -> bool:
         """Whether a pick-up would find anything, in one statement that locks nothing."""
         sql = dialect()

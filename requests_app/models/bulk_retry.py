@@ -22,7 +22,7 @@ Row = TypeVar("Row", bound=models.Model)  # Request, whose file imports this one
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class Selection:
     """Which `Failed` requests are meant: those of this kind that failed from `since` to `until`.
 
     `until` is the start of a run: what fails again during it is not taken up twice.
@@ -59,15 +59,17 @@ class RetriedBatch(NamedTuple):
     due: Sequence[datetime]
 
 
-class AlikeMoves(OperatorMoves[Row]):
-    def ids_alike(self, alike: Alike, limit: int, after: int = 0) -> list[int]:
+class BulkRetryMoves(OperatorMoves[Row]):
+    def ids_of_kind(self, selection: Selection, limit: int, after: int = 0) -> list[int]:
         """So many ids above `after`, ascending. Read without locks: the move guards again."""
-        return fetch_ids(*self._select_alike("id", alike, limit, after))
+        return fetch_ids(*self._select_kind("id", selection, limit, after))
 
-    def summarize_alike(self, alike: Alike, limit: int) -> Summary:
+    def summarize_kind(self, selection: Selection, limit: int) -> Summary:
         """Of the first `limit` of them."""
-        sql, values = self._select_alike("action, completed_at", alike, limit)
-        grouped = f"SELECT action, COUNT(*), MIN(completed_at), MAX(completed_at) FROM ({sql}) AS alike GROUP BY action"
+        sql, values = self._select_kind("action, completed_at", selection, limit)
+        grouped = (
+            f"SELECT action, COUNT(*), MIN(completed_at), MAX(completed_at) FROM ({sql}) AS selected GROUP BY action"
+        )
         if not (rows := fetch_all(grouped, values)):
             return Summary()
         actions = Counter({action: number for action, number, *_ in rows})
@@ -75,26 +77,28 @@ class AlikeMoves(OperatorMoves[Row]):
         return Summary(actions, from_driver(first), from_driver(last))
 
     # Moves -----------------------------------------------------------------------------------------------------------
-    def retry_alike(self, ids: Collection[int], alike: Alike, seconds_between: float) -> RetriedBatch:
-        """As `retry_failed`, of the given ones that are still alike, by id, each due some seconds after the one before.
+    def bulk_retry(self, ids: Collection[int], selection: Selection, seconds_between: float) -> RetriedBatch:
+        """As `retry_failed`, of those that still belong to it, by id, each due some seconds after the one before.
 
         The first follows the last of the batch before, whichever process took that up. Locked ones are left out.
         """
         with transaction.atomic(savepoint=False):
-            requests = self._lock_alike(ids, alike.kind)
+            requests = self._lock_kind(ids, selection.kind)
             missed = set(ids) - {request.id for request in requests}
-            failed = self.filter(id__in=missed, error_kind=alike.kind, status=RequestStatus.FAILED, scrubbed_at=None)
+            failed = self.filter(
+                id__in=missed, error_kind=selection.kind, status=RequestStatus.FAILED, scrubbed_at=None
+            )
             locked = failed.count() if missed else 0
             if not requests:
                 return RetriedBatch([], locked, [])
-            places = RetryPace.objects.take(alike.kind, len(requests), seconds_between)
+            places = RetryPace.objects.take(selection.kind, len(requests), seconds_between)
             delays = dict(zip((request.id for request in requests), places.delays, strict=True))
             self._reopen(requests, delays)
             Job.objects.insert_again(delays, delays)
-            RetryPace.objects.leave(alike.kind, places.delays[-1] + seconds_between)
+            RetryPace.objects.leave(selection.kind, places.delays[-1] + seconds_between)
             return RetriedBatch(requests, locked, places.due)
 
-    def _lock_alike(self, ids: Collection[int], kind: str) -> list[FailedRequest]:
+    def _lock_kind(self, ids: Collection[int], kind: str) -> list[FailedRequest]:
         """In SQL of ours, since the index has to be named: by that of the kind, rows are locked in another order."""
         sql = dialect()
         rows = fetch_all(
@@ -104,14 +108,14 @@ class AlikeMoves(OperatorMoves[Row]):
         )
         return [FailedRequest(*row) for row in rows]
 
-    def _select_alike(self, columns: str, alike: Alike, limit: int, after: int = 0) -> tuple[str, list[Any]]:
+    def _select_kind(self, columns: str, selection: Selection, limit: int, after: int = 0) -> tuple[str, list[Any]]:
         """By id through the index of the kind, which the optimizers would leave for another one."""
         adapt = connection.ops.adapt_datetimefield_value
-        since = "AND completed_at >= %s " if alike.since else ""
+        since = "AND completed_at >= %s " if selection.since else ""
         sql = (
             f"SELECT {columns} FROM requests {dialect().force('requests_error_kind')} WHERE error_kind = %s "
             f"AND id > %s AND status = 'Failed' AND scrubbed_at IS NULL AND completed_at <= %s {since}"
             "ORDER BY id LIMIT %s"
         )
-        moments = [adapt(moment) for moment in (alike.until, alike.since) if moment]
-        return sql, [alike.kind, after, *moments, limit]
+        moments = [adapt(moment) for moment in (selection.until, selection.since) if moment]
+        return sql, [selection.kind, after, *moments, limit]
