@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tries the image and docker-compose.yml for real, in a project of its own that is gone at the end: about six minutes.
+# Tries the image and docker-compose.yml for real, in a project of its own that is gone at the end: six to eight minutes.
 # Needs Docker with Compose, and the image: `docker compose build` beforehand. PORT and DB_PORT name free ports.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -121,6 +121,7 @@ for service in web worker demo; do
   compose exec -T "$service" sh -c 'cat /run/secrets/root/password /run/secrets/owner/password' >/dev/null 2>&1 && die "$service reads root's password"
 done
 compose exec -T worker env | grep -q SECRET_KEY && die "the worker has the web process's key"
+compose run --rm --no-deps -T -e DB_PASS= users >/dev/null 2>&1 && die "a worker without a password is made"
 compose run --rm --no-deps -T keeper --older-than 90d | grep -q '^purge_requests ' || die "the keeper cannot purge"
 compose exec -T -e DJANGO_SUPERUSER_PASSWORD=x web python manage.py createsuperuser --noinput --username eve --email e@example.org \
   >/dev/null 2>&1 && die "the web process makes accounts"

@@ -41,10 +41,13 @@ def statements(document: str, role: str, user: str, password: str, database: str
 
 
 def password_of(role: str) -> str:
+    """An empty one would make a user that needs none: compose lets DB_PASS be empty, for DB_PASS_FILE."""
     if role == "worker" and not os.environ.get("DB_PASS_FILE"):
-        return os.environ["DB_PASS"]
-    file = os.environ["DB_PASS_FILE"] if role == "worker" else SECRETS / role / "password"
-    return Path(file).read_text().strip()
+        source, password = "DB_PASS", os.environ["DB_PASS"]
+    else:
+        source = os.environ["DB_PASS_FILE"] if role == "worker" else str(SECRETS / role / "password")
+        password = Path(source).read_text().strip()
+    return password or sys.exit(f"the users cannot be made: {source} is empty")
 
 
 def connect() -> MySQLdb.Connection:

@@ -45,6 +45,24 @@ def test_the_worker_is_the_user_of_env_and_the_others_are_named_after_it(create_
     assert users == ["t", "t_web", "t_keeper", "t_caller", "t_answerer", "t_auditor"]
 
 
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_a_worker_without_a_password_is_not_made(
+    create_users: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_a_file: bool
+) -> None:
+    empty = tmp_path / "db_pass"
+    empty.write_text("\n")
+    monkeypatch.setenv("DB_PASS", "")
+    monkeypatch.setenv("DB_PASS_FILE", str(empty) if in_a_file else "")
+    with pytest.raises(SystemExit, match=f"{empty if in_a_file else 'DB_PASS'} is empty"):
+        create_users.password_of("worker")
+
+
+def test_the_workers_password_is_that_of_env(create_users: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASS", "of env")
+    monkeypatch.setenv("DB_PASS_FILE", "")
+    assert create_users.password_of("worker") == "of env"
+
+
 def test_passwords_are_drawn_once(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:
