@@ -1,6 +1,7 @@
 """`manage.py submit_request ACTION`: places a request, as one INSERT would."""
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,6 +25,7 @@ from requests_app.operations.explain import explain
 from requests_app.recipes import Recipe, known_actions, params_check, recipe_of
 
 _POLL_SECONDS = 0.2
+_AGAIN_SECONDS = 30.0  # what only counts the seconds is not said each of them
 NOT_COMPLETED = 3
 
 
@@ -73,11 +75,13 @@ class Command(TaskerCommand):
             raise CommandError(f"the database gave no answer ({fault_line(error)}); {said}") from error
 
     def _wait(self, request: Request) -> None:
-        said = ""
+        said, again_at = "", 0.0
         while request.status in UNFINISHED:
             sentence = run_transaction(partial(explain, request), seconds=RECONNECT_SECONDS)
-            if sentence != said:
-                self.stderr.write(said := sentence)
+            without_numbers = re.sub(r"\d+", "", sentence)
+            if without_numbers != said or time.monotonic() >= again_at:
+                self.stderr.write(sentence)
+                said, again_at = without_numbers, time.monotonic() + _AGAIN_SECONDS
             time.sleep(_POLL_SECONDS)
             run_transaction(request.refresh_from_db, seconds=RECONNECT_SECONDS)
         self.stderr.write(f"{request.status}{f': {first_line(request.error)}' if request.error else ''}")
