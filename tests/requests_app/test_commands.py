@@ -18,6 +18,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models import Job
 from jobs_app.models.pass_run import PassRun
+from requests_app.management.commands import submit_request
 from requests_app.models import Request
 from requests_app.recipes import Job as StepJob
 from tests.conftest import Manage, called_here
@@ -222,6 +223,21 @@ def test_waiting_ends_3_when_the_request_is_cancelled(manage: Manage) -> None:
     assert (code, stdout) == (3, "mine\n")
     assert "waits for its pick-up by run_new_requests" in stderr
     assert stderr.strip().splitlines()[-1] == "Cancelled"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waiting_does_not_say_again_what_only_counts_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = iter([*(f"waits for a pass; the last ended {seconds} s ago" for seconds in range(5)), "a job runs"])
+
+    def explain(request: Request) -> str:
+        if (sentence := next(sentences)) == "a job runs":
+            Request.objects.cancel(request.token)
+        return sentence
+
+    monkeypatch.setattr(submit_request, "explain", explain)
+    monkeypatch.setattr(submit_request, "_POLL_SECONDS", 0)
+    said = called_here("submit_request", "delete_user", "--token", "mine", "--wait").stderr
+    assert said.splitlines() == ["waits for a pass; the last ended 0 s ago", "a job runs", "Cancelled"]
 
 
 @pytest.mark.integration
