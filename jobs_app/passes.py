@@ -3,8 +3,8 @@
 from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
+from jobs_app.worker.lost_leases import end_lost_leases
 from jobs_app.worker.pausing import apply_pauses
-from jobs_app.worker.recording import end_lost_leases
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
 

@@ -1,8 +1,8 @@
-"""The table `jobs`. Every move of a job stands in JobQuerySet, or in inserts.py, its guard in sight, and nowhere else.
+"""The table `jobs`. Every move of a job stands in a mixin of JobQuerySet or in inserts.py, and nowhere else.
 
-Its moves stand in claims.py, completions.py, lane_moves.py, operator_moves.py, pause.py and retention.py; docs/moves.md
-has their lock order. The schema's arrow (a job points at its request) runs against the arrow of imports (requests_app
-imports jobs_app): the foreign key is a string, and SQL here names the table `requests`.
+A mixin stands in a file of its own; docs/moves.md has the lock order. The schema's arrow (a job points at its request)
+runs against the arrow of imports (requests_app imports jobs_app): the foreign key is a string, and SQL here names the
+table `requests`.
 """
 
 from typing import ClassVar, Self
@@ -16,9 +16,9 @@ from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.attempts import ENDED, OPEN, IfFails, JobStatus
 from jobs_app.models.claims import Claims
 from jobs_app.models.completions import Completions
-from jobs_app.models.lane_moves import LaneMoves
 from jobs_app.models.operator_moves import OperatorMoves
 from jobs_app.models.pause import PARKED_FROM, PauseMoves
+from jobs_app.models.permit_claims import PermitClaims
 from jobs_app.models.retention import RetentionMoves
 from jobs_app.printable import first_line
 
@@ -28,11 +28,11 @@ class JobQuerySet(  # type: ignore[override] # django-stubs gives each mixin an 
     Completions["Job"],
     OperatorMoves["Job"],
     PauseMoves["Job"],
-    LaneMoves["Job"],
+    PermitClaims["Job"],
     RetentionMoves["Job"],
     models.QuerySet["Job"],
 ):
-    """All that is done to jobs. Each mixin stands in a file of its own and calls none of the others."""
+    """All that is done to jobs. No mixin calls another."""
 
     def open(self) -> Self:
         return self.filter(status__in=OPEN)

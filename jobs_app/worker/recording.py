@@ -1,24 +1,18 @@
 """Records how attempts ended, in one transaction, and moves their requests on in the same one."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from django.db import DatabaseError, transaction
 
-from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.tally import Key
-from jobs_app.outcomes import Retried
 from jobs_app.telemetry import events, tallies
-from jobs_app.worker.retry_policy import result_of
-from jobs_app.worker.shutdown import Stop
-
-LEASE_LOST = "the lease ran out: its worker died, froze or lost the database"
-
 
 _COUNTED = {
     JobStatus.COMPLETED: "completed",
@@ -160,29 +154,3 @@ def _unstorable(result: Result, error: DatabaseError | ValueError) -> Result:
 def not_storable(error: DatabaseError | ValueError) -> str:
     """What an attempt ends with whose end the database refused."""
     return f"the end of this attempt cannot be stored: {fault_line(error)}"
-
-
-def end_lost_leases(
-    stop: Stop,
-    run: RunRecord,
-    ours: Collection[int] = (),
-    on_recorded: OnRecorded | None = None,
-    *,
-    reconnect_seconds: float = RECONNECT_SECONDS,
-) -> None:
-    """Ends attempts whose holder fell silent as retries, or gives up: what kills its worker must end some time.
-
-    `ours`: ids that this very process is about to record. When the database was away for longer than their lease, our
-    own unrecorded jobs look lost: they are skipped.
-    """
-    while not stop:
-        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=reconnect_seconds)
-        results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
-        if not results:
-            return
-        recorded = record_results(
-            results, run, lease_expired=True, reconnect_seconds=reconnect_seconds, on_recorded=on_recorded
-        )
-        run.add({"lease_lost": len(recorded.won)})
-        if len(lost) < BATCH or not recorded.won:  # what is locked is left to the next poll
-            return

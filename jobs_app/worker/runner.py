@@ -15,8 +15,9 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.claimer import Claimer
 from jobs_app.worker.completer import Completer
 from jobs_app.worker.executor import Executor
-from jobs_app.worker.lanes import Lanes
-from jobs_app.worker.recording import OnRecorded, end_lost_leases
+from jobs_app.worker.lost_leases import end_lost_leases
+from jobs_app.worker.permit_claimer import PermitClaimer
+from jobs_app.worker.recording import OnRecorded
 from jobs_app.worker.shutdown import Stop
 
 COMPLETERS = 2  # one alone leaves a processor idle while it waits for a COMMIT: a fifth less on two processors
@@ -63,7 +64,7 @@ class Runner:
             paused=paused,
             limit=limit,
         )
-        self._lanes = Lanes(
+        self._permit_claimer = PermitClaimer(
             self.claimer,
             self._executor,
             lease_seconds=self._lease,
@@ -107,12 +108,12 @@ class Runner:
             end_lost_leases(
                 *(self._stop, self._run, self._executor.unrecorded, self._on_recorded), reconnect_seconds=self._seconds
             )
-        return self._lanes.turn() + self.claimer.claim()
+        return self._permit_claimer.turn() + self.claimer.claim()
 
     def is_done(self) -> bool:
         """Whether nothing runs and nothing is left to claim, or can be claimed any more."""
         is_recorded = self._executor.unrecorded <= self._executor.locked  # what is handed back may be claimed again
-        is_done = self.claimer.is_done() and self._lanes.is_done()
+        is_done = self.claimer.is_done() and self._permit_claimer.is_done()
         return not self._executor.owned and is_recorded and (is_done or self._executor.hangs())
 
     def raise_if_it_hangs(self) -> None:

@@ -14,7 +14,8 @@ from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Failed, Retried
 from jobs_app.worker.answers import take_answers
-from jobs_app.worker.recording import end_lost_leases, record_results
+from jobs_app.worker.lost_leases import end_lost_leases
+from jobs_app.worker.recording import record_results
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request

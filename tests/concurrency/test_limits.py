@@ -86,7 +86,7 @@ def test_a_half_open_breaker_lets_one_through_however_many_ask(lane: None):
 
 
 def test_a_claim_whose_commit_was_not_answered_uses_its_permits_once(lane: None):
-    """By what it reads back; see `Lanes._claim`."""
+    """By what it reads back; see `PermitClaimer._claim`."""
     with Actor(lambda: claim("one"), lose_answers=1) as one, pytest.raises(Exception, match=r"."):
         one.go_on()
     [before] = Limit.objects.values_list("next_at", flat=True)

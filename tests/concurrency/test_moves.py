@@ -19,7 +19,8 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.tally import Key
 from jobs_app.outcomes import Failed, Retried
 from jobs_app.telemetry.tallies import JOBS_ENDED
-from jobs_app.worker.recording import end_lost_leases, record_results
+from jobs_app.worker.lost_leases import end_lost_leases
+from jobs_app.worker.recording import record_results
 from jobs_app.worker.retry_policy import result_of
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop

@@ -19,7 +19,7 @@ from demo.services import Services
 from jobs_app.outcomes import Failure, JobContext, Json, Retry, Wait
 from jobs_app.registry import job
 from jobs_app.telemetry.tallies import JOBS_ENDED
-from jobs_app.worker.recording import LEASE_LOST
+from jobs_app.worker.lost_leases import LEASE_LOST
 from requests_app.monitoring.counters import read_sums
 from requests_app.monitoring.tallies import REQUESTS_ENDED, REQUESTS_STARTED
 from tests.faults.shape import Shape, shape_of

@@ -17,7 +17,7 @@ from jobs_app.models.pass_run import PassRun
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.tracing import traceparent
 from jobs_app.worker import executor
-from jobs_app.worker.recording import LEASE_LOST
+from jobs_app.worker.lost_leases import LEASE_LOST
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
 from tests.factories import (

@@ -53,7 +53,7 @@ class FromLane(NamedTuple):
     paused: list[int]
 
 
-class LaneMoves(models.QuerySet[Row]):
+class PermitClaims(models.QuerySet[Row]):
     """Part of JobQuerySet: what needs a permit gets into its lane by `claim` and `insert_jobs`."""
 
     def look_at_lanes(self, names: Collection[str]) -> dict[str, Lane]:

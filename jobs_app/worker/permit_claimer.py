@@ -11,7 +11,7 @@ from django.db.models import Max
 from jobs_app.db.transactions import run_transaction
 from jobs_app.limit_rules import MOST_MORE_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
-from jobs_app.models.lane_moves import FromLane, Lane
+from jobs_app.models.permit_claims import FromLane, Lane
 from jobs_app.registry import definitions, limits_of, names
 from jobs_app.worker.claimer import Claimer, run_claim
 from jobs_app.worker.executor import Executor
@@ -25,7 +25,7 @@ _PLACE_SECONDS = 0.25  # the place of a callback that has run for longer will ha
 _MOST_RUN_SECONDS = 900.0
 
 
-class Lanes:
+class PermitClaimer:
     """Without limits in WRK_LIMITS it does nothing and sends no statement.
 
     `once`: of a run that ends: it claims no more than what waited at its start.
