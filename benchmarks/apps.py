@@ -10,7 +10,7 @@ BATCH_VARIABLE = "TASKER_BENCH_BATCH"  # rows a batch, in place of the project's
 MODULES = (
     "jobs_app.worker.claimer",
     "jobs_app.worker.completer",
-    "jobs_app.worker.recording",
+    "jobs_app.worker.lost_leases",
     "requests_app.passes.new_requests",
     "requests_app.passes.inprogress_requests",
     "requests_app.worker",

@@ -6,7 +6,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
 from jobs_app.telemetry.listener import somebody_listens
-from requests_app.monitoring.cron import CRON_SETTINGS, cron_fault
+from requests_app.monitoring.cron_lines import CRON_SETTINGS, cron_fault
 from requests_app.recipes import known_actions, params_check, place_of, recipes
 from requests_app.recipes.steps import StepsError, read_steps, to_json
 

@@ -13,7 +13,7 @@ from environ import Env
 from jobs_app.credentials import demand_header
 from jobs_app.limit_rules import LimitRule, parse_limits
 from requests_app.callers import CallerRule, parse_callers
-from requests_app.monitoring.cron import cron_fault
+from requests_app.monitoring.cron_lines import cron_fault
 from tasker_site.base_urls import base_url_fault
 from tasker_site.dotenv_file import NOTHING, read_dotenv
 from tasker_site.tls_files import ca_fault, is_pair

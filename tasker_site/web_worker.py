@@ -1,7 +1,7 @@
 """How a worker of gunicorn serves: waitress reads a request whole before a thread takes it up, and its answer likewise.
 
 So a slow client holds a connection, of which there may be many, and no thread; nor does a poll that waits
-(web_polls.py). gunicorn keeps the processes.
+(waiting_polls.py). gunicorn keeps the processes.
 """
 
 import os
@@ -20,7 +20,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
 from requests_app.status_http.polls import ENVIRON, PATH, LongPoll
-from tasker_site.web_polls import MOST_HELD, Polls
+from tasker_site.waiting_polls import MOST_HELD, Polls
 
 CONNECTIONS = 400  # of a process, each a file or two: below the usual limit of 1,024
 REQUEST_SECONDS = 15  # to send a request in, from its first byte to its last
@@ -92,7 +92,7 @@ class Task(WSGITask):  # type: ignore[misc] # untyped
 class Channel(HTTPChannel):  # type: ignore[misc] # untyped
     """A connection. `began`: when the first byte of the request came that is being read.
 
-    The others are those of web_polls.ClientConnection.
+    The others are those of waiting_polls.ClientConnection.
     """
 
     task_class = Task

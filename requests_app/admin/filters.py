@@ -12,7 +12,7 @@ from jobs_app.db.dialect import EARLIEST
 from requests_app.models import RequestStatus
 from requests_app.monitoring.awaited_answers import awaiting_requests
 from requests_app.monitoring.deadlines import DeadlineState, ids_by_deadline
-from requests_app.operations.find import Filter
+from requests_app.operations.find_requests import Filter
 from requests_app.recipes import recipes
 
 _MOST_BY_DEADLINE = 2_000  # that a list shows; on a million rows about 100 ms

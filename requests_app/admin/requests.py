@@ -34,7 +34,7 @@ from requests_app.formatting import clock, span
 from requests_app.models import Request
 from requests_app.models.request import JsonTexts
 from requests_app.operations.explain import explain
-from requests_app.operations.find import MOST_FOUND, MOST_READ, find, find_together
+from requests_app.operations.find_requests import MOST_FOUND, MOST_READ, find, find_together
 from requests_app.operations.wait_reasons import open_jobs, waits_for
 from requests_app.recipes import NOTIFY
 

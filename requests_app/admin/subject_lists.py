@@ -11,7 +11,7 @@ from requests_app.admin.masking import masked_subject
 from requests_app.admin.personal_data import may_unmask
 from requests_app.admin.read_only import ReadOnlyAdmin
 from requests_app.models.subjects import is_hash, kept_as
-from requests_app.operations.find import find_rows
+from requests_app.operations.find_requests import find_rows
 
 
 class SubjectList(ChangeList):

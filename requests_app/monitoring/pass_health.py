@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from jobs_app.db.dialect import dialect, from_driver
 from jobs_app.db.statements import fetch_all
 from requests_app.formatting import clock_utc
-from requests_app.monitoring.cron import CRON_SETTINGS, moments_after
+from requests_app.monitoring.cron_lines import CRON_SETTINGS, moments_after
 
 WORKER = "run_worker"
 PASSES = (*CRON_SETTINGS, WORKER)

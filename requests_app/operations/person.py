@@ -17,7 +17,7 @@ from jobs_app.models import Answer, AuditEvent
 from requests_app.formatting import iso
 from requests_app.models import Receipt, Request
 from requests_app.models.subjects import kept_as
-from requests_app.operations.find import RequestAbout, requests_about
+from requests_app.operations.find_requests import RequestAbout, requests_about
 from requests_app.operations.stored_rows import answer_columns, columns_of, job_columns, request_columns
 
 Row = TypeVar("Row", bound=models.Model)

@@ -13,7 +13,7 @@ from requests_app.models import Receipt, Request
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.models.status import FINAL
 from requests_app.models.subjects import kept_as
-from requests_app.operations.find import RequestAbout, requests_about
+from requests_app.operations.find_requests import RequestAbout, requests_about
 
 _BATCH = 200  # requests in one transaction
 

@@ -1,4 +1,4 @@
-"""The path of polls, and what a web server that holds them (tasker_site/web_polls.py) passes on. No database."""
+"""The path of polls, and what a web server that holds them (tasker_site/waiting_polls.py) passes on. No database."""
 
 import re
 from enum import StrEnum

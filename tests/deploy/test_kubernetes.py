@@ -13,7 +13,7 @@ from django.core.management import get_commands, load_command_class
 from django.test import Client
 from ruamel.yaml import YAML
 
-from requests_app.monitoring.cron import CRON_SETTINGS
+from requests_app.monitoring.cron_lines import CRON_SETTINGS
 from tests.deploy.kubernetes import SECRET_FILES, Pod, Resource, pods, render
 from tests.docs.blocks import blocks_of, document
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from requests_app.monitoring.cron import cron_fault
+from requests_app.monitoring.cron_lines import cron_fault
 
 NAMES = {
     "WRK_REQUEST_NEW_CRON": "run_new_requests",

@@ -21,7 +21,7 @@ from requests_app.models import Request
 from requests_app.models.progress_moves import Position
 from requests_app.monitoring.deadlines import DeadlineState, count_by_deadline, ids_by_deadline
 from requests_app.monitoring.due_receipts import read_due_receipts
-from requests_app.operations.find import Filter, find, find_together, requests_about
+from requests_app.operations.find_requests import Filter, find, find_together, requests_about
 from tests.factories import make_job, make_request
 from tests.lifecycle.statements import Statement, listening
 

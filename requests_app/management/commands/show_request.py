@@ -21,7 +21,7 @@ from requests_app.models import Request, RequestStatus
 from requests_app.models.request import JsonTexts
 from requests_app.monitoring.events import log_personal_data_shown
 from requests_app.operations.explain import explain
-from requests_app.operations.find import find
+from requests_app.operations.find_requests import find
 from requests_app.operations.stored_rows import answer_columns, columns_of, job_columns, request_columns
 
 _MOST_ATTEMPTS = 5_000

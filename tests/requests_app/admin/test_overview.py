@@ -18,7 +18,7 @@ from requests_app.models import RequestStatus
 from requests_app.models.fingerprints import fingerprint
 from requests_app.monitoring import backlog, ended_attempts
 from requests_app.monitoring.backlog import Backlog, read_backlog, read_waiting
-from requests_app.monitoring.cron import CRON_SETTINGS
+from requests_app.monitoring.cron_lines import CRON_SETTINGS
 from requests_app.monitoring.ended_attempts import read_ended_attempts
 from requests_app.monitoring.frequent_errors import FailedRow, frequent_errors, most_frequent
 from tests.factories import make_in_lane, make_job, make_request, open_limit, pass_inprogress

@@ -16,7 +16,7 @@ from jobs_app.models import Job, PassRun
 from jobs_app.models.pause import PARKED_FROM
 from requests_app.admin import read_only, request_page, requests
 from requests_app.models import Request
-from requests_app.operations.find import find
+from requests_app.operations.find_requests import find
 from tests import factories
 from tests.lifecycle.test_explain import fill
 
@@ -253,7 +253,7 @@ def test_who_placed_a_request_is_in_the_list_and_on_its_page_each_with_a_link(op
 def test_filters_together_take_one_statement_more_and_say_how_far_they_look(operator, filtered, monkeypatch):
     alone = statements(operator, f"{REQUESTS}?status__exact=Completed")
     assert len(statements(operator, f"{REQUESTS}?status__exact=Completed&action=delete_user")) == len(alone) + 1
-    monkeypatch.setattr("requests_app.operations.find.MOST_READ", 1)
+    monkeypatch.setattr("requests_app.operations.find_requests.MOST_READ", 1)
     html = text_of(operator.get(f"{REQUESTS}?status__exact=Completed&day=2026-01-02"))
     assert "Found among the newest" in html
     assert tokens(html) == ["token-2"]

@@ -13,7 +13,7 @@ from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.shutdown import Stop
 from requests_app import recipes
 from requests_app.models import Request
-from requests_app.operations.find import find
+from requests_app.operations.find_requests import find
 from requests_app.recipes import Recipe, Step, recipe_of
 from requests_app.worker import run_worker
 from tests.conftest import called_here

@@ -14,7 +14,7 @@ from django.test import Client
 from jobs_app.db.dialect import database_now
 from jobs_app.models.pass_run import PassRun
 from requests_app.models import Request
-from requests_app.monitoring.cron import CRON_SETTINGS
+from requests_app.monitoring.cron_lines import CRON_SETTINGS
 from requests_app.monitoring.pass_health import WORKER, read_health
 from requests_app.operations.explain import explain
 from tests.requests_app.conftest import tables_made_at

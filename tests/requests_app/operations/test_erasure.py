@@ -18,7 +18,7 @@ from jobs_app.models import Answer, Job, JobIntervention, PausedJob
 from jobs_app.worker.pausing import pause_job, resume_job
 from requests_app.admin.personal_data import LOGGED
 from requests_app.models import Purge, Request
-from requests_app.operations.find import find
+from requests_app.operations.find_requests import find
 from requests_app.operations.retention import Retention
 from requests_app.operations.verify import ReadCount, findings
 from tests.conftest import called_here

@@ -16,7 +16,7 @@ from requests_app.admin.personal_data import LOGGED
 from requests_app.management.commands import person as command
 from requests_app.models import Intervention, Receipt, Request
 from requests_app.models.subjects import kept
-from requests_app.operations import find, person
+from requests_app.operations import find_requests, person
 from tests.conftest import called_here
 from tests.factories import insert_raw, make_answer_to, make_job, make_request, pass_inprogress, pass_new
 from tests.lifecycle.statements import listening
@@ -123,7 +123,7 @@ def test_a_hashed_person_is_found_under_every_key_and_before(settings: Any) -> N
 
 
 def test_pages_leave_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "_TOKENS", 2)
+    monkeypatch.setattr(find_requests, "_TOKENS", 2)
     monkeypatch.setattr(person, "_PAGE", 2)
     monkeypatch.setattr(person, "_NAMES", 2)
     request = life_of(ANN)

@@ -1,4 +1,4 @@
-"""The table `purges`: what retention removed, when, on whose order and up to when. Its rows are kept for ever."""
+"""The table `purges`: what each run of retention removed, on whose order and up to when. Its rows are kept for ever."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from waitress.task import ThreadedTaskDispatcher
 from jobs_app.db.dialect import database_now
 from requests_app.models import Request, StatusBearer
 from requests_app.status_http import lookup
-from tasker_site.web_polls import MOST_HELD, Polls
+from tasker_site.waiting_polls import MOST_HELD, Polls
 from tasker_site.web_worker import Server
 from tests.factories import make_request
 
