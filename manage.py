@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import Error
 
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.management.command import INTERRUPTED
 from jobs_app.management.terminal import open_closed_streams
 

@@ -4,7 +4,7 @@ from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import UpdateError
 from django.db import Error
 
-from jobs_app.db.transactions import Fault, sort_fault
+from jobs_app.db.faults import Fault, sort_fault
 
 
 class SessionStore(db.SessionStore):

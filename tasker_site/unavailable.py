@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views.defaults import server_error
 
-from jobs_app.db.transactions import MIGRATE, DatabaseAway, Fault, Locked, fault_line, is_read_only, sort_fault
+from jobs_app.db.faults import MIGRATE, Fault, fault_line, is_read_only, sort_fault
+from jobs_app.db.transactions import DatabaseAway, Locked
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error
 from waitress.task import ThreadedTaskDispatcher
 
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from requests_app.status_http.polls import LongPoll, PollToHold
 
 log = structlog.stdlib.get_logger(__name__)

@@ -14,7 +14,8 @@ from django.views.defaults import page_not_found
 
 from jobs_app.answer_urls import PATH, AnswerAddress, are_on, read_path
 from jobs_app.api.middleware import ApiMiddleware, database_away
-from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway, run_transaction
 from jobs_app.models import Job
 from jobs_app.models.answer import Answer, AnswerOutcome, Effect
 from jobs_app.outcomes import Json, json_object, storable, storable_text

@@ -12,8 +12,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.checks import TASKER
+from jobs_app.db.faults import MIGRATE, fault_line
 from jobs_app.db.tables import TablesUnfit, demand_fit_tables
-from jobs_app.db.transactions import MIGRATE, RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
+from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, run_transaction
 from jobs_app.management.command import TaskerCommand
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.runner import CallbacksHang

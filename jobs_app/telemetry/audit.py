@@ -13,7 +13,8 @@ import structlog
 from django.db import DatabaseError, InterfaceError, transaction
 from prometheus_client import Counter
 
-from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway, run_transaction
 from jobs_app.models import AuditEvent
 
 log = structlog.stdlib.get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from django.db import transaction
 
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition

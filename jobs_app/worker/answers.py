@@ -10,7 +10,8 @@ from uuid import uuid4
 import structlog
 from django.db import DatabaseError, transaction
 
-from jobs_app.db.transactions import BATCH, Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.faults import Fault, fault_line, sort_fault
+from jobs_app.db.transactions import BATCH, run_transaction
 from jobs_app.models import Answer, Job, tally
 from jobs_app.models.answer import MAX_EXTRAS_CHARACTERS, AnswerOutcome, Effect, PendingAnswer
 from jobs_app.models.attempts import OPEN, ClaimOnInsert, LockedRequest, Result

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from django.db import DatabaseError, transaction
 
-from jobs_app.db.transactions import Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.faults import Fault, fault_line, sort_fault
+from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord

@@ -18,7 +18,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
 from jobs_app.db.dialect import database_now
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway
 from requests_app.admin.filters import KIND
 from requests_app.admin.forms import ReasonForm
 from requests_app.admin.request_actions import VERBS, VerbsAdmin

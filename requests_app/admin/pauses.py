@@ -14,7 +14,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway
 from jobs_app.models import JobIntervention, PausedJob
 from jobs_app.registry import definition, names
 from jobs_app.worker.pausing import UnknownJob, pause_job, resume_job

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from requests_app.monitoring.gauges import DatabaseCollector
 from requests_app.monitoring.pass_health import read_health
 from requests_app.monitoring.probe_connection import probe_connection

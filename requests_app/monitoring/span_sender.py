@@ -9,7 +9,7 @@ import structlog
 from django.db import Error
 
 from jobs_app.db.connections import close_connections
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.printable import one_line
 from requests_app.monitoring.spans import NotSent, Spans
 

@@ -14,8 +14,9 @@ import structlog
 from django.db import DatabaseError, transaction
 
 from jobs_app.db.dialect import dialect, numbers
+from jobs_app.db.faults import Fault, fault_line, sort_fault
 from jobs_app.db.statements import fetch_all
-from jobs_app.db.transactions import BATCH, Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db.transactions import BATCH, run_transaction
 from jobs_app.models.attempts import OPEN
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import storable_text

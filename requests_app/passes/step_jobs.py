@@ -6,7 +6,8 @@ from functools import partial
 import structlog
 from django.db import IntegrityError
 
-from jobs_app.db.transactions import fault_line, run_transaction
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import ClaimOnInsert, NewJob
 from jobs_app.models.inserts import insert_jobs

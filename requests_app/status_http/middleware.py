@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import get_conditional_response
 
 from jobs_app.api.middleware import ApiMiddleware, database_away
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.models import Job
 from jobs_app.models.attempts import JobStatus
 from requests_app.models.receipt import utc_text

@@ -4,9 +4,7 @@ from typing import Any
 
 import MySQLdb
 
-NO_WRITER = (
-    1290  # the number of the server's own "running with --read-only", so sorted as that (jobs_app/db/transactions.py)
-)
+NO_WRITER = 1290  # the number of the server's own "running with --read-only", so sorted as that (jobs_app/db/faults.py)
 _VARIABLES = (
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
     "('read_only', 'wsrep_on', 'group_replication_group_name', 'group_replication_single_primary_mode')"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from jobs_app.db import transactions as faults
+from jobs_app.db import transactions
 from jobs_app.limit_rules import parse_limits
 from jobs_app.models import Limit, pass_run
 from requests_app.models import Receipt, ReceiptHead, Request
@@ -63,7 +63,7 @@ ARRIVES = pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(transactions, "time", HastyClock())
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def test_what_an_unanswered_pick_up_claimed_is_run_although_its_next_try_finds_m
 ) -> None:
     with connections["default"].cursor() as cursor:
         cursor.execute("INSERT INTO requests (action, steps) VALUES ('made up', %s)", [steps(["finds_1"])])
-    monkeypatch.setattr(faults, "time", BusyClock())
+    monkeypatch.setattr(transactions, "time", BusyClock())
     assert (
         run_with(Cut(b"COMMIT", within=b"status = 'Inprogress', step = 0"), "run_worker", life, through_proxy) == Ran()
     )

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
 from django.db.backends.signals import connection_created
 
-from jobs_app.db import transactions as faults
+from jobs_app.db import transactions
 from jobs_app.outcomes import JobContext, Json
 from jobs_app.registry import job, unregister
 from tests.database_server import MariaDBServer
@@ -171,7 +171,7 @@ def finds_much(context: JobContext) -> Json:
 @pytest.fixture
 def heavy(life: Life, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """Requests whose jobs find out more than fits."""
-    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(transactions, "time", HastyClock())
     job("finds_much")(finds_much)
     yield life
     unregister("finds_much")

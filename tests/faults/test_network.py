@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, connections
 
 from demo.services import Services
-from jobs_app.db import transactions as faults
+from jobs_app.db import transactions
 from tests.conftest import Manage
 from tests.depth import LONG
 from tests.factories import pass_inprogress, pass_jobs, pass_new
@@ -276,7 +276,7 @@ def test_whichever_query_the_connection_is_cut_at_the_pass_carries_on(
     name: str, arrives: bool, life: Life, through_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Really every query: also those by which a transaction begins, is rolled back, and a connection set up."""
-    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(transactions, "time", HastyClock())
     begun = life.begin_with(name)
     through_proxy.queries = 0
     assert life.run(name) == Ran()

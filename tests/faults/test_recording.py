@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from django.db import OperationalError, connection
 
-from jobs_app.db import transactions as faults
+from jobs_app.db import transactions
 from jobs_app.models import completions
 from jobs_app.models.attempts import NewJob
 from jobs_app.models.inserts import insert_jobs
@@ -20,7 +20,7 @@ REQUESTS = 400  # all in one batch of a completer
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(transactions, "time", HastyClock())
 
 
 @pytest.mark.parametrize("number", [1142, 1054, 1064])

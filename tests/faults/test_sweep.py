@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jobs_app.db import transactions as faults
+from jobs_app.db import transactions
 from jobs_app.limit_rules import parse_limits
 from requests_app import worker
 from requests_app.operations.verify import ReadCount, findings
@@ -32,7 +32,7 @@ MANY = 10_000
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(transactions, "time", HastyClock())
     monkeypatch.setattr(worker, "_POLL_SECONDS", 0.03)  # each idle look is two statements like those before
     with every_connection_counts():
         yield

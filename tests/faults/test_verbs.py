@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from jobs_app.db import transactions as faults
+from jobs_app.db import transactions
 from jobs_app.db.columns import UtcNow
 from jobs_app.models import JobIntervention, PausedJob
 from jobs_app.worker.pausing import pause_job
@@ -25,7 +25,7 @@ ARRIVES = pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "time", HastyClock())
+    monkeypatch.setattr(transactions, "time", HastyClock())
 
 
 def failed() -> Request:

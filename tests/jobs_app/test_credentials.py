@@ -9,7 +9,7 @@ import pytest
 
 from jobs_app.clients.responses import MAX_QUOTED_BYTES, Response
 from jobs_app.credentials import mask_credentials
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.models.attempts import ClaimedJob
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.registry import JobDefinition

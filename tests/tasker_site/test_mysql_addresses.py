@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 
-from jobs_app.db.transactions import Fault, fault_line, sort_fault
+from jobs_app.db.faults import Fault, fault_line, sort_fault
 from tasker_site import settings as project_settings
 from tasker_site.mysql import base, writer
 from tasker_site.mysql.addresses import read_addresses

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import DatabaseError, OperationalError, connections
 
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 
 _LOCK_WAIT = 1205
 _TURN_SECONDS = 5

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.management.command import TaskerCommand
 from requests_app.monitoring.pass_health import read_health
 from requests_app.monitoring.probe_connection import probe_connection

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.operator_command import account, log_with_system_account
 from jobs_app.management.pass_command import positive

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.operator_command import log_with_system_account
 from jobs_app.printable import one_line

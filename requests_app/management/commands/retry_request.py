@@ -9,7 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from jobs_app.db.dialect import database_now
-from jobs_app.db.transactions import DatabaseAway, fault_line
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import DatabaseAway
 from jobs_app.management.command import is_text
 from jobs_app.management.operator_command import who
 from jobs_app.management.pass_command import positive

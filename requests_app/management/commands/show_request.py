@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from jobs_app.db.columns import json_text
-from jobs_app.db.transactions import fault_line
+from jobs_app.db.faults import fault_line
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.operator_command import log_with_system_account
 from jobs_app.models import Answer, Job

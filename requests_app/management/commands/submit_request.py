@@ -13,7 +13,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, IntegrityError, connection
 
 from jobs_app.db.dialect import EARLIEST, database_now
-from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, fault_line, run_transaction
+from jobs_app.db.faults import fault_line
+from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, run_transaction
 from jobs_app.management.command import INTERRUPTED, TaskerCommand
 from jobs_app.outcomes import Json, storable
 from jobs_app.printable import first_line, one_line

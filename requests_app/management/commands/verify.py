@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from jobs_app.db.faults import fault_line
 from jobs_app.db.tables import TablesUnfit, demand_fit_tables
-from jobs_app.db.transactions import DatabaseAway, fault_line, run_transaction
+from jobs_app.db.transactions import DatabaseAway, run_transaction
 from jobs_app.management.command import TaskerCommand
 from jobs_app.management.pass_command import positive
 from requests_app.operations.verify import Finding, ReadCount, findings

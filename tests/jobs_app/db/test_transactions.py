@@ -1,24 +1,20 @@
-"""Faults of the database: how each is sorted, and what becomes of the transaction that met it."""
+"""What becomes of a transaction that meets a fault of the database."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from threading import Thread
-from typing import Any
 
 import pytest
 from django.db import (
     DatabaseError,
-    DataError,
     IntegrityError,
-    InterfaceError,
-    InternalError,
     OperationalError,
     connection,
 )
 
-from jobs_app.db import transactions as faults
-from jobs_app.db.transactions import CONTENTION_TRIES, DatabaseAway, Fault, fault_line, run_transaction, sort_fault
+from jobs_app.db import transactions
+from jobs_app.db.faults import Fault, fault_line, sort_fault
+from jobs_app.db.transactions import CONTENTION_TRIES, DatabaseAway, run_transaction
 
 
 class Clock:
@@ -37,7 +33,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(faults, "time", clock)
+    monkeypatch.setattr(transactions, "time", clock)
     return clock
 
 
@@ -59,7 +55,7 @@ class Closings:
 @pytest.fixture
 def closings(monkeypatch: pytest.MonkeyPatch) -> Closings:
     closings = Closings()
-    monkeypatch.setattr(faults, "connections", closings)
+    monkeypatch.setattr(transactions, "connections", closings)
     return closings
 
 
@@ -75,74 +71,11 @@ def raising(*errors: Exception) -> Callable[[], str]:
     return work
 
 
-@pytest.mark.parametrize("number", [1213, 1205, 1020, 3101, 1206, 1412])
-def test_a_lock_of_somebody_else_is_contention(number: int) -> None:
-    assert sort_fault(OperationalError(number, "as the server says")) is Fault.CONTENTION
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        *(2002, 2003, 2005, 2006, 2013, 2014, 2026, 2027, 2055, 1053, 1927, 1040, 4031, 3169, 1317, 1158),
-        *(1290, 1836, 1047, 3100, 1180),
-    ],
-)
-def test_a_connection_that_is_gone_or_not_to_the_writer_is_lost(number: int) -> None:
-    assert sort_fault(OperationalError(number, "as the server says")) is Fault.LOST
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OperationalError(1021, "Disk full (/data); waiting for someone to free some space..."),
-        OperationalError(1114, "The table 'jobs' is full"),
-        OperationalError(1030, "Got error 28 'No space left on device' from storage engine InnoDB"),
-        OperationalError(1026, "Error writing file 'x' (Errcode: 28)"),
-        InternalError(3, 'Error writing file (Errcode: 28 "No space left on device")'),
-        OperationalError("database or disk is full"),
-        OperationalError("disk I/O error"),
-    ],
-    ids=str,
-)
-def test_a_server_without_room_is_never_the_fault_of_a_row(error: DatabaseError) -> None:
-    assert sort_fault(error) is Fault.LOST
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        *(DatabaseError(number, "quotes the row") for number in (1062, 1406, 3140, 4025, 1366, 1153, 2020)),
-        IntegrityError("CHECK constraint failed: jobs_numbers"),
-        DataError(1265, "Data truncated for column"),
-    ],
-    ids=str,
-)
-def test_what_a_row_holds_is_data(error: DatabaseError) -> None:
-    assert sort_fault(error) is Fault.DATA
-
-
-@pytest.mark.parametrize(
-    "error", [InterfaceError(0, ""), InterfaceError("connection already closed"), InterfaceError(2013, "gone")]
-)
-def test_the_drivers_word_for_a_closed_connection_is_lost(error: InterfaceError) -> None:
-    assert sort_fault(error) is Fault.LOST
-
-
 @pytest.mark.parametrize("error", [OperationalError(1064, "syntax"), DatabaseError(), ValueError(2006), KeyError()])
 def test_anything_else_is_not_run_again(error: Exception, closings: Closings) -> None:
     assert sort_fault(error) is Fault.OTHER
     with pytest.raises(type(error)):
         run_transaction(raising(error), seconds=10)
-
-
-def test_a_locked_sqlite_file_is_contention(tmp_path: Any) -> None:
-    first, second = (sqlite3.connect(tmp_path / "file", timeout=0, isolation_level=None) for _ in range(2))
-    first.execute("BEGIN IMMEDIATE")
-    with pytest.raises(sqlite3.OperationalError) as raised:
-        second.execute("BEGIN IMMEDIATE")
-    assert sort_fault(OperationalError(*raised.value.args)) is Fault.CONTENTION
-    first.close()
-    second.close()
 
 
 def test_after_contention_the_transaction_runs_again_on_its_connection(clock: Clock, closings: Closings) -> None:
@@ -219,12 +152,6 @@ def test_a_data_error_is_not_run_again_and_its_line_quotes_no_row(closings: Clos
     with pytest.raises(IntegrityError) as raised:
         run_transaction(raising(IntegrityError(1062, "Duplicate entry 'ann@example.com'")), seconds=10)
     assert fault_line(raised.value) == "error 1062"
-
-
-def test_a_line_for_people_is_one_line() -> None:
-    assert fault_line(OperationalError(2002, "Can't\n connect ")) == "Can't connect (error 2002)"
-    assert fault_line(OperationalError("disk I/O error")) == "disk I/O error"
-    assert fault_line(OperationalError()) == "no message"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -21,7 +21,7 @@ from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import JobContext, Retry, Wait
 from jobs_app.registry import limit_of, unregister
-from jobs_app.worker import lanes
+from jobs_app.worker import permit_claimer
 from jobs_app.worker.pausing import pause_job, resume_job
 from jobs_app.worker.runner import Runner
 from jobs_app.worker.shutdown import Stop
@@ -201,7 +201,7 @@ def test_a_slow_database_loses_no_permit_for_ever(
         slowly(0.1)
         return claim(*arguments, **options)
 
-    monkeypatch.setattr(lanes, "Job", type("Slow", (), {"objects": Slow(slow_claim)}))
+    monkeypatch.setattr(permit_claimer, "Job", type("Slow", (), {"objects": Slow(slow_claim)}))
     make_many(1, "limited")
     began = time.monotonic()
     assert pass_jobs(stop=Stop(max_seconds=PATIENCE))["completed"] == 1
@@ -345,7 +345,7 @@ def test_a_run_leaves_a_backlog_of_days_to_later_ones(
 ) -> None:
     register("limited", lambda _: None, limit="service2")
     limits("service2 rate=1/h")
-    monkeypatch.setattr(lanes, "_MOST_RUN_SECONDS", 0.8)
+    monkeypatch.setattr(permit_claimer, "_MOST_RUN_SECONDS", 0.8)
     put_in_lane(2)
     assert pass_for(PATIENCE) == {"claimed": 1, "completed": 1}
 
