@@ -69,7 +69,9 @@ class _Answers:
         if began < self._due_at:
             return 0
         taken = take_answers(
-            *(self._stop, self._run, progress_locked),
+            self._stop,
+            self._run,
+            progress_locked,
             reconnect_seconds=self._seconds,
             claim_on_insert=self._claimer.claim_on_insert,
             adopt=self._claimer.adopt,

@@ -25,9 +25,7 @@ from jobs_app.registry import limits_of
 Row = TypeVar("Row", bound=models.Model)
 
 _UNCLAIMED: dict[str, Any] = {"claimed_by": None, "lease_until": None, "started_at": None}
-_TAKEN_WITHIN_SECONDS = (
-    5.0  # from when a job whose time is over is put back until it is looked at again, as its answer is pending
-)
+_TAKEN_WITHIN_SECONDS = 5.0  # until a job whose time is over is due again, since its answer is there and pending
 _CHARACTERS_PER_UPDATE = 2_000_000  # max_allowed_packet is 16 MB by default; escaped, a character may take 8 bytes
 
 
@@ -160,14 +158,9 @@ class Completions(models.QuerySet[Row]):
         """Ends the attempt and inserts its successor, unless the request is doomed (or it is there already)."""
         self._set_ended(results, JobStatus.RETRY)
         successors = [
-            NewJob(
-                *(job.request_id, job.step, job.name, result.last_attempt),
-                attempt=job.attempt + 1,
-                delay_seconds=result.delay_seconds,
-                if_fails=job.if_fails,
-            )
-            for result in results
-            if (job := result.job).request_id not in doomed
+            NewJob(job.request_id, job.step, job.name, r.last_attempt, job.attempt + 1, r.delay_seconds, job.if_fails)
+            for r in results
+            if (job := r.job).request_id not in doomed
             and (job.request_id, job.step, job.name, job.attempt + 1) not in later
         ]
         insert_jobs(successors)

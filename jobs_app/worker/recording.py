@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def record_results(
     One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
     the results are recorded without it. `reconnect_seconds`: how long to try for a lost connection.
     """
-    recording = _Recording(results, lease_expired=lease_expired, on_recorded=on_recorded, claim=claim)
+    recording = _Recording(results, lease_expired, on_recorded, claim)
     try:
         won = run_transaction(recording.transaction, seconds=reconnect_seconds)
     except (DatabaseError, ValueError) as error:
@@ -70,15 +71,13 @@ def record_results(
             return again(results)
         parts = [[result] for result in results] if len(results) > 1 else [[_unstorable(results[0], error)]]
         each = [again(part) for part in parts]
-        return Recorded(
-            [result for one in each for result in one.won], [result for one in each for result in one.locked]
-        )
+        return Recorded([r for one in each for r in one.won], [r for one in each for r in one.locked])
     locked: list[Result] = []
     if (rest := without(results, won)) and not lease_expired:
         locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=reconnect_seconds)
         _tell_too_late(without(rest, locked), run, reconnect_seconds)
     events.log_ended(won, lease_expired=lease_expired)
-    run.add(Counter(map(counted, won)) + Counter(recording.progressed))
+    run.add(Counter(map(counted, won)) + Counter(recording.counts))
     return Recorded(won, locked)
 
 
@@ -87,32 +86,28 @@ def counted(result: Result) -> str:
     return "waiting" if result.wait else _COUNTED[result.status]
 
 
+@dataclass
 class _Recording:
     """The transaction of `record_results`, and what it has to remember to run again after a COMMIT without a reply."""
 
-    def __init__(
-        self,
-        results: Sequence[Result],
-        *,
-        lease_expired: bool,
-        on_recorded: OnRecorded | None,
-        claim: ClaimOnInsert | None,
-    ) -> None:
-        self._results, self._lease_expired = results, lease_expired
-        self._on_recorded, self._claim = on_recorded, claim
-        self._maybe_recorded: list[Result] = []  # won by a try that may have ended in a COMMIT without a reply
-        self.progressed: Mapping[str, int] = {}
+    results: Sequence[Result]
+    lease_expired: bool
+    on_recorded: OnRecorded | None
+    claim: ClaimOnInsert | None
+    counts: Mapping[str, int] = field(default_factory=dict)  # of what `on_recorded` did
+    _maybe_recorded: list[Result] = field(default_factory=list)  # won by a try whose COMMIT may have had no reply
 
     def transaction(self) -> list[Result]:
         """Returns those that won, in this try or in one before it."""
         already = Job.objects.already_recorded(self._maybe_recorded)
         with transaction.atomic():
-            requests = Job.objects.lock_requests_of(self._results) if self._on_recorded else None
-            won = Job.objects.record(self._results, requests, lease_expired=self._lease_expired)
+            requests = Job.objects.lock_requests_of(self.results) if self.on_recorded else None
+            won = Job.objects.record(self.results, requests, lease_expired=self.lease_expired)
             if won:  # else a COMMIT without a reply has done it all
                 self._maybe_recorded = already + won
-                self.progressed, counted = call_on_recorded(self._on_recorded, requests or {}, won, self._claim)
-                tally.add(tallies.count_ended(won, lease_expired=self._lease_expired) + Counter(counted))
+                moved = call_on_recorded(self.on_recorded, requests or {}, won, self.claim)
+                tally.add(tallies.count_ended(won, lease_expired=self.lease_expired) + Counter(moved.tallies))
+                self.counts = moved.counts
         return already + won
 
 

@@ -106,7 +106,7 @@ class Runner:
         self._watch()
         if self.claimer.poll_is_due() and self.claimer.poll().has_expired:
             end_lost_leases(
-                *(self._stop, self._run, self._executor.unrecorded, self._on_recorded), reconnect_seconds=self._seconds
+                self._stop, self._run, self._executor.unrecorded, self._on_recorded, reconnect_seconds=self._seconds
             )
         return self._permit_claimer.turn() + self.claimer.claim()
 

@@ -1,4 +1,4 @@
-"""The one UPDATE by which a request changes its status: only rows that still have the status that was read."""
+"""The UPDATE of the moves that change many requests at once: only rows that still have the status that was read."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any

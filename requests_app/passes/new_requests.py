@@ -1,6 +1,6 @@
 """The pass over the requests that wait for their pick-up."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from django.conf import settings
@@ -57,8 +57,7 @@ def start_due(
             first_steps, errors = _read_all(rows)
             Request.objects.empty([row.id for row in rows if not row.is_sound])
             named = _subjects_of(rows)
-            of_recipes = _recipes_of(rows), _deadlines_of(rows), _receipts_of(rows)
-            started = Request.objects.start(list(first_steps), *of_recipes, subjects=named)
+            started = _start(rows, list(first_steps), named)
             refused = Request.objects.refuse(errors, named)
             insert_step({id_: (0, step.jobs) for id_, step in first_steps.items()}, claim, may_exist=may_exist)
             counts = {"started": started, "refused": refused}
@@ -127,25 +126,15 @@ def _knows_receiver(row: QueuedRow) -> bool:
     return not row.notify or row.notify in settings.WRK_NOTIFY
 
 
-def _recipes_of(rows: Iterable[QueuedRow]) -> dict[str, str]:
-    """The recipes to write into requests that came without steps: action -> JSON text."""
-    actions = {row.action for row in rows if row.steps_bytes is None}
-    return {action: to_json(recipe.steps) for action in actions if (recipe := recipe_of(action))}
-
-
-def _deadlines_of(rows: Iterable[QueuedRow]) -> dict[str, int]:
-    """Of those with steps of their own too: action -> seconds from created_at, where its recipe has a deadline."""
-    found = {action: recipe_of(action) for action in {row.action for row in rows}}
-    return {
-        action: seconds
-        for action, recipe in found.items()
-        if recipe and (seconds := recipe.deadline_seconds) is not None
-    }
-
-
-def _receipts_of(rows: Iterable[QueuedRow]) -> list[str]:
-    """The actions among theirs whose requests get a receipt, also with steps of their own."""
-    return sorted(action for action in {row.action for row in rows} if (recipe := recipe_of(action)) and recipe.receipt)
+def _start(rows: Sequence[QueuedRow], ids: Collection[int], named: Mapping[int, str]) -> int:
+    """With what their recipes say, which is for those that came with steps too, but for the steps."""
+    found = {row.action: recipe for row in rows if (recipe := recipe_of(row.action))}
+    without_steps = {row.action for row in rows if row.steps_bytes is None}
+    steps = {action: to_json(recipe.steps) for action, recipe in found.items() if action in without_steps}
+    seconds = {action: recipe.deadline_seconds for action, recipe in found.items()}
+    deadlines = {action: number for action, number in seconds.items() if number is not None}
+    receipts = [action for action, recipe in found.items() if recipe.receipt]
+    return Request.objects.start(ids, steps, deadlines, receipts, named)
 
 
 def _checked_actions() -> list[str]:
