@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from django.db import models, transaction
 
 from jobs_app.db.dialect import dialect, literal, marks, numbers, of_steps
-from jobs_app.db.statements import execute, fetch_all, fetch_ids
+from jobs_app.db.statements import execute, fetch_all
 from jobs_app.models.attempts import LARGE, CallbackInput, Claimed, ClaimedJob, JobStatus, Poll
+from jobs_app.models.locks import lock_jobs
 from jobs_app.registry import limits as limits_in_use
 
 Row = TypeVar("Row", bound=models.Model)
@@ -135,14 +136,9 @@ class Claims(models.QuerySet[Row]):
         They began when their callback was called, if it is known: handing back forgets it. Under their requests' locks.
         What another session has locked is left out.
         """
-        if not ids:
-            return []
-        sql = dialect()
-        free = fetch_ids(
-            f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(sorted(ids))}) AND status = 'new' "
-            f"AND answer_by IS NOT NULL ORDER BY id {sql.skip_locked}"
-        )
+        free = [*lock_jobs(ids, "status = 'new' AND answer_by IS NOT NULL")]
         if free:
+            sql = dialect()
             execute(
                 f"UPDATE jobs {sql.by_id} SET status = 'inprogress', claimed_by = %s, "
                 f"started_at = COALESCE(started_at, {sql.now}), lease_until = {sql.now_plus} "
@@ -162,14 +158,10 @@ class Claims(models.QuerySet[Row]):
 
         Returns the ids that it won; a row that another session has locked is left to the next renewal.
         """
-        sql, ids, claims = dialect(), sorted(job.id for job in owned), {job.claim for job in owned}
+        sql, claims = dialect(), {job.claim for job in owned}
+        guard = f"status = 'inprogress' AND claimed_by IN ({marks(claims)})"
         with transaction.atomic(savepoint=False):
-            ours = fetch_ids(
-                f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'inprogress' "
-                f"AND claimed_by IN ({marks(claims)}) ORDER BY id {sql.skip_locked}",
-                [*claims],
-            )
-            if ours:
+            if ours := lock_jobs([job.id for job in owned], guard, [*claims]):
                 execute(
                     f"UPDATE jobs {sql.by_id} SET lease_until = {sql.now_plus} WHERE id IN ({numbers(ours)})",
                     [lease_seconds],

@@ -18,7 +18,7 @@ from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.answer import Answer
 from jobs_app.models.attempts import Attempt, IfFails, JobStatus, LockedRequest, NewJob, Result
 from jobs_app.models.inserts import insert_jobs
-from jobs_app.models.request_locks import lock_requests
+from jobs_app.models.locks import lock_jobs, lock_requests
 from jobs_app.outcomes import json_object, storable_text
 from jobs_app.registry import limits_of
 
@@ -46,6 +46,7 @@ class Completions(models.QuerySet[Row]):
         may have renewed it since it was read.
         What another session has locked is never waited for and does not win; `still_claimed` tells it from the rest.
         """
+        in_progress = "status = 'inprogress'" + (f" AND lease_until < {dialect().now}" if lease_expired else "")
         with transaction.atomic(savepoint=False):
             if requests is None:
                 free, others = _apart(results)
@@ -54,7 +55,7 @@ class Completions(models.QuerySet[Row]):
             else:
                 free = [r for r in results if r.job.request_id in requests]
             siblings = self._new_siblings({r.job.request_id for r in free if r.stops})
-            locked = self._lock_jobs([*(r.job.id for r in free), *siblings], lease_expired=lease_expired)
+            locked = lock_jobs([*(r.job.id for r in free), *siblings], f"(status = 'new' OR ({in_progress}))")
             uncancelled = {request_id for id_, request_id in siblings.items() if id_ not in locked}
             won = [
                 r
@@ -79,8 +80,6 @@ class Completions(models.QuerySet[Row]):
 
     def still_claimed(self, results: Sequence[Result]) -> list[Result]:
         """Of results that did not win: those whose jobs are still ours, so that another session has locked them."""
-        if not results:
-            return []
         running = self.filter(id__in=[result.job.id for result in results], status=JobStatus.INPROGRESS)
         claims = dict(running.values_list("id", "claimed_by"))
         return [result for result in results if claims.get(result.job.id) == result.job.claim]
@@ -120,22 +119,6 @@ class Completions(models.QuerySet[Row]):
         if not request_ids:
             return {}
         return dict(self.filter(request_id__in=request_ids, status=JobStatus.NEW).values_list("id", "request_id"))
-
-    def _lock_jobs(self, ids: Collection[int], *, lease_expired: bool) -> dict[int, str | None]:
-        """Locks these rows by id ascending, but for what is locked; returns their claims, None of a `new` one.
-
-        Of those in progress, if so asked, only what is over its lease.
-        """
-        if not ids:
-            return {}
-        sql = dialect()
-        expired = f"AND lease_until < {sql.now}" if lease_expired else ""
-        rows = fetch_all(
-            f"SELECT id, claimed_by FROM jobs {sql.by_id} "
-            f"WHERE id IN ({numbers(sorted(ids))}) AND (status = 'new' OR (status = 'inprogress' {expired})) "
-            f"ORDER BY id {sql.skip_locked}"
-        )
-        return dict(rows)
 
     def _complete(self, results: Sequence[Result], requests: Mapping[int, LockedRequest]) -> None:
         """Keeps each returned mapping on its job and merges it into its request's extras, by top-level key."""

@@ -16,6 +16,7 @@ from jobs_app.db.statements import execute, fetch_ids
 from jobs_app.db.transactions import BATCH
 from jobs_app.limit_rules import LANES_FROM
 from jobs_app.models.intervention_base import InterventionBase
+from jobs_app.models.locks import lock_jobs
 
 Row = TypeVar("Row", bound=models.Model)  # Job, whose file imports this one
 
@@ -85,15 +86,9 @@ class PauseMoves(models.QuerySet[Row]):
 
     def _set_due_at(self, due_at: str, ids: Collection[int], guard: str, names: Collection[str]) -> int:
         """Leaves out what another session has locked: the next poll looks at that again."""
-        sql = dialect()
-        free = fetch_ids(
-            f"SELECT id FROM jobs {sql.by_id} WHERE id IN ({numbers(ids)}) AND status = 'new' AND {guard} "
-            f"ORDER BY id {sql.skip_locked}",
-            [*names],
-        )
-        if not free:
+        if not (free := lock_jobs(ids, f"status = 'new' AND {guard}", [*names])):
             return 0
-        return execute(f"UPDATE jobs {sql.by_id} SET due_at = {due_at} WHERE id IN ({numbers(free)})")
+        return execute(f"UPDATE jobs {dialect().by_id} SET due_at = {due_at} WHERE id IN ({numbers(free)})")
 
 
 class PausedJobQuerySet(models.QuerySet["PausedJob"]):

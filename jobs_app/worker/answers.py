@@ -15,8 +15,8 @@ from jobs_app.db.transactions import BATCH, run_transaction
 from jobs_app.models import Answer, Job, tally
 from jobs_app.models.answer import MAX_EXTRAS_CHARACTERS, AnswerOutcome, Effect, PendingAnswer
 from jobs_app.models.attempts import OPEN, ClaimOnInsert, LockedRequest, Result
+from jobs_app.models.locks import lock_requests
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import Completed, Failed, Outcome, Retried, completed, json_object
 from jobs_app.telemetry import events, tallies
 from jobs_app.worker.recording import OnRecorded, call_on_recorded, counted, not_storable

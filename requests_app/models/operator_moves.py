@@ -13,8 +13,8 @@ from jobs_app.db.dialect import case, dialect
 from jobs_app.models import Answer, Job
 from jobs_app.models.answer import Effect
 from jobs_app.models.attempts import JobStatus
+from jobs_app.models.locks import lock_requests
 from jobs_app.models.operator_moves import FAILED_BY_HAND
-from jobs_app.models.request_locks import lock_requests
 from jobs_app.outcomes import json_object
 from requests_app.models import subjects
 from requests_app.models.guarded_update import update_guarded

@@ -9,8 +9,8 @@ from django.db import transaction
 from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, Result
+from jobs_app.models.locks import lock_requests
 from jobs_app.models.pass_run import RunRecord
-from jobs_app.models.request_locks import lock_requests
 from jobs_app.worker.answers import take_answers
 from jobs_app.worker.recording import Progressed
 from jobs_app.worker.shutdown import Stop

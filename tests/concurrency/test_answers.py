@@ -37,7 +37,7 @@ from tests.factories import (
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 LOCK = "FOR UPDATE"  # of the requests, which comes first
-LOCKS_JOBS = r"SELECT id FROM jobs FORCE INDEX \(PRIMARY\)"
+LOCKS_JOBS = r"SELECT id, claimed_by FROM jobs FORCE INDEX \(PRIMARY\)"
 MARKS = r"UPDATE `answers`"
 DAY = 86_400.0
 

@@ -18,7 +18,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 
 from jobs_app.db.dialect import database_now
 from jobs_app.models import Job
-from jobs_app.models.request_locks import lock_requests
+from jobs_app.models.locks import lock_requests
 from requests_app.models import Request, RequestStatus, RetryPace
 from requests_app.models.bulk_retry import Selection
 from requests_app.models.fingerprints import error_kind
