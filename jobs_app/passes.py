@@ -20,9 +20,8 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     if poll.has_expired:
         end_lost_leases(stop, run)
     apply_pauses(poll, reconnect_seconds=RECONNECT_SECONDS)
-    while poll.has_strays and not stop:  # stops after a short batch, whatever others put back
-        if run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) < BATCH:
-            break
+    while poll.has_strays and not stop and run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) == BATCH:
+        pass  # a short batch is the last, whatever others put back
     if not (poll.has_due or poll.resumed or poll.has_strays or poll.has_limits):
         return
     with Runner(stop, run, due_by=poll.now, paused=poll.paused, limit=limit, concurrency=concurrency) as runner:

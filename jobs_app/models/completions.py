@@ -198,7 +198,7 @@ class Completions(models.QuerySet[Row]):
     def _doomed(
         self, request_ids: Collection[int], requests: Mapping[int, LockedRequest]
     ) -> tuple[set[int], set[tuple[int, int, str, int]]]:
-        """Requests in which nothing may be started any more, and all attempts of the others' current steps.
+        """Requests in which nothing may be started any more, and the attempts (request id, step, name, attempt) of all.
 
         Doomed: not `Inprogress`, or the latest attempt of a job of the current step is a failure with the reach `stop`.
         Under their locks.

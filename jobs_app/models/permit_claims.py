@@ -36,11 +36,11 @@ class Lane(NamedTuple):
     running: int
     first: int | None = None
 
-    def permits(self, rule: LimitRule, most: int, more: float = 0.0) -> int:
-        """How many may begin now, of `most` at most. `more`: as the rule has it."""
+    def permits(self, rule: LimitRule, most: int, extra: float = 0.0) -> int:
+        """How many may begin now, of `most` at most. `extra`: as the rule has it."""
         if self.is_open or (self.is_half_open and self.running):
             return 0
-        by_rate = rule.permits(self.until_next, more)
+        by_rate = rule.permits(self.until_next, extra)
         by_concurrency = None if rule.concurrency is None else rule.concurrency - self.running
         counts = (most, by_rate, by_concurrency, 1 if self.is_half_open else None)
         return max(0, min(count for count in counts if count is not None))
@@ -80,12 +80,12 @@ class PermitClaims(models.QuerySet[Row]):
         paused: Collection[str] = (),
         *,
         upto: int | None = None,
-        more: float = 0.0,
+        extra: float = 0.0,
     ) -> FromLane:
         """`new` -> `inprogress`, the oldest first, as many as get a permit; none while another process gives permits.
 
-        `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `more`: so many seconds later
-        than `rule.late` they may begin.
+        `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `extra`: so many
+        seconds later than `rule.late` they may begin.
         """
         sql = dialect()
         with transaction.atomic(savepoint=False):
@@ -96,7 +96,7 @@ class PermitClaims(models.QuerySet[Row]):
             # After the lock, and a statement of its own: it has to see what the holder before us committed.
             [[running]] = fetch_all(f"SELECT COUNT(*) {in_lane} = 'inprogress'")
             lane = _lane(rule, *found[0], running)
-            if not (permits := lane.permits(rule, most, more)):
+            if not (permits := lane.permits(rule, most, extra)):
                 return FromLane([], [])
             may = "" if upto is None else f"AND id <= {upto:d} "
             oldest = fetch_all(
@@ -107,7 +107,7 @@ class PermitClaims(models.QuerySet[Row]):
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
                 take_locked(ids, claim, lease_seconds)
                 probe = claim if lane.is_half_open else None
-                _use_permits(rule, len(ids) * rule.interval + more, probe)
+                _use_permits(rule, len(ids) * rule.interval + extra, probe)
         return FromLane(ids, [id_ for id_, name in rows if name in paused])
 
     def empty_lanes(self) -> int:

@@ -58,7 +58,7 @@ class Completer:
     def _work(self) -> None:
         try:
             while (batch := self._collect()) is not None:
-                self._judge(batch)
+                self._count_ends(batch)
                 self._record([*self.locked, *batch])
                 self._changed.set()
         except BaseException as fault:  # noqa: BLE001 - raised again in the thread of the pass
@@ -71,8 +71,8 @@ class Completer:
         wait_seconds = _LOCKED_SECONDS if self.locked else None
         return collect(self._results, self._executor.owned, wait_seconds)
 
-    def _judge(self, batch: list[Result]) -> None:
-        """Each result once, and before it is recorded: as long as a probe runs there is no other."""
+    def _count_ends(self, batch: list[Result]) -> None:
+        """For the breakers: each result once, and before it is recorded, since a second probe may be claimed then."""
         run_transaction(lambda: Limit.objects.count_ends(batch), seconds=self._seconds)
 
     def _record(self, results: list[Result]) -> None:

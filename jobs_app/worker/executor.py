@@ -133,7 +133,7 @@ class Executor:
             self.reserved += count
 
     def recorded(self, ids: Collection[int], locked: Collection[int] = ()) -> None:
-        """To be told of every result once it stands in the table. `locked`: those that do not yet."""
+        """Called once these results stand in the table. `locked`: results whose rows another session holds."""
         with self._lock:
             self.unrecorded.difference_update(ids)
             self._let_through_ids.difference_update(ids)
@@ -145,7 +145,7 @@ class Executor:
         self._let_through()
 
     def begin(self, execution: Execution) -> bool:
-        """To be asked right before the callback is called; False: not this job, not any more."""
+        """Called right before the callback; False: the job must not begin any more."""
         now = time.monotonic()
         if not execution.may_begin(now):
             self.end(execution, NotStarted())

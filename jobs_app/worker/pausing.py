@@ -44,7 +44,7 @@ def resume_job(name: str, *, by: str, reason: str) -> bool:
 
 
 def apply_pauses(poll: Poll, *, reconnect_seconds: float = 0) -> None:
-    """Parks due jobs of paused names and brings jobs of resumed names back, one bounded batch of each.
+    """Parks due jobs of paused names, brings those of resumed names back, empties stray lanes: one batch of each.
 
     `reconnect_seconds`: how long a lost connection is tried again.
     """

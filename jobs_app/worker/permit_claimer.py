@@ -9,7 +9,7 @@ from uuid import uuid4
 from django.db.models import Max
 
 from jobs_app.db.transactions import run_transaction
-from jobs_app.limit_rules import MOST_MORE_SECONDS, LimitRule
+from jobs_app.limit_rules import MOST_EXTRA_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
 from jobs_app.models.permit_claims import FromLane, Lane
 from jobs_app.registry import definitions, limits_of, names
@@ -110,25 +110,26 @@ class PermitClaimer:
         }
 
     def _claim(self, rule: LimitRule, lane: Lane) -> int:
-        more = self._more(rule)
-        room = self._room(rule)
-        if not lane.permits(rule, room, more):
+        extra, room = self._extra(rule), self._room(rule)
+        if not lane.permits(rule, room, extra):
             return 0
         claim, sent_at, paused = str(uuid4()), time.monotonic(), self._claimer.paused
-        work = partial(Job.objects.claim_from_lane, rule, claim, room, self._lease, paused, upto=self._upto, more=more)
+        work = partial(
+            Job.objects.claim_from_lane, rule, claim, room, self._lease, paused, upto=self._upto, extra=extra
+        )
         claimed = run_claim(claim, work, lambda won: FromLane(won, []), seconds=self._seconds)
         if claimed.paused:
             run_transaction(partial(Job.objects.park_from_lane, paused, claimed.paused), seconds=self._seconds)
         self._ours[rule.name].update(claimed.ids)
-        begin_by = sent_at + rule.late + more if rule.is_paced else None
+        begin_by = sent_at + rule.late + extra if rule.is_paced else None
         self._claimer.run_claimed(claim, claimed.ids, sent_at, begin_by)
         if claimed.ids:
             self._took = time.monotonic() - sent_at
         return len(claimed.ids)
 
-    def _more(self, rule: LimitRule) -> float:
+    def _extra(self, rule: LimitRule) -> float:
         """Seconds added to a permit, where claims take so long that it would be over before its job is here."""
-        return min(MOST_MORE_SECONDS, max(0.0, 2 * self._took - rule.late)) if rule.is_paced else 0.0
+        return min(MOST_EXTRA_SECONDS, max(0.0, 2 * self._took - rule.late)) if rule.is_paced else 0.0
 
     def _room(self, rule: LimitRule) -> int:
         """How many callbacks can begin at once: a job that waits here for a place keeps its permit from others."""

@@ -11,7 +11,7 @@ from jobs_app.db.dialect import database_now
 from jobs_app.db.transactions import FIND_LOCKS
 from jobs_app.models import Answer, Job, PausedJob
 from jobs_app.models.answer import AnswerOutcome, Effect
-from jobs_app.models.attempts import IfFails, JobStatus
+from jobs_app.models.attempts import Attempt, IfFails, JobStatus
 from jobs_app.printable import first_line, one_line
 from jobs_app.registry import definition
 from requests_app.formatting import ago, clock_utc, duration, short_by
@@ -22,7 +22,7 @@ from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_healt
 from requests_app.operations.explain_limits import by_permit, waits_for_permit
 from requests_app.recipes import params_check, progress, recipe_of
 from requests_app.recipes.params import MAX_PARAMS_BYTES
-from requests_app.recipes.progress import Attempt, Wait
+from requests_app.recipes.progress import Wait
 from requests_app.recipes.steps import MAX_STEPS_BYTES, StepsError, read_steps
 
 _MOST_ANSWERS = 100

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jobs_app.models.attempts import OPEN, IfFails, JobStatus
-from jobs_app.models.attempts import Attempt as Attempt
+from jobs_app.models.attempts import OPEN, Attempt, IfFails, JobStatus
 from jobs_app.outcomes import storable_error
 from jobs_app.printable import first_line
 from requests_app.recipes.steps import Step

@@ -4,9 +4,10 @@ from itertools import permutations
 
 import pytest
 
+from jobs_app.models.attempts import Attempt
 from jobs_app.printable import first_line
 from requests_app.recipes import Step
-from requests_app.recipes.progress import Advance, Attempt, Complete, Fail, Wait, decide
+from requests_app.recipes.progress import Advance, Complete, Fail, Wait, decide
 
 STEPS = (Step("first", ("a", "b")), Step("second", ("c",)))
 A, B = Attempt("a", 1, "completed"), Attempt("b", 1, "completed")
