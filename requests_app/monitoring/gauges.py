@@ -17,8 +17,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jobs_app.db.statements import fetch_all
 from jobs_app.db.faults import fault_line
+from jobs_app.db.statements import fetch_all
 from jobs_app.models.attempts import JobStatus
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import names
