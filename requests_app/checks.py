@@ -5,7 +5,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from jobs_app.checks import TASKER
 from jobs_app.registry import names
-from jobs_app.telemetry.listener import somebody_listens
+from jobs_app.telemetry.listener import has_listener
 from requests_app.monitoring.cron_lines import CRON_SETTINGS, cron_fault
 from requests_app.recipes import known_actions, params_check, place_of, recipes
 from requests_app.recipes.steps import StepsError, read_steps, to_json
@@ -62,7 +62,7 @@ def callers_may_place_what_there_is(**_: object) -> list[CheckMessage]:
 @register(TASKER)
 def spans_can_be_sent(**_: object) -> list[CheckMessage]:
     """A warning: spans are not what requests need."""
-    if not settings.OTEL_WANTS_SPANS or somebody_listens():
+    if not settings.OTEL_WANTS_SPANS or has_listener():
         return []
     protocol = settings.OTEL_EXPORTER_OTLP_PROTOCOL
     hint = "Install the extra: pip install 'tasker-worker[otel]', or -r requirements-otel.txt."

@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.001  # between two turns while there is work, and for a while 
 _IDLE_POLL_SECONDS = 0.05
 _STAY_AWAKE_SECONDS = 2.0
 _POLLING_SHARE = 0.5  # of the time, at most: many workers on a busy database would slow each other down
-_PICK_UP_SECONDS = 1.0  # at the latest, also where no thread is free: a bad request is refused then
+_START_SECONDS = 1.0  # at the latest, also where no thread is free: a bad request is refused then
 _ANSWERS_SECONDS = 0.1  # or so long that looking takes _POLLING_SHARE: early ones are looked at each time
 _SCAN_SECONDS = 1.0  # from one page of the requests in progress to the next
 _RECEIPTS = 100  # in one transaction, while which nothing is claimed: about 30 ms
@@ -40,14 +40,14 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     paused = run_transaction(Job.objects.poll, seconds=reconnect_seconds).paused
     with Runner(stop, run, paused=paused, concurrency=concurrency, on_recorded=progress_locked) as runner:
         answers = _Answers(stop, run, runner, reconnect_seconds)
-        pick_up = _PickUp(run, runner, reconnect_seconds)
+        start = _Start(run, runner, reconnect_seconds)
         scan, receipts = _Scan(run, reconnect_seconds), _Receipts(run, reconnect_seconds)
         worked_at = time.monotonic()
         while not stop:
             runner.raise_if_it_hangs()
             began = time.monotonic()
             # Answers first: before their time is found to be over.
-            if is_busy := answers.turn() + runner.turn() + pick_up.turn() > 0:
+            if is_busy := answers.turn() + runner.turn() + start.turn() > 0:
                 worked_at = began
             now = time.monotonic()
             poll_seconds = _POLL_SECONDS if now - worked_at < _STAY_AWAKE_SECONDS else _IDLE_POLL_SECONDS
@@ -81,7 +81,7 @@ class _Answers:
         return taken
 
 
-class _PickUp:
+class _Start:
     """Starts due requests, as many as there is room for: then most of their jobs are claimed as they are inserted.
 
     Jobs that are due come first: what has begun is to end.
@@ -95,16 +95,16 @@ class _PickUp:
     def turn(self) -> int:
         """Returns how many it started or refused."""
         free = min(self._claimer.free(), BATCH)
-        if not free and time.monotonic() - self._looked_at < _PICK_UP_SECONDS:
+        if not free and time.monotonic() - self._looked_at < _START_SECONDS:
             return 0
         self._looked_at = time.monotonic()
         if not self._more_is_due and not run_transaction(Request.objects.has_due, seconds=self._seconds):
             return 0
         limit, claim = free or BATCH, self._claimer.claim_on_insert()
-        picked_up = start_due(self._run, limit, reconnect_seconds=self._seconds, claim=claim)
+        started = start_due(self._run, limit, reconnect_seconds=self._seconds, claim=claim)
         self._claimer.adopt(claim)
-        self._more_is_due = picked_up == limit
-        return picked_up
+        self._more_is_due = started == limit
+        return started
 
 
 class _Scan:

@@ -13,7 +13,7 @@ from jobs_app.models.attempts import ClaimedJob, JobStatus, Result
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
 from jobs_app.telemetry.audit import audit
-from jobs_app.telemetry.listener import tell_attempts
+from jobs_app.telemetry.listener import pass_on_attempts
 from jobs_app.tracing import traceparent
 
 log = structlog.stdlib.get_logger(__name__)
@@ -28,9 +28,9 @@ def know_actions(actions: Iterable[str]) -> None:
     _known_actions.update(actions)
 
 
-def log_ended(results: Sequence[Result], *, lease_expired: bool = False) -> None:
+def log_ended_attempts(results: Sequence[Result], *, lease_expired: bool = False) -> None:
     """`lease_expired`: whoever ran them fell silent."""
-    tell_attempts(results)
+    pass_on_attempts(results)
     event = "job_lease_lost" if lease_expired else "job_ended"
     lowest = _stdlib_log.getEffectiveLevel()
     for result in results:

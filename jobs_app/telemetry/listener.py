@@ -23,16 +23,16 @@ def listen(listener: Listener | None) -> None:
     _listener = listener
 
 
-def somebody_listens() -> bool:
+def has_listener() -> bool:
     return _listener is not None
 
 
-def tell_attempts(results: Iterable[Result]) -> None:
+def pass_on_attempts(results: Iterable[Result]) -> None:
     """Some may have been handed back, or wait: their rows say which."""
     if _listener is not None:
         _listener([result.job.id for result in results], [])
 
 
-def tell_requests(requests: Iterable[HasId]) -> None:
+def pass_on_requests(requests: Iterable[HasId]) -> None:
     if _listener is not None:
         _listener([], [request.id for request in requests])

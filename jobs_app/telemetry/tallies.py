@@ -15,7 +15,7 @@ LEASES_LOST = "job_leases_lost"
 TOO_LATE = "job_results_too_late"
 
 
-def count_ended(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
+def count_ended_attempts(won: Sequence[Result], *, lease_expired: bool) -> Counter[Key]:
     """What is handed back has not ended. Names that this release does not know count together."""
     by_name: dict[str, list[Result]] = {}
     for result in won:

@@ -83,7 +83,7 @@ def _take(
         if not fault:
             return _take(candidates, run, None, None, reconnect_seconds, not_storable(error))
         return run_transaction(Answer.objects.filter(id=id_).refuse, seconds=reconnect_seconds)
-    events.log_ended(won)
+    events.log_ended_attempts(won)
     run.add(Counter(map(counted, won)) + taking.counts)
     return taking.counts["answers_taken"] + taking.counts["answers_late"]
 
@@ -114,7 +114,7 @@ class _Taking:
             )
             self._marked, self._results = late | set(won), list(won.values())
             moved = call_on_recorded(self.on_recorded, requests, self._results, self.claim)
-            tally.add(tallies.count_ended(self._results, lease_expired=False) + Counter(moved.tallies))
+            tally.add(tallies.count_ended_attempts(self._results, lease_expired=False) + Counter(moved.tallies))
             self.counts.update(moved.counts)
             return self._results
 

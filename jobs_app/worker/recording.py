@@ -76,7 +76,7 @@ def record_results(
     if (rest := without(results, won)) and not lease_expired:
         locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=reconnect_seconds)
         _tell_too_late(without(rest, locked), run, reconnect_seconds)
-    events.log_ended(won, lease_expired=lease_expired)
+    events.log_ended_attempts(won, lease_expired=lease_expired)
     run.add(Counter(map(counted, won)) + Counter(recording.counts))
     return Recorded(won, locked)
 
@@ -106,7 +106,7 @@ class _Recording:
             if won:  # else a COMMIT without a reply has done it all
                 self._maybe_recorded = already + won
                 moved = call_on_recorded(self.on_recorded, requests or {}, won, self.claim)
-                tally.add(tallies.count_ended(won, lease_expired=self.lease_expired) + Counter(moved.tallies))
+                tally.add(tallies.count_ended_attempts(won, lease_expired=self.lease_expired) + Counter(moved.tallies))
                 self.counts = moved.counts
         return already + won
 

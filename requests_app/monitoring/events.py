@@ -13,7 +13,7 @@ from jobs_app.models.attempts import LockedRequest
 from jobs_app.models.tally import OTHER
 from jobs_app.registry import definition
 from jobs_app.telemetry.audit import audit, audit_each
-from jobs_app.telemetry.listener import tell_requests
+from jobs_app.telemetry.listener import pass_on_requests
 from requests_app.models import Intervention, Request, RequestStatus, subjects
 from requests_app.models.start_moves import QueuedRow
 from requests_app.monitoring.tallies import subject
@@ -43,7 +43,7 @@ def log_started(rows: Sequence[QueuedRow]) -> None:
     transaction.on_commit(partial(_log, logging.DEBUG, "request_started", rows))
 
 
-def log_ended(rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:
+def log_ended_requests(rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:
     """A failure at INFO, the others at DEBUG: their counts are in the metrics."""
     level = logging.INFO if status == RequestStatus.FAILED else logging.DEBUG
     transaction.on_commit(partial(_tell_ended, level, rows, status))
@@ -101,7 +101,7 @@ def log_bearer_revoked(bearer: int) -> None:
 
 def _tell_ended(level: int, rows: Sequence[QueuedRow | LockedRequest], status: RequestStatus) -> None:
     _log(level, "request_ended", rows, status=status.value)
-    tell_requests(rows)
+    pass_on_requests(rows)
 
 
 def _log(level: int, event: str, rows: Sequence[QueuedRow | LockedRequest], **how: str) -> None:

@@ -16,7 +16,7 @@ def count_started(actions: Iterable[str]) -> Counter[Key]:
     return Counter(Key(REQUESTS_STARTED, subject(action)) for action in actions)
 
 
-def count_ended(actions: Iterable[str], status: str) -> Counter[Key]:
+def count_ended_requests(actions: Iterable[str], status: str) -> Counter[Key]:
     return Counter(Key(REQUESTS_ENDED, subject(action), status) for action in actions)
 
 

@@ -22,7 +22,7 @@ from requests_app.monitoring.pass_health import REMEDY, SWITCHED_OFF, read_healt
 from requests_app.operations.explain_limits import by_permit, waits_for_permit
 from requests_app.recipes import params_check, progress, recipe_of
 from requests_app.recipes.params import MAX_PARAMS_BYTES
-from requests_app.recipes.progress import Wait
+from requests_app.recipes.progress import Stay
 from requests_app.recipes.steps import MAX_STEPS_BYTES, StepsError, read_steps
 
 _MOST_ANSWERS = 100
@@ -218,7 +218,7 @@ def _settled(request: Request, jobs: Sequence[Job]) -> str:
         decision = progress.decide(read_steps(text or "null"), request.step, attempts)
     except StepsError as error:
         return f"Its steps cannot be read any more ({error}); run_inprogress_requests will fail it."
-    if isinstance(decision, Wait):
+    if isinstance(decision, Stay):
         return f"It does not add up: {decision.reason}. Nothing will move it; look with `manage.py verify`."
     return (
         f"Step {request.step} has ended; it is moved on by run_inprogress_requests, "

@@ -13,7 +13,7 @@ from django.db import transaction
 from jobs_app.db.transactions import RECONNECT_SECONDS, DatabaseAway, run_transaction
 from jobs_app.models import tally as tallies
 from jobs_app.outcomes import Completed, completed
-from jobs_app.telemetry.listener import tell_requests
+from jobs_app.telemetry.listener import pass_on_requests
 from requests_app.models import Intervention, Request, RequestStatus
 from requests_app.monitoring import events as request_events
 from requests_app.monitoring import tallies as request_tallies
@@ -108,8 +108,7 @@ def _move(trace: Intervention, move: Callable[[], bool]) -> None:
         raise Refused(f"{verb}: {_NEEDS[verb]}; this one is {request.status}. {explain(request)}")
     trace.place()
     cancelled = [request.action] if verb == "cancel_request" else []
-    tallies.add(
-        request_tallies.count_intervention(verb) + request_tallies.count_ended(cancelled, RequestStatus.CANCELLED)
-    )
+    ended = request_tallies.count_ended_requests(cancelled, RequestStatus.CANCELLED)
+    tallies.add(request_tallies.count_intervention(verb) + ended)
     if cancelled:
-        transaction.on_commit(partial(tell_requests, [request]))
+        transaction.on_commit(partial(pass_on_requests, [request]))

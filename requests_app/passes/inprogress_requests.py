@@ -20,7 +20,7 @@ from requests_app.monitoring import events, tallies
 from requests_app.passes.receipts import write_receipts
 from requests_app.passes.step_jobs import again_if_rows_exist, insert_step
 from requests_app.recipes import progress
-from requests_app.recipes.progress import Advance, Complete, Decision, Fail, Wait
+from requests_app.recipes.progress import Advance, Complete, Decision, Fail, Stay
 from requests_app.recipes.steps import StepsError, read_steps
 
 SCANNED = 5000  # requests in progress that one statement looks at
@@ -112,8 +112,8 @@ def _decide(row: LockedRequest, attempts: Sequence[Attempt]) -> Decision:
         steps = read_steps(row.steps or "null")
     except StepsError as error:
         # Nothing of ours writes such steps. While jobs are open the request waits for them all the same.
-        waits = progress.decide((), row.step, attempts) == Wait()
-        return Wait() if waits else Fail(f"its steps cannot be read any more: {error}")
+        waits = progress.decide((), row.step, attempts) == Stay()
+        return Stay() if waits else Fail(f"its steps cannot be read any more: {error}")
     return progress.decide(steps, row.step, attempts)
 
 
@@ -133,11 +133,11 @@ def _apply(
     )
     insert_step(advance, claim, may_exist=may_exist)
     Request.objects.place_notifications(completed, failed=failed)
-    events.log_ended(completed, RequestStatus.COMPLETED)
-    events.log_ended(failed, RequestStatus.FAILED)
+    events.log_ended_requests(completed, RequestStatus.COMPLETED)
+    events.log_ended_requests(failed, RequestStatus.FAILED)
     return Progressed(
         +moved,
-        tallies.count_ended((row.action for row in completed), RequestStatus.COMPLETED)
-        + tallies.count_ended((row.action for row in failed), RequestStatus.FAILED)
+        tallies.count_ended_requests((row.action for row in completed), RequestStatus.COMPLETED)
+        + tallies.count_ended_requests((row.action for row in failed), RequestStatus.FAILED)
         + tallies.count_short(row.action for row in completed if row.shortfall + short.get(row.id, 0)),
     )

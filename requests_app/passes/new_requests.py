@@ -66,10 +66,10 @@ def start_due(
             Request.objects.place_notifications(failed=told)
             tally.add(
                 tallies.count_started(row.action for row in good)
-                + tallies.count_ended((row.action for row in bad), RequestStatus.FAILED)
+                + tallies.count_ended_requests((row.action for row in bad), RequestStatus.FAILED)
             )
             events.log_started(good)
-            events.log_ended(bad, RequestStatus.FAILED)
+            events.log_ended_requests(bad, RequestStatus.FAILED)
             return counts
 
     counts = again_if_rows_exist(work, reconnect_seconds)

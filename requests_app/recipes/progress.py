@@ -10,7 +10,7 @@ from requests_app.recipes.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Stay:
     """Left alone. `reason` is empty while jobs are open, else it says what does not add up."""
 
     reason: str = ""
@@ -36,28 +36,28 @@ class Fail:
     error: str
 
 
-Decision = Wait | Advance | Complete | Fail
+Decision = Stay | Advance | Complete | Fail
 
 
 def decide(steps: Sequence[Step], step: int, attempts: Iterable[Attempt]) -> Decision:
-    """Open jobs: wait. A latest attempt is a failure of `stop` or `finish`: fail. Anything that does not add up: wait.
+    """Open jobs: stay. A latest attempt is a failure of `stop` or `finish`: fail. Anything that does not add up: stay.
 
     All named jobs completed, or failed with the reach `continue`: on.
     """
     rows = sorted(attempts, key=lambda row: row.attempt)
     if any(row.status in OPEN for row in rows):
-        return Wait()
+        return Stay()
     latest = {row.name: row for row in rows}
     failed = [row for row in latest.values() if row.status == JobStatus.FAILURE]
     if fatal := [row for row in failed if row.if_fails != IfFails.CONTINUE]:
         return Fail(_error(fatal))
     if step not in range(len(steps)):  # nor is a text or a fraction, which SQLite lets anybody write there
-        return Wait(f"step {step} is not one of its {len(steps)} steps")
+        return Stay(f"step {step} is not one of its {len(steps)} steps")
     for name in steps[step].jobs:
         if name not in latest:
-            return Wait(f"step {step} has no row for its job {name}")
+            return Stay(f"step {step} has no row for its job {name}")
         if latest[name].status not in {JobStatus.COMPLETED, JobStatus.FAILURE}:
-            return Wait(f"the latest attempt of {name} is {latest[name].status} and nothing follows it")
+            return Stay(f"the latest attempt of {name} is {latest[name].status} and nothing follows it")
     short = sum(latest[name].status == JobStatus.FAILURE for name in steps[step].jobs)
     return Advance(steps[step + 1].jobs, short) if step + 1 < len(steps) else Complete(short)
 

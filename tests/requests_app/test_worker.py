@@ -25,7 +25,7 @@ from requests_app.models import Receipt, Request
 from requests_app.models.receipt import ReceiptHeadQuerySet
 from requests_app.models.receipt_moves import ReceiptState
 from requests_app.passes.inprogress_requests import progress_locked
-from requests_app.worker import _PickUp, run_worker
+from requests_app.worker import _Start, run_worker
 from tests.conftest import Manage
 from tests.factories import insert_answer, insert_raw, make_job, make_request
 
@@ -50,8 +50,8 @@ def start_runner(concurrency: int) -> Runner:
     return Runner(Stop(), RunRecord("run_worker"), concurrency=concurrency, on_recorded=progress_locked)
 
 
-def start_pick_up(runner: Runner) -> _PickUp:
-    return _PickUp(RunRecord("run_worker"), runner, reconnect_seconds=1)
+def start_pick_up(runner: Runner) -> _Start:
+    return _Start(RunRecord("run_worker"), runner, reconnect_seconds=1)
 
 
 def queue(number: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from jobs_app.models.attempts import Attempt
 from jobs_app.printable import first_line
 from requests_app.recipes import Step
-from requests_app.recipes.progress import Advance, Complete, Fail, Wait, decide
+from requests_app.recipes.progress import Advance, Complete, Fail, Stay, decide
 
 STEPS = (Step("first", ("a", "b")), Step("second", ("c",)))
 A, B = Attempt("a", 1, "completed"), Attempt("b", 1, "completed")
@@ -22,20 +22,20 @@ def failed(name: str, if_fails: str) -> Attempt:
     [
         ([A, B], 0, Advance(("c",))),
         ([Attempt("c", 1, "completed")], 1, Complete()),
-        ([A, Attempt("b", 1, "new")], 0, Wait()),
-        ([A, Attempt("b", 1, "inprogress")], 0, Wait()),
+        ([A, Attempt("b", 1, "new")], 0, Stay()),
+        ([A, Attempt("b", 1, "inprogress")], 0, Stay()),
         ([A, Attempt("b", 1, "failure", "no\nTraceback")], 0, Fail("b failed: no")),
         ([A, Attempt("b", 1, "failure", "no"), Attempt("b", 2, "completed")], 0, Advance(("c",))),
         ([A, Attempt("b", 1, "retry"), Attempt("b", 2, "failure", "gave up")], 0, Fail("b failed: gave up")),
-        ([A, Attempt("b", 1, "failure", "no"), Attempt("b", 2, "new")], 0, Wait()),
-        ([Attempt("a", 1, "inprogress"), Attempt("b", 1, "failure", "no")], 0, Wait()),
+        ([A, Attempt("b", 1, "failure", "no"), Attempt("b", 2, "new")], 0, Stay()),
+        ([Attempt("a", 1, "inprogress"), Attempt("b", 1, "failure", "no")], 0, Stay()),
         ([Attempt("a", 1, "cancelled"), Attempt("b", 1, "failure", "no")], 0, Fail("b failed: no")),
         ([A, Attempt("b", 1, "failure")], 0, Fail("b failed: no reason given")),
         # How far a failure reaches.
         ([A, failed("b", "finish")], 0, Fail("b failed: b said no")),
-        ([A, failed("b", "finish"), Attempt("b", 2, "new", "", "finish")], 0, Wait()),
-        ([Attempt("a", 1, "inprogress"), failed("b", "finish")], 0, Wait()),
-        ([Attempt("a", 1, "new"), failed("b", "continue")], 0, Wait()),
+        ([A, failed("b", "finish"), Attempt("b", 2, "new", "", "finish")], 0, Stay()),
+        ([Attempt("a", 1, "inprogress"), failed("b", "finish")], 0, Stay()),
+        ([Attempt("a", 1, "new"), failed("b", "continue")], 0, Stay()),
         ([A, failed("b", "continue")], 0, Advance(("c",), 1)),
         ([failed("a", "continue"), failed("b", "continue")], 0, Advance(("c",), 2)),
         ([A, failed("b", "continue"), Attempt("b", 2, "completed", "", "continue")], 0, Advance(("c",))),
@@ -76,7 +76,7 @@ def test_the_latest_attempt_of_every_job_decides(attempts: list[Attempt], step: 
     ],
 )
 def test_what_does_not_add_up_is_left_alone_and_said(attempts: list[Attempt], step: int, reason: str) -> None:
-    assert decide(STEPS, step, attempts) == Wait(reason)
+    assert decide(STEPS, step, attempts) == Stay(reason)
 
 
 def test_ten_attempts_are_later_than_nine() -> None:
