@@ -50,7 +50,7 @@ def start_runner(concurrency: int) -> Runner:
     return Runner(Stop(), RunRecord("run_worker"), concurrency=concurrency, on_recorded=progress_locked)
 
 
-def start_pick_up(runner: Runner) -> _Start:
+def starting(runner: Runner) -> _Start:
     return _Start(RunRecord("run_worker"), runner, reconnect_seconds=1)
 
 
@@ -62,12 +62,12 @@ def queue(number: int) -> None:
 def test_no_more_requests_are_started_than_there_is_room_for(let_end: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     queue(10)
     with start_runner(4) as runner:
-        pick_up = start_pick_up(runner)
-        assert pick_up.turn() == 4
+        start = starting(runner)
+        assert start.turn() == 4
         assert Job.objects.filter(status="inprogress").count() == 4
-        assert pick_up.turn() == 0
-        monkeypatch.setattr(worker, "_PICK_UP_SECONDS", 0)
-        assert pick_up.turn() == 6
+        assert start.turn() == 0
+        monkeypatch.setattr(worker, "_START_SECONDS", 0)
+        assert start.turn() == 6
         let_end.set()
     # Nobody here had room for these: any worker may have them.
     assert Job.objects.filter(status="new").count() == 6
@@ -80,7 +80,7 @@ def test_jobs_that_are_due_come_before_requests_that_wait_for_their_pick_up(let_
         make_job(begun, "waits", attempt=attempt)
     queue(10)
     with start_runner(4) as runner:
-        assert (runner.turn(), start_pick_up(runner).turn()) == (3, 1)
+        assert (runner.turn(), starting(runner).turn()) == (3, 1)
         let_end.set()
 
 
