@@ -176,6 +176,16 @@ def test_of_a_batch_in_which_one_was_lost_the_others_are_recorded_and_move_their
     assert Request.objects.get(pk=requests[1]).extras == {}
 
 
+@pytest.mark.parametrize("end", [JobStatus.COMPLETED, JobStatus.FAILURE])
+def test_a_job_that_ends_in_a_cancelled_request_is_recorded_and_moves_nothing_on(run: RunRecord, end: JobStatus):
+    held = add_job(request := add_request(["records"], ["noop"]), "records", "inprogress")
+    assert Request.objects.cancel(Request.objects.get(pk=request).token)
+    result = Result(held, end, "because" if end == JobStatus.FAILURE else "")
+    assert record_results([result], run, on_recorded=progress_locked).won == [result]
+    assert status_of(request) == "Cancelled"
+    assert statuses(request) == {"records": [end]}
+
+
 def test_a_lost_job_of_a_cancelled_request_is_ended_and_nothing_follows(run: RunRecord):
     add_job(request := add_request(["records"]), "records", "inprogress")
     with Actor(lambda: Request.objects.cancel(Request.objects.get(pk=request).token)) as cancel:

@@ -243,6 +243,30 @@ def test_handing_back_takes_what_waits_and_leaves_what_runs(
     assert called == []
 
 
+def test_what_is_handed_back_before_it_is_let_through_takes_nobodys_place(
+    executor: Executor, register: Register, let_go: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs_app.worker.executor._MOST_LET_THROUGH", 0)
+    register("hangs", lambda _: let_go.wait(PATIENCE) and None)
+    submit(executor, "hangs", "hangs", "hangs", "hangs")
+    wait_until(lambda: sum(execution.times_out is not None for execution in executor.owned) == 2)
+    executor.hand_back_waiting()
+    assert results(executor, 2) == {2: HANDED_BACK, 3: HANDED_BACK}
+    let_go.set()
+    assert results(executor, 2) == {0: DONE, 1: DONE}
+    submit(executor, "hangs", "hangs")
+    assert results(executor, 2) == {0: DONE, 1: DONE}
+
+
+def test_a_large_job_that_is_recorded_makes_room_for_another(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs_app.worker.executor._MOST_LARGE_BYTES", 100)
+    assert [executor.may_hold(1, 60), executor.may_hold(2, 60)] == [True, False]
+    executor.recorded([1])
+    assert executor.may_hold(2, 60)
+
+
 def test_stopping_what_runs_ends_it_once(executor: Executor, register: Register, let_go: Event) -> None:
     async def hangs_async(_: JobContext) -> None:
         await asyncio.sleep(PATIENCE)
