@@ -17,6 +17,7 @@ from jobs_app.models.pass_run import PassRun
 from jobs_app.outcomes import Failure, JobContext, Retry
 from jobs_app.tracing import traceparent
 from jobs_app.worker import executor
+from jobs_app.worker.executions import Execution
 from jobs_app.worker.lost_leases import LEASE_LOST
 from jobs_app.worker.shutdown import Stop
 from requests_app.models import Request
@@ -455,6 +456,14 @@ def test_a_job_that_this_release_lacks_waits_and_uses_up_no_attempt() -> None:
     assert statuses(request) == {("of_a_newer_release", 1): "new"}
     assert seconds_from_now(Job.objects.get(request=request).due_at) == pytest.approx(30, abs=5)
     assert pass_jobs() == {}
+
+
+def test_what_was_handed_back_is_run_by_the_same_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_begin = iter([False])
+    monkeypatch.setattr(Execution, "may_begin", lambda *_: next(may_begin, True))
+    request = place("noop")
+    assert pass_jobs() == {"claimed": 2, "handed_back": 1, "completed": 1}
+    assert statuses(request) == {("noop", 1): "completed"}
 
 
 # Cancelled meanwhile --------------------------------------------------------------------------------------------------
