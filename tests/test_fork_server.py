@@ -1,4 +1,7 @@
-"""A forked `manage.py` is a process as one that is started: what it finds, how it ends, what it leaves behind."""
+"""A forked `manage.py` is a process as one that is started: what it finds, how it ends, what it leaves behind.
+
+So is one that is forked from a process which has loaded the apps before.
+"""
 
 import os
 import platform
@@ -8,7 +11,7 @@ import subprocess
 import pytest
 
 from tests.conftest import Manage
-from tests.fork_server import Forked, started
+from tests.fork_server import _MOST_LOADED, Forked, Loaded, started
 
 pytestmark = pytest.mark.sqlite
 
@@ -29,14 +32,28 @@ def python(manage: Manage, code: str, **environment: str) -> "subprocess.Popen[s
     return manage.start("shell", "--verbosity", "0", "--no-imports", "--command", code, **environment)
 
 
+@pytest.fixture(params=["not loaded", "loaded"])
+def kind(request: pytest.FixtureRequest, manage_without_database: Manage) -> str:
+    """The environment is asked for the first time, or has been."""
+    if request.param == "loaded":
+        for _ in range(2):
+            assert python(manage_without_database, "pass").wait(20) == 0
+    return str(request.param)
+
+
+def server_of(process: "subprocess.Popen[str]") -> str:
+    assert isinstance(process, Forked)
+    return "loaded" if isinstance(process.server, Loaded) else "not loaded"
+
+
 def test_it_finds_what_a_started_one_finds(manage_without_database: Manage):
-    forked, started = (
-        python(manage_without_database, FOUND, **more) for more in ({"WRK_X": "é"}, EARLY | {"WRK_X": "é"})
-    )
-    assert (isinstance(forked, Forked), isinstance(started, Forked)) == (True, False)
-    found, expected = (process.communicate() for process in (forked, started))
-    assert found[0].splitlines() == expected[0].splitlines()
-    assert (found[1], "manage.py" in found[0], "WRK_X" in found[0]) == ("", True, True)
+    manage_without_database.environment["WRK_X"] = "é"
+    forked, loaded, started = (python(manage_without_database, FOUND, **more) for more in ({}, {}, EARLY))
+    assert (server_of(forked), server_of(loaded), isinstance(started, Forked)) == ("not loaded", "loaded", False)
+    *both, expected = (process.communicate() for process in (forked, loaded, started))
+    for found in both:
+        assert found[0].splitlines() == expected[0].splitlines()
+        assert (found[1], "manage.py" in found[0], "WRK_X" in found[0]) == ("", True, True)
 
 
 @pytest.mark.parametrize(
@@ -53,15 +70,15 @@ def test_it_finds_what_a_started_one_finds(manage_without_database: Manage):
         ("import threading; threading.Timer(0.1, lambda: print('last')).start()", 0, "last\n"),
     ],
 )
-def test_it_ends_as_a_started_one(manage_without_database: Manage, code: str, ended: int, said: str):
+def test_it_ends_as_a_started_one(kind: str, manage_without_database: Manage, code: str, ended: int, said: str):
     process = python(manage_without_database, code)
-    assert isinstance(process, Forked)
+    assert server_of(process) == kind
     assert (process.communicate()[0], process.returncode) == (said, ended)
 
 
-def test_it_is_killed_by_its_own_id_and_is_reaped(manage_without_database: Manage):
+def test_it_is_killed_by_its_own_id_and_is_reaped(kind: str, manage_without_database: Manage):
     process = python(manage_without_database, "import time; print('up', flush=True); time.sleep(60)")
-    assert isinstance(process, Forked)
+    assert server_of(process) == kind
     assert process.stdout
     assert process.stdout.readline() == "up\n"
     assert process.poll() is None
@@ -83,3 +100,32 @@ def test_it_may_be_a_module_and_write_where_a_started_one_writes(capfd: pytest.C
 @pytest.mark.parametrize("name", ["PYTHONPATH", "LD_PRELOAD", "LC_ALL", "TZ"])
 def test_what_is_read_before_any_setting_makes_a_process_of_its_own(manage_without_database: Manage, name: str):
     assert not isinstance(python(manage_without_database, "pass", **{name: ""}), Forked)
+
+
+SETTING = "from django.conf import settings; print(settings.WRK_JOB_LEASE_SECONDS)"
+
+
+def test_each_environment_has_its_own_settings_however_often_it_is_asked_for(manage_without_database: Manage):
+    """The process that is out of use longest ends; what it started goes on, and its end is told."""
+    early = [python(manage_without_database, "import time; time.sleep(60)") for _ in range(2)]
+    assert server_of(early[1]) == "loaded"
+    expected = [f"{1000 + number}.0\n" for number in range(_MOST_LOADED)]
+    for _ in range(2):
+        said = [python(manage_without_database, SETTING, WRK_JOB_LEASE_SECONDS=seconds[:4]) for seconds in expected]
+        assert [process.communicate()[0] for process in said] == expected
+    for process in early:
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
+    assert server_of(python(manage_without_database, "pass")) == "not loaded"
+
+
+def test_what_the_settings_say_each_process_says(manage_without_database: Manage):
+    said = {manage_without_database("check", ENV="production").stderr for _ in range(3)}
+    assert (len(said), "cannot start (ENV is read as production)" in said.pop()) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["OTEL_SERVICE_NAME", "PROMETHEUS_MULTIPROC_DIR", "DB_PASS_FILE"])
+def test_what_each_process_makes_or_reads_anew_is_not_loaded_before(manage_without_database: Manage, name: str):
+    said = [python(manage_without_database, "pass", **{name: "/tmp"}) for _ in range(3)]  # noqa: S108
+    assert {server_of(process) for process in said} == {"not loaded"}
