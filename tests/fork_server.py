@@ -46,7 +46,10 @@ _PRELOADED = (
     "django.db.models.sql.compiler",
     "django.template.defaulttags",
     "environ",
+    "gunicorn.app.wsgiapp",
+    "gunicorn.workers.base",
     "requests",
+    "waitress.server",
 )
 _OF_A_TEST = ("PYTEST_", "TASKER_")  # no setting
 _READ_BY_EACH = ("PROMETHEUS_", "OTEL_")  # by each process anew, and so are files that NAME_FILE name

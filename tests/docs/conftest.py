@@ -10,7 +10,8 @@ from django.conf import settings
 
 from tests.docs.terminals import Terminals
 
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".env", "var", "__pycache__", "*_cache", ".hypothesis")
+# Compiled modules are copied: what runs in the copy would make the same ones, once for each copy.
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".env", "var", "*_cache", ".hypothesis")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +11,11 @@ from pathlib import Path
 import MySQLdb
 import pytest
 import requests
-from django.conf import settings
 
 from tests.conftest import Manage
 from tests.database_server import DatabaseServerError, MariaDBServer
 from tests.docs.blocks import blocks_of, document
+from tests.fork_server import started
 
 GRANTS = {
     block.info.partition(" ")[2]: block.text for block in blocks_of(document("security.md")) if block.info[:4] == "sql "
@@ -51,9 +50,8 @@ def serving(environment: dict[str, str], log: Path | None = None) -> Iterator[st
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     errors = log.open("w") if log else None
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi"],
-        cwd=settings.BASE_DIR,
+    process = started(
+        ["-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "tasker_site.wsgi"],
         env=os.environ | {"WRK_WEB_WORKERS": "1"} | environment | {"PORT": port},
         stderr=errors,
     )
