@@ -5,11 +5,12 @@ The statements are those that the code sends, caught on their way.
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Thread
 from typing import Any
 
 import pytest
+from django.core.management.color import no_style
 from django.db import connection, transaction
 from django.test import override_settings
 
@@ -160,6 +161,36 @@ def fill(request_status: str, job_status: str) -> None:
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "ANALYZE TABLE requests, jobs")
 
 
+def empty() -> None:
+    """As new: to delete so many rows takes a server as long as to insert them."""
+    connection.ops.execute_sql_flush(
+        connection.ops.sql_flush(no_style(), ["jobs", "requests"], reset_sequences=connection.vendor == "mysql")
+    )
+
+
+Filling = tuple[str, str] | str | None
+
+
+@pytest.fixture(scope="module")
+def filled(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Iterator[Filling]:
+    """Filled once for all tests that ask for the same: what they change is rolled back."""
+    filling: Filling = request.param
+    with django_db_blocker.unblock():
+        only_open_ones() if filling == "only open ones" else some_of_each()
+        if isinstance(filling, tuple):
+            fill(*filling)
+    yield filling
+    with django_db_blocker.unblock():
+        empty()
+
+
+@pytest.fixture
+def filled_for_me(transactional_db: None) -> Iterator[Callable[[str, str], None]]:
+    """By a test that commits what it changes."""
+    yield fill
+    empty()
+
+
 def moves() -> None:
     """Of rows that were locked or claimed before, by their ids; nothing of it is kept."""
     picked_up = [row.id for row in Request.objects.lock_due(5)]
@@ -212,8 +243,9 @@ def index_in(line: str) -> str | None:
     return words[words.index("INDEX") + 1] if "INDEX" in words else None
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
-    "filling",
+    "filled",
     [
         None,
         "only open ones",
@@ -223,29 +255,22 @@ def index_in(line: str) -> str | None:
         ("Inprogress", "completed"),
     ],
     ids=str,
+    indirect=True,
 )
-def test_every_poll_query_uses_its_index_and_never_sorts(filling: tuple[str, str] | str | None) -> None:
-    if filling == "only open ones":
-        only_open_ones()
-    else:
-        some_of_each()
-    if isinstance(filling, tuple):
-        fill(*filling)
+def test_every_poll_query_uses_its_index_and_never_sorts(filled: Filling) -> None:
     with_limits()
     faults = {name: faults_of(poll, indexes) for name, (poll, indexes) in POLLS.items()}
     assert {name: found for name, found in faults.items() if found} == {}
 
 
-@pytest.mark.parametrize("filling", [None, ("Queuing", "new"), ("Inprogress", "inprogress")], ids=str)
+@pytest.mark.django_db
+@pytest.mark.parametrize("filled", [None, ("Queuing", "new"), ("Inprogress", "inprogress")], ids=str, indirect=True)
 def test_every_move_finds_its_rows_by_their_ids_however_many_have_the_same_status(
-    filling: tuple[str, str] | None, monkeypatch: pytest.MonkeyPatch
+    filled: Filling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pause, "_ROWS_PER_PARKING", 400)  # what is parked by one UPDATE
-    some_of_each()
     for _ in range(12):
         make_job(make_request("Inprogress"), "noop", due_in=-100)
-    if filling:
-        fill(*filling)
     found = asked(moves, "UPDATE")
     assert len(found) == 9
     plans = [plan for statement in found for plan in explain(statement)]
@@ -253,13 +278,11 @@ def test_every_move_finds_its_rows_by_their_ids_however_many_have_the_same_statu
     assert (bad, len(plans) >= len(found)) == ([], True)
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
-    "filling", [None, ("Queuing", "new"), ("Failed", "failure"), ("Completed", "completed")], ids=str
+    "filled", [None, ("Queuing", "new"), ("Failed", "failure"), ("Completed", "completed")], ids=str, indirect=True
 )
-def test_who_is_late_is_found_by_ranges_of_the_index_of_deadlines(filling: tuple[str, str] | None) -> None:
-    some_of_each()
-    if filling:
-        fill(*filling)
+def test_who_is_late_is_found_by_ranges_of_the_index_of_deadlines(filled: Filling) -> None:
     statements = asked(deadlines_asked)
     assert len(statements) == 3
     plans = [plan for statement in statements for plan in explain(statement)]
@@ -283,17 +306,13 @@ SEARCHES: list[tuple[Callable[[], object], dict[str, int]]] = [
 ]
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
-    "filling", [None, ("Queuing", "new"), ("Failed", "failure"), ("Completed", "completed")], ids=str
+    "filled", [None, ("Queuing", "new"), ("Failed", "failure"), ("Completed", "completed")], ids=str, indirect=True
 )
-def test_what_people_search_for_is_found_by_the_index_of_each_part(
-    filling: tuple[str, str] | None, settings: Any
-) -> None:
+def test_what_people_search_for_is_found_by_the_index_of_each_part(filled: Filling, settings: Any) -> None:
     settings.WRK_SUBJECT_KEYS = ["new-key-0123456789-abcdefghij-0123456789", "old-key-0123456789-abcdefghij-0123456789"]
-    some_of_each()
     make_request(token="Ann")
-    if filling:
-        fill(*filling)
     for ask, used in SEARCHES:
         [statement] = asked(ask)
         plans = [
@@ -338,11 +357,13 @@ def rows_read(work: Callable[[], object]) -> int:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("removed", [False, True])
-def test_of_a_hundred_thousand_that_wait_for_permits_nobody_reads_all(removed: bool, settings: Any) -> None:
+def test_of_a_hundred_thousand_that_wait_for_permits_nobody_reads_all(
+    removed: bool, settings: Any, filled_for_me: Callable[[str, str], None]
+) -> None:
     settings.WRK_LIMITS = {} if removed else {"service2": LIMITED}
     Limit.objects.ensure([LIMITED])
     some_of_each()
-    fill("Inprogress", "new")
+    filled_for_me("Inprogress", "new")
     with connection.cursor() as cursor:
         for attempt in range(2, 6):
             cursor.execute(
@@ -370,11 +391,13 @@ def test_of_a_hundred_thousand_that_wait_for_permits_nobody_reads_all(removed: b
 
 @pytest.mark.integration
 @pytest.mark.parametrize("filling", [None, ("Completed", "completed")], ids=str)
-def test_a_second_worker_gets_the_next_rows_while_a_first_one_holds_some(filling: tuple[str, str] | None) -> None:
+def test_a_second_worker_gets_the_next_rows_while_a_first_one_holds_some(
+    filling: tuple[str, str] | None, filled_for_me: Callable[[str, str], None]
+) -> None:
     jobs = [make_job(make_request("Inprogress"), "noop", due_in=-100 + number) for number in range(12)]
     requests = [make_request("Queuing", due_in=-100 + number) for number in range(12)]
     if filling:
-        fill(*filling)
+        filled_for_me(*filling)
     second: dict[str, list[int]] = {}
 
     def work() -> None:
