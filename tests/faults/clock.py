@@ -3,8 +3,11 @@
 import time
 
 
+_LONGER = 10  # else a database that stays away is connected to 150 times until a pass gives up, each time alike
+
+
 class HastyClock:
-    """Budgets and waits as they are, but nobody waits: sleeping moves the clock on."""
+    """Budgets and waits as they are, but nobody waits: sleeping moves the clock on, as if it had lasted `_LONGER`."""
 
     def __init__(self) -> None:
         self._slept = 0.0
@@ -13,5 +16,5 @@ class HastyClock:
         return time.monotonic() + self._slept
 
     def sleep(self, seconds: float) -> None:
-        self._slept += seconds
+        self._slept += _LONGER * seconds
         time.sleep(0)
