@@ -2,8 +2,7 @@
 
 import time
 
-
-_LONGER = 10  # else a database that stays away is connected to 150 times until a pass gives up, each time alike
+_LONGER = 10  # else a database that stays away is connected to 50 times before a pass gives up, each time alike
 
 
 class HastyClock:

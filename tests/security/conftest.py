@@ -47,6 +47,13 @@ def run_manage(environment: dict[str, str], *arguments: str) -> subprocess.Compl
 @contextmanager
 def serving(environment: dict[str, str], log: Path | None = None) -> Iterator[str]:
     """gunicorn as deployed, with one worker unless told otherwise; returns its address. `log`: its standard error."""
+    with serving_process(environment, log) as (address, _):
+        yield address
+
+
+@contextmanager
+def serving_process(environment: dict[str, str], log: Path | None = None) -> Iterator[tuple[str, int]]:
+    """The same; returns also the id of the process whose children its workers are."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     errors = log.open("w") if log else None
@@ -57,7 +64,7 @@ def serving(environment: dict[str, str], log: Path | None = None) -> Iterator[st
     )
     try:
         _wait_for(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait(20)

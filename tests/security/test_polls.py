@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from requests_app.models import Request, StatusBearer
 from tests.depth import LONG
 from tests.factories import make_request
 from tests.proxy import Proxy
-from tests.security.conftest import serving
+from tests.security.conftest import serving_process
 
 POLLS = 1000 if LONG else 250  # more than threads; a busy machine must serve them within their wait
 SECONDS = 60  # above what a loaded machine takes
@@ -32,10 +32,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class Web:
     """The web process, one worker, and the bearer of whoever inserts in these tests."""
 
-    def __init__(self, address: str, log: Path, open_: ExitStack) -> None:
+    def __init__(self, address: str, parent: int, log: Path, open_: ExitStack) -> None:
         self.address, self.log, self._open = address, log, open_
         self._where = ("127.0.0.1", int(address.rpartition(":")[2]))
-        self.process = _worker_at(str(self._where[1]))
+        self.process = _worker_of(parent)
         self.order = make_request("Inprogress", token="order-1")
         account = str(Request.objects.get(pk=self.order.pk).placed_by)
         self.bearer = StatusBearer.objects.issue(account, None, "a test")[1]
@@ -55,16 +55,12 @@ class Web:
         return len([*(self.process / "fd").iterdir()])
 
 
-def _worker_at(port: str) -> Path:
-    """In /proc. It is the one whose parent was started with this port as well."""
+def _worker_of(parent: int) -> Path:
+    """In /proc."""
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = folder.parent / (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            environments = [(process / "environ").read_bytes().split(b"\0") for process in (folder, parent)]
-        except OSError:  # it ended meanwhile, or is another user's
-            continue
-        if all(f"PORT={port}".encode() in environment for environment in environments):
-            return folder
+        with suppress(OSError):  # it ended meanwhile
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                return folder
     raise AssertionError("there is no worker")
 
 
@@ -92,8 +88,9 @@ def through() -> dict[str, str]:
 @pytest.fixture
 def web(through: dict[str, str], tmp_path: Path) -> Iterator[Web]:
     log = tmp_path / "log"
-    with serving(through | {"WRK_WEB_THREADS": "2", "WRK_LOG_LEVEL": "INFO"}, log) as address, ExitStack() as open_:
-        yield Web(address, log, open_)
+    environment = through | {"WRK_WEB_THREADS": "2", "WRK_LOG_LEVEL": "INFO"}
+    with serving_process(environment, log) as (address, process), ExitStack() as open_:
+        yield Web(address, process, log, open_)
 
 
 @pytest.fixture
