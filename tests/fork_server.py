@@ -108,8 +108,8 @@ class Loaded:
         with theirs:
             command, pipe = ["-m", "tests.fork_server"], subprocess.PIPE
             self._process = started(command, env=environment, stdin=theirs, stdout=pipe, stderr=subprocess.STDOUT)
-        is_loaded = self.orders.recv(len(_READY)) == _READY
-        self.is_ready = is_loaded and not select.select([self._process.stdout], [], [], 0)[0]
+        is_loaded, said = self.orders.recv(len(_READY)) == _READY, self._process.stdout
+        self.is_ready = is_loaded and not select.select(filter(None, [said]), [], [], 0)[0]
 
     def close(self) -> None:
         """It ends with the last of its children."""
