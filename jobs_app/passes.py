@@ -1,6 +1,6 @@
 """The pass over the jobs. What it is made of: worker/."""
 
-from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.worker.lost_leases import end_lost_leases
@@ -16,11 +16,11 @@ def run_jobs(stop: Stop, run: RunRecord, *, limit: int | None = None, concurrenc
     2. Claims due jobs in batches. 3. Runs their callbacks concurrently. 4. Records how they ended.
     Ends when nothing is due, at `limit` jobs, or when `stop` says so. Raises DatabaseAway.
     """
-    poll = run_transaction(Job.objects.poll, seconds=RECONNECT_SECONDS)
+    poll = run.transact(Job.objects.poll)
     if poll.has_expired:
         end_lost_leases(stop, run)
-    apply_pauses(poll, reconnect_seconds=RECONNECT_SECONDS)
-    while poll.has_strays and not stop and run_transaction(Job.objects.empty_lanes, seconds=RECONNECT_SECONDS) == BATCH:
+    apply_pauses(poll, run)
+    while poll.has_strays and not stop and run.transact(Job.objects.empty_lanes) == BATCH:
         pass  # a short batch is the last, whatever others put back
     if not (poll.has_due or poll.resumed or poll.has_strays or poll.has_limits):
         return

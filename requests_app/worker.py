@@ -36,12 +36,11 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
     are inserted: three commits bring a request of two steps from its pick-up to its end. What other processes and
     operators left settled is found by a scan, one page a second.
     """
-    reconnect_seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
-    paused = run_transaction(Job.objects.poll, seconds=reconnect_seconds).paused
+    paused = run_transaction(Job.objects.poll, seconds=settings.WRK_DATABASE_AWAY_SECONDS).paused
     with Runner(stop, run, paused=paused, concurrency=concurrency, on_recorded=progress_locked) as runner:
-        answers = _Answers(stop, run, runner, reconnect_seconds)
-        start = _Start(run, runner, reconnect_seconds)
-        scan, receipts = _Scan(run, reconnect_seconds), _Receipts(run, reconnect_seconds)
+        answers = _Answers(stop, run, runner)
+        start = _Start(run, runner)
+        scan, receipts = _Scan(run), _Receipts(run)
         worked_at = time.monotonic()
         while not stop:
             runner.raise_if_it_hangs()
@@ -59,8 +58,8 @@ def run_worker(stop: Stop, run: RunRecord, *, concurrency: int | None = None) ->
 class _Answers:
     """Takes answers. Those that came early stay, so that it asks for others a few times a second only."""
 
-    def __init__(self, stop: Stop, run: RunRecord, runner: Runner, reconnect_seconds: float) -> None:
-        self._stop, self._run, self._claimer, self._seconds = stop, run, runner.claimer, reconnect_seconds
+    def __init__(self, stop: Stop, run: RunRecord, runner: Runner) -> None:
+        self._stop, self._run, self._claimer = stop, run, runner.claimer
         self._due_at = -math.inf
 
     def turn(self) -> int:
@@ -72,7 +71,6 @@ class _Answers:
             self._stop,
             self._run,
             progress_locked,
-            reconnect_seconds=self._seconds,
             claim_on_insert=self._claimer.claim_on_insert,
             adopt=self._claimer.adopt,
         )
@@ -87,8 +85,8 @@ class _Start:
     Jobs that are due come first: what has begun is to end.
     """
 
-    def __init__(self, run: RunRecord, runner: Runner, reconnect_seconds: float) -> None:
-        self._run, self._claimer, self._seconds = run, runner.claimer, reconnect_seconds
+    def __init__(self, run: RunRecord, runner: Runner) -> None:
+        self._run, self._claimer = run, runner.claimer
         self._more_is_due = False  # more than was started
         self._looked_at = -math.inf
 
@@ -98,10 +96,10 @@ class _Start:
         if not free and time.monotonic() - self._looked_at < _START_SECONDS:
             return 0
         self._looked_at = time.monotonic()
-        if not self._more_is_due and not run_transaction(Request.objects.has_due, seconds=self._seconds):
+        if not self._more_is_due and not self._run.transact(Request.objects.has_due):
             return 0
         limit, claim = free or BATCH, self._claimer.claim_on_insert()
-        started = start_due(self._run, limit, reconnect_seconds=self._seconds, claim=claim)
+        started = start_due(self._run, limit, claim=claim)
         self._claimer.adopt(claim)
         self._more_is_due = started == limit
         return started
@@ -110,22 +108,22 @@ class _Start:
 class _Scan:
     """Moves on the settled requests of one page, then of the next; after the last page it begins anew."""
 
-    def __init__(self, run: RunRecord, reconnect_seconds: float) -> None:
-        self._run, self._seconds = run, reconnect_seconds
+    def __init__(self, run: RunRecord) -> None:
+        self._run = run
         self._after: Position | None = None
         self._due_at = 0.0
 
     def turn(self) -> None:
         if time.monotonic() >= self._due_at:
-            _, self._after = progress_page(self._run, self._after, reconnect_seconds=self._seconds)
+            _, self._after = progress_page(self._run, self._after)
             self._due_at = time.monotonic() + _SCAN_SECONDS
 
 
 class _Receipts:
     """Writes one page of the receipts of what has ended, then the next; after the last page it begins anew."""
 
-    def __init__(self, run: RunRecord, reconnect_seconds: float) -> None:
-        self._run, self._seconds = run, reconnect_seconds
+    def __init__(self, run: RunRecord) -> None:
+        self._run = run
         self._after = 0
         self._due_at = 0.0
 
@@ -133,6 +131,6 @@ class _Receipts:
         began = time.monotonic()
         if began < self._due_at and (is_busy or not self._after):
             return
-        self._after = write_page(self._run, self._after, _RECEIPTS, reconnect_seconds=self._seconds) or 0
+        self._after = write_page(self._run, self._after, _RECEIPTS) or 0
         now = time.monotonic()
         self._due_at = now + ((now - began) * (1 / _RECEIPTS_SHARE - 1) if self._after else _RECEIPTS_SECONDS)

@@ -4,17 +4,19 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from threading import Lock
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from django.db import models
 
 from jobs_app.db.columns import ByteCharField, EmptyObject, UtcNow
+from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 
 _IDLE_HEARTBEAT_SECONDS = 10.0
 _BUSY_HEARTBEAT_SECONDS = 1.0  # when something was done since the last one
+T = TypeVar("T")
 
 
 class PassRunQuerySet(models.QuerySet["PassRun"]):
@@ -58,7 +60,7 @@ class PassRun(models.Model):
 
 
 class RunRecord:
-    """The row of a run in progress, and what the run did so far. Safe to use from several threads.
+    """The row of a run in progress, what the run did so far, and its transactions. Safe to use from several threads.
 
     Its counts are written with each heartbeat and at its end: of a run that is killed the last second may be missing.
     What must be exact is counted in the table `tallies`, by the transactions that do what is counted.
@@ -66,10 +68,15 @@ class RunRecord:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.reconnect_seconds = RECONNECT_SECONDS  # longer once it holds jobs: Runner
         self._totals: Counter[str] = Counter()
         self._lock = Lock()
         self._beat_at, self._written = time.monotonic(), self.totals()
         self.id = PassRun.objects.create(name=name, process=f"{socket.gethostname()}:{os.getpid()}"[:200]).id
+
+    def transact(self, work: Callable[[], T]) -> T:
+        """`run_transaction`, for as long as this run waits for a lost connection."""
+        return run_transaction(work, seconds=self.reconnect_seconds)
 
     def add(self, counts: Mapping[str, int]) -> None:
         """What was done, once the transaction that did it is committed."""

@@ -11,7 +11,7 @@ import structlog
 from django.db import DatabaseError, transaction
 
 from jobs_app.db.faults import Fault, fault_line, sort_fault
-from jobs_app.db.transactions import BATCH, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import Answer, Job, tally
 from jobs_app.models.answer import MAX_EXTRAS_CHARACTERS, AnswerOutcome, Effect, PendingAnswer
 from jobs_app.models.attempts import OPEN, ClaimOnInsert, LockedRequest, Result
@@ -31,7 +31,6 @@ def take_answers(
     run: RunRecord,
     on_recorded: OnRecorded,
     *,
-    reconnect_seconds: float,
     limit: int | None = None,
     claim_on_insert: Callable[[], ClaimOnInsert] | None = None,
     adopt: Callable[[ClaimOnInsert], None] | None = None,
@@ -43,9 +42,9 @@ def take_answers(
     done = after = 0
     while not stop and done != limit:
         size = BATCH if limit is None else min(BATCH, limit - done)
-        candidates = run_transaction(partial(Answer.objects.to_decide, size, after), seconds=reconnect_seconds)
+        candidates = run.transact(partial(Answer.objects.to_decide, size, after))
         claim = claim_on_insert() if claim_on_insert and candidates else None
-        taken = _take(candidates, run, on_recorded, claim, reconnect_seconds)
+        taken = _take(candidates, run, on_recorded, claim)
         if claim and adopt:
             adopt(claim)
         done += taken
@@ -60,7 +59,6 @@ def _take(
     run: RunRecord,
     on_recorded: OnRecorded | None,
     claim: ClaimOnInsert | None,
-    reconnect_seconds: float,
     fault: str = "",
 ) -> int:
     """One batch. What the database refuses is tried again as by `record_results`: without moving requests on, then one
@@ -70,19 +68,19 @@ def _take(
         return 0
     taking = _Taking(dict(candidates), on_recorded, claim, fault)
     try:
-        won = run_transaction(taking.transaction, seconds=reconnect_seconds)
+        won = run.transact(taking.transaction)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise
         if on_recorded:
-            return _take(candidates, run, None, None, reconnect_seconds)
+            return _take(candidates, run, None, None)
         if len(candidates) > 1:
-            return sum(_take([one], run, None, None, reconnect_seconds) for one in candidates)
+            return sum(_take([one], run, None, None) for one in candidates)
         [(id_, _)] = candidates
         log.error("answer_not_storable", answer=id_, fault=fault_line(error))
         if not fault:
-            return _take(candidates, run, None, None, reconnect_seconds, not_storable(error))
-        return run_transaction(Answer.objects.filter(id=id_).refuse, seconds=reconnect_seconds)
+            return _take(candidates, run, None, None, not_storable(error))
+        return run.transact(Answer.objects.filter(id=id_).refuse)
     events.log_ended_attempts(won)
     run.add(Counter(map(counted, won)) + taking.counts)
     return taking.counts["answers_taken"] + taking.counts["answers_late"]

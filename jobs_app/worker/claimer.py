@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from jobs_app.db.transactions import BATCH, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import Job
 from jobs_app.models.attempts import CallbackInput, Claimed, ClaimedJob, ClaimOnInsert, Poll
 from jobs_app.models.pass_run import RunRecord
@@ -42,14 +42,12 @@ class Claimer:
         run: RunRecord,
         *,
         lease_seconds: float,
-        reconnect_seconds: float,
         due_by: Any = None,
         paused: Collection[str] = (),
         limit: int | None = None,
     ) -> None:
         self._stop, self._executor, self._run = stop, executor, run
-        self._lease, self._seconds = lease_seconds, reconnect_seconds
-        self._due_by, self.paused, self._left = due_by, paused, limit
+        self._lease, self._due_by, self.paused, self._left = lease_seconds, due_by, paused, limit
         self._lanes = {name: rule.lane for name, rule in limits_of(names()).items()}
         self.more_is_due = due_by is not None  # whether a claim would find more; a run with `due_by` begins with yes
         self._polled_at = -math.inf if due_by is None else time.monotonic()
@@ -100,11 +98,11 @@ class Claimer:
 
     def poll(self) -> Poll:
         """Learns whether jobs are due, and what is paused; paused jobs are neither claimed nor begun."""
-        poll = run_transaction(Job.objects.poll, seconds=self._seconds)
+        poll = self._run.transact(Job.objects.poll)
         self.paused, self._polled_at = poll.paused, time.monotonic()
         if poll.paused:
             self._executor.hand_back_waiting(poll.paused)
-        apply_pauses(poll, reconnect_seconds=self._seconds)
+        apply_pauses(poll, self._run)
         if self._due_by is None:
             self.more_is_due |= poll.has_due
         return poll
@@ -117,7 +115,7 @@ class Claimer:
         self._was_handed_back = False
         claim, sent_at = str(uuid4()), time.monotonic()
         work = partial(Job.objects.claim, claim, limit, self._lease, self._due_by, self.paused, self._lanes)
-        claimed = run_claim(claim, work, lambda won: Claimed(won, limit), seconds=self._seconds)
+        claimed = run_claim(self._run, claim, work, lambda won: Claimed(won, limit))
         # A run with `due_by` has had what was due then once a claim got less than it asked for.
         self.more_is_due = claimed.seen == limit
         self.run_claimed(claim, claimed.ids, sent_at)
@@ -129,7 +127,7 @@ class Claimer:
             self._left -= len(ids)
         if ids:
             read = partial(Job.objects.with_requests, claim, ids)
-            self._submit(run_transaction(read, seconds=self._seconds), sent_at, begin_by)
+            self._submit(self._run.transact(read), sent_at, begin_by)
 
     def claim_on_insert(self, replacing: int = 0) -> ClaimOnInsert:
         """For a transaction of this process that is about to insert jobs: hand it to `adopt` once that is committed."""
@@ -141,7 +139,7 @@ class Claimer:
         """Runs what a transaction claimed as it inserted it."""
         if claim.steps:
             read = partial(Job.objects.inserted_with_requests, claim.id, claim.steps)
-            self._submit(run_transaction(read, seconds=self._seconds), claim.sent_at)
+            self._submit(self._run.transact(read), claim.sent_at)
 
     def _submit(
         self, rows: Sequence[tuple[ClaimedJob, CallbackInput]], sent_at: float, begin_by: float | None = None
@@ -176,10 +174,10 @@ class Claimer:
         if not self._executor.may_hold(job.id, row.size):
             self._executor.end_unowned(job, NotStarted(_LARGE_AGAIN_SECONDS))
             return None
-        return run_transaction(partial(Job.objects.texts_of_request, job.request_id), seconds=self._seconds)
+        return self._run.transact(partial(Job.objects.texts_of_request, job.request_id))
 
 
-def run_claim(claim: str, work: Callable[[], C], of_won: Callable[[list[int]], C], *, seconds: float) -> C:
+def run_claim(run: RunRecord, claim: str, work: Callable[[], C], of_won: Callable[[list[int]], C]) -> C:
     """Runs a claim's transaction. What a COMMIT without a reply has won is not claimed again, but goes to `of_won`."""
     tries = count()
 
@@ -187,7 +185,7 @@ def run_claim(claim: str, work: Callable[[], C], of_won: Callable[[list[int]], C
         won = Job.objects.won_by(claim) if next(tries) else []
         return of_won(won) if won else work()
 
-    return run_transaction(work_once, seconds=seconds)
+    return run.transact(work_once)
 
 
 def _span(seconds: int) -> str:

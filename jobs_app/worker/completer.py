@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from jobs_app.db.connections import close_connections
-from jobs_app.db.transactions import BATCH, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import Limit
 from jobs_app.models.attempts import JobStatus, Result
 from jobs_app.models.pass_run import RunRecord
@@ -37,11 +37,10 @@ class Completer:
         run: RunRecord,
         changed: Event,
         *,
-        reconnect_seconds: float,
         on_recorded: OnRecorded | None,
     ) -> None:
         self._results, self._executor, self._claimer, self._run = results, executor, claimer, run
-        self._changed, self._seconds, self._on_recorded = changed, reconnect_seconds, on_recorded
+        self._changed, self._on_recorded = changed, on_recorded
         self.fault: BaseException | None = None
         self.locked: list[Result] = []  # by another session; recorded as soon as it lets go
         self._locked_since: dict[int, float] = {}
@@ -73,13 +72,11 @@ class Completer:
 
     def _count_ends(self, batch: list[Result]) -> None:
         """For the breakers: each result once, and before it is recorded, since a second probe may be claimed then."""
-        run_transaction(lambda: Limit.objects.count_ends(batch), seconds=self._seconds)
+        self._run.transact(lambda: Limit.objects.count_ends(batch))
 
     def _record(self, results: list[Result]) -> None:
         claim = self._claimer.claim_on_insert(replacing=len(results)) if self._on_recorded else None
-        won, self.locked = record_results(
-            results, self._run, reconnect_seconds=self._seconds, on_recorded=self._on_recorded, claim=claim
-        )
+        won, self.locked = record_results(results, self._run, on_recorded=self._on_recorded, claim=claim)
         if any(result.status == JobStatus.NEW and not result.wait for result in won):
             self._claimer.look_again()
         self._tell_locked()

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import Job
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import Retried
@@ -18,8 +18,6 @@ def end_lost_leases(
     run: RunRecord,
     ours: Collection[int] = (),
     on_recorded: OnRecorded | None = None,
-    *,
-    reconnect_seconds: float = RECONNECT_SECONDS,
 ) -> None:
     """Ends them as retries, or gives up: what kills its worker must end some time.
 
@@ -27,13 +25,11 @@ def end_lost_leases(
     own unrecorded jobs look lost: they are skipped.
     """
     while not stop:
-        lost = run_transaction(lambda: Job.objects.lease_expired(BATCH), seconds=reconnect_seconds)
+        lost = run.transact(lambda: Job.objects.lease_expired(BATCH))
         results = [result_of(job, Retried(LEASE_LOST)) for job in lost if job.id not in ours]
         if not results:
             return
-        recorded = record_results(
-            results, run, lease_expired=True, reconnect_seconds=reconnect_seconds, on_recorded=on_recorded
-        )
+        recorded = record_results(results, run, lease_expired=True, on_recorded=on_recorded)
         run.add({"lease_lost": len(recorded.won)})
         if len(lost) < BATCH or not recorded.won:  # what is locked is left to the next poll
             return

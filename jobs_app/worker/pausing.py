@@ -11,6 +11,7 @@ from django.db import transaction
 from jobs_app.db.transactions import RECONNECT_SECONDS, run_transaction
 from jobs_app.models import Job, JobIntervention
 from jobs_app.models.attempts import Poll
+from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.pause import PausedJob
 from jobs_app.registry import definition, names
 from jobs_app.telemetry.events import log_paused
@@ -43,17 +44,14 @@ def resume_job(name: str, *, by: str, reason: str) -> bool:
     return won
 
 
-def apply_pauses(poll: Poll, *, reconnect_seconds: float = 0) -> None:
-    """Parks due jobs of paused names, brings those of resumed names back, empties stray lanes: one batch of each.
-
-    `reconnect_seconds`: how long a lost connection is tried again.
-    """
+def apply_pauses(poll: Poll, run: RunRecord) -> None:
+    """Parks due jobs of paused names, brings those of resumed names back, empties stray lanes: one batch of each."""
     if poll.paused and poll.has_due:
-        run_transaction(partial(Job.objects.park, poll.paused), seconds=reconnect_seconds)
+        run.transact(partial(Job.objects.park, poll.paused))
     if poll.resumed:
-        run_transaction(partial(Job.objects.bring_back, poll.resumed), seconds=reconnect_seconds)
+        run.transact(partial(Job.objects.bring_back, poll.resumed))
     if poll.has_strays:
-        run_transaction(Job.objects.empty_lanes, seconds=reconnect_seconds)
+        run.transact(Job.objects.empty_lanes)
 
 
 def _intervene(trace: JobIntervention, move: Callable[[], bool]) -> bool:

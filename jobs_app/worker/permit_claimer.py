@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from django.db.models import Max
 
-from jobs_app.db.transactions import run_transaction
 from jobs_app.limit_rules import MOST_EXTRA_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
+from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.permit_claims import FromLane, Lane
 from jobs_app.registry import definitions, limits_of, names
 from jobs_app.worker.claimer import Claimer, run_claim
@@ -32,10 +32,9 @@ class PermitClaimer:
     """
 
     def __init__(
-        self, claimer: Claimer, executor: Executor, *, lease_seconds: float, reconnect_seconds: float, once: bool
+        self, claimer: Claimer, executor: Executor, run: RunRecord, *, lease_seconds: float, once: bool
     ) -> None:
-        self._claimer, self._executor = claimer, executor
-        self._lease, self._seconds = lease_seconds, reconnect_seconds
+        self._claimer, self._executor, self._run, self._lease = claimer, executor, run, lease_seconds
         self._jobs = limits_of(names())
         self._rules = {rule.name: rule for rule in self._jobs.values()}
         self._kinds: dict[str, set[bool]] = {name: set() for name in self._rules}  # whether its jobs are async
@@ -50,9 +49,9 @@ class PermitClaimer:
         self._has_recorded = False  # since the last look
         self._began, self._looked_at, self._due_at = time.monotonic(), -math.inf, -math.inf
         if self._rules:
-            run_transaction(partial(Limit.objects.ensure, self._rules.values()), seconds=self._seconds)
+            self._run.transact(partial(Limit.objects.ensure, self._rules.values()))
         if self._rules and once:
-            last = run_transaction(lambda: Job.objects.aggregate(id=Max("id")), seconds=self._seconds)
+            last = self._run.transact(lambda: Job.objects.aggregate(id=Max("id")))
             self._upto = last["id"] or 0
 
     def is_done(self) -> bool:
@@ -70,7 +69,7 @@ class PermitClaimer:
         if began < (self._looked_at + _SOON_SECONDS if self._has_recorded else self._due_at):
             return 0
         self._has_recorded = False
-        lanes = run_transaction(partial(Job.objects.look_at_lanes, [*self._rules]), seconds=self._seconds)
+        lanes = self._run.transact(partial(Job.objects.look_at_lanes, [*self._rules]))
         self._hand_back_put_off(lanes)
         going = self._going(lanes)
         claimed = sum(self._claim(self._rules[name], lane) for name, lane in going.items())
@@ -117,9 +116,9 @@ class PermitClaimer:
         work = partial(
             Job.objects.claim_from_lane, rule, claim, room, self._lease, paused, upto=self._upto, extra=extra
         )
-        claimed = run_claim(claim, work, lambda won: FromLane(won, []), seconds=self._seconds)
+        claimed = run_claim(self._run, claim, work, lambda won: FromLane(won, []))
         if claimed.paused:
-            run_transaction(partial(Job.objects.park_from_lane, paused, claimed.paused), seconds=self._seconds)
+            self._run.transact(partial(Job.objects.park_from_lane, paused, claimed.paused))
         self._ours[rule.name].update(claimed.ids)
         begin_by = sent_at + rule.late + extra if rule.is_paced else None
         self._claimer.run_claimed(claim, claimed.ids, sent_at, begin_by)

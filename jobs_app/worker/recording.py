@@ -9,7 +9,6 @@ from typing import NamedTuple
 from django.db import DatabaseError, transaction
 
 from jobs_app.db.faults import Fault, fault_line, sort_fault
-from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import ClaimOnInsert, JobStatus, LockedRequest, Result
 from jobs_app.models.pass_run import RunRecord
@@ -51,22 +50,21 @@ def record_results(
     run: RunRecord,
     *,
     lease_expired: bool = False,
-    reconnect_seconds: float = 0,
     on_recorded: OnRecorded | None = None,
     claim: ClaimOnInsert | None = None,
 ) -> Recorded:
     """Records results and counts them, in one transaction.
 
     One that the database cannot store fails alone, with its reason. When the database refuses what `on_recorded` does,
-    the results are recorded without it. `reconnect_seconds`: how long to try for a lost connection.
+    the results are recorded without it.
     """
     recording = _Recording(results, lease_expired, on_recorded, claim)
     try:
-        won = run_transaction(recording.transaction, seconds=reconnect_seconds)
+        won = run.transact(recording.transaction)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
             raise  # no row's fault
-        again = partial(record_results, run=run, lease_expired=lease_expired, reconnect_seconds=reconnect_seconds)
+        again = partial(record_results, run=run, lease_expired=lease_expired)
         if on_recorded:
             return again(results)
         parts = [[result] for result in results] if len(results) > 1 else [[_unstorable(results[0], error)]]
@@ -74,8 +72,8 @@ def record_results(
         return Recorded([r for one in each for r in one.won], [r for one in each for r in one.locked])
     locked: list[Result] = []
     if (rest := without(results, won)) and not lease_expired:
-        locked = run_transaction(lambda: Job.objects.still_claimed(rest), seconds=reconnect_seconds)
-        _tell_too_late(without(rest, locked), run, reconnect_seconds)
+        locked = run.transact(lambda: Job.objects.still_claimed(rest))
+        _tell_too_late(without(rest, locked), run)
     events.log_ended_attempts(won, lease_expired=lease_expired)
     run.add(Counter(map(counted, won)) + Counter(recording.counts))
     return Recorded(won, locked)
@@ -124,14 +122,14 @@ def call_on_recorded(
     return on_recorded([requests[id_] for id_ in ids], results, claim)
 
 
-def _tell_too_late(late: Sequence[Result], run: RunRecord, reconnect_seconds: float) -> None:
+def _tell_too_late(late: Sequence[Result], run: RunRecord) -> None:
     """They changed nothing: their lease was lost meanwhile.
 
     Counted in a transaction of their own: no row guards the count.
     """
     run.add({"too_late": len(late)})
     events.log_too_late(late)
-    run_transaction(lambda: tally.add(tallies.count_too_late(late)), seconds=reconnect_seconds)
+    run.transact(lambda: tally.add(tallies.count_too_late(late)))
 
 
 def without(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:

@@ -8,7 +8,6 @@ from typing import Any, Self
 from django.conf import settings
 from django.db import connection
 
-from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import Result
 from jobs_app.models.pass_run import RunRecord
@@ -50,38 +49,19 @@ class Runner:
     ) -> None:
         self._stop, self._run, self._on_recorded = stop, run, on_recorded
         # What callbacks did is lost with this process: it waits longer for the database than one that holds no jobs.
-        self._seconds: float = settings.WRK_DATABASE_AWAY_SECONDS
+        run.reconnect_seconds = settings.WRK_DATABASE_AWAY_SECONDS
         self._lease: float = settings.WRK_JOB_LEASE_SECONDS
         completers = 1 if connection.vendor == "sqlite" else COMPLETERS  # one writer at a time: a second would wait
         self._executor = Executor(concurrency or settings.WRK_JOB_CONCURRENCY, completers)
         self.claimer = Claimer(
-            stop,
-            self._executor,
-            run,
-            lease_seconds=self._lease,
-            reconnect_seconds=self._seconds,
-            due_by=due_by,
-            paused=paused,
-            limit=limit,
+            stop, self._executor, run, lease_seconds=self._lease, due_by=due_by, paused=paused, limit=limit
         )
         self._permit_claimer = PermitClaimer(
-            self.claimer,
-            self._executor,
-            lease_seconds=self._lease,
-            reconnect_seconds=self._seconds,
-            once=due_by is not None,
+            self.claimer, self._executor, run, lease_seconds=self._lease, once=due_by is not None
         )
         self._changed = Event()
         self._completers = [
-            Completer(
-                results,
-                self._executor,
-                self.claimer,
-                run,
-                self._changed,
-                reconnect_seconds=self._seconds,
-                on_recorded=on_recorded,
-            )
+            Completer(results, self._executor, self.claimer, run, self._changed, on_recorded=on_recorded)
             for results in self._executor.results
         ]
         self._renewed_at = time.monotonic()
@@ -105,9 +85,7 @@ class Runner:
         """Watches over what runs and, if there is room, claims; returns how many jobs it claimed."""
         self._watch()
         if self.claimer.poll_is_due() and self.claimer.poll().has_expired:
-            end_lost_leases(
-                self._stop, self._run, self._executor.unrecorded, self._on_recorded, reconnect_seconds=self._seconds
-            )
+            end_lost_leases(self._stop, self._run, self._executor.unrecorded, self._on_recorded)
         return self._permit_claimer.turn() + self.claimer.claim()
 
     def is_done(self) -> bool:
@@ -130,7 +108,7 @@ class Runner:
         """Ends what runs past its timeout and renews the leases, when that is due. Raises what ended a completer."""
         self._raise_fault()
         self._executor.end_overdue(self._lease)
-        run_transaction(self._run.heartbeat, seconds=self._seconds)
+        self._run.transact(self._run.heartbeat)
         if time.monotonic() - self._renewed_at >= self._lease / 3:
             self._renew()
 
@@ -143,7 +121,7 @@ class Runner:
         owned = list(self._executor.owned)
         jobs = [*(one.job for one in owned), *(result.job for result in self._locked())]
         if jobs:
-            renewed = run_transaction(lambda: Job.objects.renew(jobs, self._lease), seconds=self._seconds)
+            renewed = self._run.transact(lambda: Job.objects.renew(jobs, self._lease))
             for one in owned:
                 if one.job.id in renewed:
                     one.lease_ends = sent_at + self._lease
@@ -163,7 +141,7 @@ class Runner:
                 self._executor.hand_back_waiting()
             if cut and waited >= settings.WRK_STOP_GRACE_SECONDS:
                 self._executor.stop_running()
-            patience = settings.WRK_STOP_GRACE_SECONDS if cut else self._seconds
+            patience = settings.WRK_STOP_GRACE_SECONDS if cut else self._run.reconnect_seconds
             if waited >= patience and not self._executor.owned and self._executor.unrecorded <= self._executor.locked:
                 return
             self._watch()

@@ -6,7 +6,7 @@ from functools import partial
 
 from django.db import transaction
 
-from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import Job, tally
 from jobs_app.models.attempts import Attempt, ClaimOnInsert, LockedRequest, Result
 from jobs_app.models.locks import lock_requests
@@ -36,38 +36,36 @@ def run_inprogress_requests(stop: Stop, run: RunRecord, *, limit: int | None = N
     Anything else is left alone; `show_request` says what does not add up. At last the receipts of what has ended.
     `limit`: so many answers, then so many requests; receipts have none.
     """
-    take_answers(stop, run, progress_locked, reconnect_seconds=RECONNECT_SECONDS, limit=limit)
+    take_answers(stop, run, progress_locked, limit=limit)
     left, after = limit, None
     while not stop and left != 0:
         moved, after = progress_page(run, after, left)
         left = None if left is None else left - moved
         if after is None:
             break
-    write_receipts(stop, run, reconnect_seconds=RECONNECT_SECONDS)
+    write_receipts(stop, run)
 
 
 def progress_page(
     run: RunRecord,
     after: Position | None = None,
     limit: int | None = None,
-    *,
-    reconnect_seconds: float = RECONNECT_SECONDS,
 ) -> tuple[int, Position | None]:
     """Scans one page of the requests in progress and moves on what is settled, at most `limit` of them.
 
     Returns how many it moved, and where the next page begins; None after the last one.
     """
-    page = run_transaction(partial(Request.objects.scan_in_progress, SCANNED, after), seconds=reconnect_seconds)
+    page = run.transact(partial(Request.objects.scan_in_progress, SCANNED, after))
     moved = start = 0
     while start < len(page.settled) and moved != limit:
         size = BATCH if limit is None else min(BATCH, limit - moved)  # what does not move takes nobody's place
-        moved += progress_requests(run, page.settled[start : start + size], reconnect_seconds=reconnect_seconds)
+        moved += progress_requests(run, page.settled[start : start + size])
         start += size
-    run_transaction(run.heartbeat, seconds=reconnect_seconds)
+    run.transact(run.heartbeat)
     return moved, page.last
 
 
-def progress_requests(run: RunRecord, ids: Sequence[int], *, reconnect_seconds: float = RECONNECT_SECONDS) -> int:
+def progress_requests(run: RunRecord, ids: Sequence[int]) -> int:
     """Moves these requests on as far as their current step's jobs allow; returns how many moved."""
 
     def work(*, may_exist: bool = False) -> Mapping[str, int]:
@@ -77,7 +75,7 @@ def progress_requests(run: RunRecord, ids: Sequence[int], *, reconnect_seconds: 
             tally.add(progressed.tallies)
             return {**progressed.counts, "locked": len(ids) - len(locked)}
 
-    counts = again_if_rows_exist(work, reconnect_seconds)
+    counts = again_if_rows_exist(run, work)
     run.add(counts)
     return sum(counts.values()) - counts["locked"]
 

@@ -6,7 +6,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from jobs_app.db.transactions import BATCH, RECONNECT_SECONDS, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models import tally
 from jobs_app.models.attempts import ClaimOnInsert
 from jobs_app.models.pass_run import RunRecord
@@ -32,21 +32,19 @@ def run_new_requests(stop: Stop, run: RunRecord, *, limit: int | None = None) ->
     3. A good one becomes `Inprogress` and gets its first step's jobs. 4. A bad one becomes `Failed` with the reason.
     """
     left, batch = limit, CHECKED_BATCH if _checked_actions() else BATCH
-    if not run_transaction(Request.objects.has_due, seconds=RECONNECT_SECONDS):
+    if not run.transact(Request.objects.has_due):
         return
     while not stop and left != 0:
         size = batch if left is None else min(batch, left)
         taken = start_due(run, size)
-        run_transaction(run.heartbeat, seconds=RECONNECT_SECONDS)
+        run.transact(run.heartbeat)
         left = None if left is None else left - taken
         if taken < size:
-            run.add({"locked": run_transaction(partial(Request.objects.count_due, BATCH), seconds=RECONNECT_SECONDS)})
+            run.add({"locked": run.transact(partial(Request.objects.count_due, BATCH))})
             return
 
 
-def start_due(
-    run: RunRecord, limit: int, *, reconnect_seconds: float = RECONNECT_SECONDS, claim: ClaimOnInsert | None = None
-) -> int:
+def start_due(run: RunRecord, limit: int, *, claim: ClaimOnInsert | None = None) -> int:
     """Starts or refuses up to `limit` due requests; returns how many. `claim`: for the jobs that it inserts."""
 
     def work(*, may_exist: bool = False) -> dict[str, int]:
@@ -72,7 +70,7 @@ def start_due(
             events.log_ended_requests(bad, RequestStatus.FAILED)
             return counts
 
-    counts = again_if_rows_exist(work, reconnect_seconds)
+    counts = again_if_rows_exist(run, work)
     run.add(counts)
     return sum(counts.values())
 

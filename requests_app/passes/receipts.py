@@ -16,7 +16,7 @@ from django.db import DatabaseError, transaction
 from jobs_app.db.dialect import dialect, numbers
 from jobs_app.db.faults import Fault, fault_line, sort_fault
 from jobs_app.db.statements import fetch_all
-from jobs_app.db.transactions import BATCH, run_transaction
+from jobs_app.db.transactions import BATCH
 from jobs_app.models.attempts import OPEN
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.outcomes import storable_text
@@ -55,36 +55,36 @@ class ByHand(NamedTuple):
 Row = TypeVar("Row", AttemptRow, ByHand)
 
 
-def write_receipts(stop: Stop, run: RunRecord, *, reconnect_seconds: float) -> None:
+def write_receipts(stop: Stop, run: RunRecord) -> None:
     """All that are due. Requests that other sessions hold, or whose jobs still run, are left to the next pass."""
     after: int | None = 0
     while not stop and after is not None:
-        after = write_page(run, after, reconnect_seconds=reconnect_seconds)
-        run_transaction(run.heartbeat, seconds=reconnect_seconds)
+        after = write_page(run, after)
+        run.transact(run.heartbeat)
 
 
-def write_page(run: RunRecord, after: int, limit: int = BATCH, *, reconnect_seconds: float) -> int | None:
+def write_page(run: RunRecord, after: int, limit: int = BATCH) -> int | None:
     """The receipts of up to `limit` requests above `after`, by id.
 
     Returns where the next page begins; None after the last one, and while another process writes.
     """
-    due = run_transaction(partial(Request.objects.receipts_due, limit, after), seconds=reconnect_seconds)
+    due = run.transact(partial(Request.objects.receipts_due, limit, after))
     attempts = accumulate(number for _, number in due)
     ids = [id_ for (id_, _), sum_ in zip(due, attempts, strict=True) if sum_ <= _MOST_ATTEMPTS]
     ids = ids or [id_ for id_, _ in due[:1]]
-    if not ids or (written := _write(ids, reconnect_seconds)) is None:
+    if not ids or (written := _write(run, ids)) is None:
         return None
     run.add({"receipts": written})
     return ids[-1] if len(due) == limit or len(ids) < len(due) else None
 
 
-def _write(ids: Sequence[int], reconnect_seconds: float) -> int | None:
+def _write(run: RunRecord, ids: Sequence[int]) -> int | None:
     """How many; None: another process writes. One that the database refuses is not to hold up the others."""
     write = partial(_write_batch, ids)
     try:
-        written = run_transaction(write, seconds=reconnect_seconds)
-        if written is None and run_transaction(ReceiptHead.objects.open, seconds=reconnect_seconds):
-            return run_transaction(write, seconds=reconnect_seconds)
+        written = run.transact(write)
+        if written is None and run.transact(ReceiptHead.objects.open):
+            return run.transact(write)
         return written
     except (DatabaseError, TypeError, ValueError) as error:
         if isinstance(error, DatabaseError) and sort_fault(error) is not Fault.DATA:
@@ -93,7 +93,7 @@ def _write(ids: Sequence[int], reconnect_seconds: float) -> int | None:
             fault = fault_line(error) if isinstance(error, DatabaseError) else type(error).__name__
             log.warning("receipt_not_written", request_id=ids[0], fault=fault)
             return 0
-        return sum(_write([id_], reconnect_seconds) or 0 for id_ in ids)
+        return sum(_write(run, [id_]) or 0 for id_ in ids)
 
 
 def _write_batch(ids: Sequence[int]) -> int | None:

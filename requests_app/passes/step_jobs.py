@@ -7,10 +7,10 @@ import structlog
 from django.db import IntegrityError
 
 from jobs_app.db.faults import fault_line
-from jobs_app.db.transactions import run_transaction
 from jobs_app.models import Job
 from jobs_app.models.attempts import ClaimOnInsert, NewJob
 from jobs_app.models.inserts import insert_jobs
+from jobs_app.models.pass_run import RunRecord
 from jobs_app.registry import max_attempts
 from requests_app.recipes.steps import if_fails_of
 
@@ -32,10 +32,10 @@ def insert_step(
     insert_jobs(jobs, claim)
 
 
-def again_if_rows_exist(work: Callable[..., Mapping[str, int]], reconnect_seconds: float) -> Mapping[str, int]:
+def again_if_rows_exist(run: RunRecord, work: Callable[..., Mapping[str, int]]) -> Mapping[str, int]:
     """A duplicate key says that somebody inserted a step's rows already: look which, and insert the others."""
     try:
-        return run_transaction(work, seconds=reconnect_seconds)
+        return run.transact(work)
     except IntegrityError as error:
         log.warning("step_is_there_already", fault=fault_line(error))
-        return run_transaction(partial(work, may_exist=True), seconds=reconnect_seconds)
+        return run.transact(partial(work, may_exist=True))

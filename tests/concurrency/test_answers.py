@@ -49,7 +49,7 @@ def _nothing_is_wrong_at_the_end(transactional_db: None) -> Iterator[None]:
 
 
 def take() -> int:
-    return take_answers(Stop(), RunRecord("run_worker"), progress_locked, reconnect_seconds=5)
+    return take_answers(Stop(), RunRecord("run_worker"), progress_locked)
 
 
 def record(result: Result) -> int:
@@ -231,7 +231,7 @@ def test_answers_whose_commit_was_not_answered_are_taken_once_and_counted_once(e
     insert_answer(request, outcome="retry", attempt=int(effect == "taken"))
     insert_answer(request, outcome="failure", attempt=2)  # for the attempt that follows
     run = RunRecord("run_worker")
-    with Actor(lambda: take_answers(Stop(), run, progress_locked, reconnect_seconds=5), lose_answers=1) as lost:
+    with Actor(lambda: take_answers(Stop(), run, progress_locked), lose_answers=1) as lost:
         assert lost.go_on() == 1
 
     assert effects() == [effect, ""]

@@ -628,9 +628,7 @@ def test_two_ends_that_meet_keep_both_their_keys(run: RunRecord):
 def test_ends_whose_answer_was_lost_are_recorded_once(run: RunRecord):
     request = add_request(["records"], ["noop"])
     held = add_job(request, "records", "inprogress")
-    with Actor(
-        lambda: record_results([result_of(held, Retried("busy"))], run, reconnect_seconds=5), lose_answers=1
-    ) as lost:
+    with Actor(lambda: record_results([result_of(held, Retried("busy"))], run), lose_answers=1) as lost:
         assert [end.job.id for end in lost.go_on().won] == [held.id]
 
     assert statuses(request) == {"records": ["retry", "new"]}

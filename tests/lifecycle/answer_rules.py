@@ -73,7 +73,7 @@ class AnswerRules(RuleBasedStateMachine):
     def take_some(self, most: int | None, is_lost: bool) -> None:
         """As a pass that is killed after it; or whose first COMMIT brings no reply."""
         with lost_answers(1) if is_lost else contextlib.nullcontext():
-            take_answers(Stop(), RunRecord("run_worker"), progress_locked, reconnect_seconds=5, limit=most)
+            take_answers(Stop(), RunRecord("run_worker"), progress_locked, limit=most)
         self.model.take_answers(most)
 
     @precondition(lambda self: self.model.answers)
@@ -84,8 +84,9 @@ class AnswerRules(RuleBasedStateMachine):
         claims: list[ClaimOnInsert] = []
         with Runner(Stop(), run, paused=paused, concurrency=MOST_REQUESTS * 3) as runner:
             take_answers(
-                *(Stop(), run, progress_locked),
-                reconnect_seconds=1,
+                Stop(),
+                run,
+                progress_locked,
                 limit=most,
                 claim_on_insert=runner.claimer.claim_on_insert,
                 adopt=claims.append,

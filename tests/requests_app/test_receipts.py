@@ -60,7 +60,7 @@ def ended(number: int = 1, status: str = "Completed", **columns: Any) -> list[Re
 
 def write() -> int:
     run = RunRecord("run_inprogress_requests")
-    write_receipts(Stop(), run, reconnect_seconds=0)
+    write_receipts(Stop(), run)
     return run.totals().get("receipts", 0)
 
 
@@ -248,7 +248,7 @@ def test_a_page_is_one_commit_of_nine_statements(number: int) -> None:
     ended(number)
     run = RunRecord("run_inprogress_requests")
     with listening() as heard, counting_commits() as commits:
-        assert receipts.write_page(run, 0, reconnect_seconds=0) is None
+        assert receipts.write_page(run, 0) is None
     assert ReceiptHead.objects.get().last_id == number + 1
     assert (len(heard), len(commits)) == (9, 1), [one.sql[:40] for one in heard]
 
@@ -298,7 +298,7 @@ def test_a_commit_whose_answer_is_lost_writes_each_once() -> None:
     ended(3)
     run = RunRecord("run_inprogress_requests")
     with lost_answers(1) as lost:
-        write_receipts(Stop(), run, reconnect_seconds=5)
+        write_receipts(Stop(), run)
     assert lost.left == 0
     assert ([row.token for row in chain()], faults()) == (["r1", "r2", "r3"], [])
 

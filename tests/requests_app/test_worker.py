@@ -51,7 +51,7 @@ def start_runner(concurrency: int) -> Runner:
 
 
 def starting(runner: Runner) -> _Start:
-    return _Start(RunRecord("run_worker"), runner, reconnect_seconds=1)
+    return _Start(RunRecord("run_worker"), runner)
 
 
 def queue(number: int) -> None:
@@ -204,7 +204,7 @@ def test_a_long_look_at_early_answers_takes_a_share_of_the_time_only(monkeypatch
 
     monkeypatch.setattr(worker, "take_answers", look_long)
     with start_runner(1) as runner:
-        answers = worker._Answers(Stop(), RunRecord("run_worker"), runner, 0)
+        answers = worker._Answers(Stop(), RunRecord("run_worker"), runner)
         ends = time.monotonic() + 0.1 / worker._POLLING_SHARE
         while time.monotonic() < ends:
             answers.turn()

@@ -200,7 +200,7 @@ def test_a_resume_that_was_killed_is_finished_by_the_next_pass() -> None:
     PausedJob.objects.resume("noop")  # and no more
     assert astray() == []
     assert pass_jobs() == {"claimed": 1, "completed": 1}
-    apply_pauses(Job.objects.poll())
+    apply_pauses(Job.objects.poll(), RunRecord("run_jobs"))
     assert list(PausedJob.objects.values_list("name", "resumed_at")) == [("noop_1", None)]
 
 

@@ -119,7 +119,7 @@ def test_a_commit_that_is_not_answered_counts_once() -> None:
     run = RunRecord("run_worker")
     ends = [result_of(held(job), Retried("busy")), Result(held(stale, "another claim"), JobStatus.COMPLETED)]
     with lost_answers(1) as lost:
-        record_results(ends, run, reconnect_seconds=5)
+        record_results(ends, run)
     assert lost.left == 0
     with lost_answers(1):
         start_due(run, 10)
