@@ -8,9 +8,8 @@ def printable(text: str) -> str:
 
     Tabs and newlines are ours as well.
     """
-    return "".join(
-        letter if letter.isprintable() or letter in "\t\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+    strange = {ord(letter) for letter in set(text) if not letter.isprintable() and letter not in "\t\n"}
+    return text.translate(dict.fromkeys(strange, "\N{REPLACEMENT CHARACTER}")) if strange else text
 
 
 def one_line(text: str) -> str:
