@@ -394,6 +394,13 @@ def test_a_stopped_attempt_is_followed_at_once_and_does_not_use_up_an_attempt() 
     assert seconds_from_now(successor.due_at) < 1
 
 
+def test_a_retry_whose_next_attempt_somebody_has_inserted_leaves_it_to_that() -> None:
+    job = make_job(request := make_request("Inprogress"), "noop", "inprogress")
+    make_job(request, "noop", attempt=2)
+    record(job, Retried("busy"))
+    assert list(Job.objects.order_by("attempt").values_list("status", flat=True)) == ["retry", "new"]
+
+
 def test_an_attempt_that_was_handed_back_is_the_same_row_as_before_its_claim() -> None:
     job = make_job(make_request("Inprogress"), "noop", "new", due_in=-100)
     before = rows()
