@@ -31,16 +31,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MANY = 20_000
 
 
-@pytest.fixture(autouse=True)
-def no_statistics_of_other_tests(transactional_db: None) -> None:
-    """SQLite keeps what an ANALYZE found, also after the tables are emptied; plans would depend on the tests' order."""
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")  # there is a table of statistics now
-            cursor.execute("DELETE FROM sqlite_stat1")
-        connection.close()  # the next one reads it anew
-
-
 def scans() -> None:
     Request.objects.scan_in_progress(500)
     Request.objects.scan_in_progress(500, Position("2026-01-01 00:00:00", 1))
@@ -168,6 +158,15 @@ def empty() -> None:
     )
 
 
+def forget_statistics() -> None:
+    """SQLite keeps what an ANALYZE found, also after the tables are emptied; plans would depend on the tests' order."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")  # there is a table of statistics now
+            cursor.execute("DELETE FROM sqlite_stat1")
+        connection.close()  # the next one reads it anew
+
+
 Filling = tuple[str, str] | str | None
 
 
@@ -176,6 +175,7 @@ def filled(request: pytest.FixtureRequest, django_db_setup: None, django_db_bloc
     """Filled once for all tests that ask for the same: what they change is rolled back."""
     filling: Filling = request.param
     with django_db_blocker.unblock():
+        forget_statistics()
         only_open_ones() if filling == "only open ones" else some_of_each()
         if isinstance(filling, tuple):
             fill(*filling)
@@ -187,6 +187,7 @@ def filled(request: pytest.FixtureRequest, django_db_setup: None, django_db_bloc
 @pytest.fixture
 def filled_for_me(transactional_db: None) -> Iterator[Callable[[str, str], None]]:
     """By a test that commits what it changes."""
+    forget_statistics()
     yield fill
     empty()
 
