@@ -53,6 +53,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--only-database", action="store_true", help=help_)
 
 
+def pytest_configure() -> None:
+    """A shell that starts a run in the background has it ignore these two, and so would all that the tests start."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     lines = [f"versions: Python {platform.python_version()}, Django {get_version()}, {_engine()}"]
     if _on_server():
