@@ -20,7 +20,7 @@ _FORMS = {
 _EXAMPLE = "service2 rate=600/m concurrency=8 breaker=5"
 _MOST_LATE_SECONDS = 0.25
 _LATE_SHARE = 0.03  # of the interval: what a permit of one at a time loses of its rate
-MOST_EXTRA_SECONDS = 5.0  # that a permit may be used later than that, where the database is slow
+MOST_SLACK_SECONDS = 5.0  # that a permit may be used later than that, where the database is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ class LimitRule:
     @property
     def furthest(self) -> float:
         """The latest time of the next permit that this rule can have set, in seconds from now."""
-        return max(0.0, self._ahead) + self.interval + MOST_EXTRA_SECONDS
+        return max(0.0, self._ahead) + self.interval + MOST_SLACK_SECONDS
 
-    def permits(self, until_next: float, extra: float = 0.0) -> int | None:
+    def permits(self, until_next: float, slack: float = 0.0) -> int | None:
         """How many to give now; None: any number. `until_next`: seconds from now until the next one's time.
 
-        `extra`: seconds that are added to `late`. Source: GCRA, ITU-T I.371, as a virtual schedule.
+        `slack`: seconds that are added to `late`. Source: GCRA, ITU-T I.371, as a virtual schedule.
         """
         if self.rate is None:
             return None
         until_next = self._held(until_next)
-        before_time = math.floor((self._ahead - max(0.0, until_next) - extra) / self.interval) + 1
+        before_time = math.floor((self._ahead - max(0.0, until_next) - slack) / self.interval) + 1
         is_alone = until_next <= -self.late  # a full interval has passed since the last use
         return max(0, before_time, int(is_alone))
 

@@ -81,7 +81,7 @@ class Claims(models.QuerySet[Row]):
             )
             ids = self._into_lanes(rows, lanes) if lanes else [row[0] for row in rows]
             if ids:
-                take_locked(ids, claim, lease_seconds)
+                claim_locked(ids, claim, lease_seconds)
         return Claimed(ids, len(rows))
 
     def _into_lanes(self, rows: Sequence[tuple[int, str, bool]], lanes: Mapping[str, datetime]) -> list[int]:
@@ -180,7 +180,7 @@ class Claims(models.QuerySet[Row]):
         return [*map(ClaimedJob._make, rows)]
 
 
-def take_locked(ids: Collection[int], claim: str, lease_seconds: float) -> None:
+def claim_locked(ids: Collection[int], claim: str, lease_seconds: float) -> None:
     """`new` -> `inprogress` of rows that this transaction has found and locked."""
     sql = dialect()
     execute(

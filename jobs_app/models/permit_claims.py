@@ -16,7 +16,7 @@ from jobs_app.db.statements import execute, fetch_all, fetch_ids
 from jobs_app.db.transactions import BATCH
 from jobs_app.limit_rules import LimitRule
 from jobs_app.models.breaker import MOST_OPEN_SECONDS
-from jobs_app.models.claims import take_locked
+from jobs_app.models.claims import claim_locked
 from jobs_app.models.limit import Limit
 from jobs_app.registry import definition, limits
 
@@ -36,11 +36,11 @@ class Lane(NamedTuple):
     running: int
     first: int | None = None
 
-    def permits(self, rule: LimitRule, most: int, extra: float = 0.0) -> int:
-        """How many may begin now, of `most` at most. `extra`: as the rule has it."""
+    def permits(self, rule: LimitRule, most: int, slack: float = 0.0) -> int:
+        """How many may begin now, of `most` at most. `slack`: as the rule has it."""
         if self.is_open or (self.is_half_open and self.running):
             return 0
-        by_rate = rule.permits(self.until_next, extra)
+        by_rate = rule.permits(self.until_next, slack)
         by_concurrency = None if rule.concurrency is None else rule.concurrency - self.running
         counts = (most, by_rate, by_concurrency, 1 if self.is_half_open else None)
         return max(0, min(count for count in counts if count is not None))
@@ -80,11 +80,11 @@ class PermitClaims(models.QuerySet[Row]):
         paused: Collection[str] = (),
         *,
         upto: int | None = None,
-        extra: float = 0.0,
+        slack: float = 0.0,
     ) -> FromLane:
         """`new` -> `inprogress`, the oldest first, as many as get a permit; none while another process gives permits.
 
-        `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `extra`: so many
+        `claim`: a new UUID for this transaction. `upto`: the last id that may be claimed. `slack`: so many
         seconds later than `rule.late` they may begin.
         """
         sql = dialect()
@@ -96,7 +96,7 @@ class PermitClaims(models.QuerySet[Row]):
             # After the lock, and a statement of its own: it has to see what the holder before us committed.
             [[running]] = fetch_all(f"SELECT COUNT(*) {in_lane} = 'inprogress'")
             lane = _lane(rule, *found[0], running)
-            if not (permits := lane.permits(rule, most, extra)):
+            if not (permits := lane.permits(rule, most, slack)):
                 return FromLane([], [])
             may = "" if upto is None else f"AND id <= {upto:d} "
             oldest = fetch_all(
@@ -105,9 +105,9 @@ class PermitClaims(models.QuerySet[Row]):
             )
             rows = self._without_strays(rule, oldest)
             if ids := [id_ for id_, name in rows if name not in paused][:permits]:
-                take_locked(ids, claim, lease_seconds)
+                claim_locked(ids, claim, lease_seconds)
                 probe = claim if lane.is_half_open else None
-                _use_permits(rule, len(ids) * rule.interval + extra, probe)
+                _use_permits(rule, len(ids) * rule.interval + slack, probe)
         return FromLane(ids, [id_ for id_, name in rows if name in paused])
 
     def empty_lanes(self) -> int:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from django.db.models import Max
 
-from jobs_app.limit_rules import MOST_EXTRA_SECONDS, LimitRule
+from jobs_app.limit_rules import MOST_SLACK_SECONDS, LimitRule
 from jobs_app.models import Job, Limit
 from jobs_app.models.pass_run import RunRecord
 from jobs_app.models.permit_claims import FromLane, Lane
@@ -109,26 +109,26 @@ class PermitClaimer:
         }
 
     def _claim(self, rule: LimitRule, lane: Lane) -> int:
-        extra, room = self._extra(rule), self._room(rule)
-        if not lane.permits(rule, room, extra):
+        slack, room = self._slack(rule), self._room(rule)
+        if not lane.permits(rule, room, slack):
             return 0
         claim, sent_at, paused = str(uuid4()), time.monotonic(), self._claimer.paused
         work = partial(
-            Job.objects.claim_from_lane, rule, claim, room, self._lease, paused, upto=self._upto, extra=extra
+            Job.objects.claim_from_lane, rule, claim, room, self._lease, paused, upto=self._upto, slack=slack
         )
         claimed = run_claim(self._run, claim, work, lambda won: FromLane(won, []))
         if claimed.paused:
             self._run.transact(partial(Job.objects.park_from_lane, paused, claimed.paused))
         self._ours[rule.name].update(claimed.ids)
-        begin_by = sent_at + rule.late + extra if rule.is_paced else None
+        begin_by = sent_at + rule.late + slack if rule.is_paced else None
         self._claimer.run_claimed(claim, claimed.ids, sent_at, begin_by)
         if claimed.ids:
             self._took = time.monotonic() - sent_at
         return len(claimed.ids)
 
-    def _extra(self, rule: LimitRule) -> float:
+    def _slack(self, rule: LimitRule) -> float:
         """Seconds added to a permit, where claims take so long that it would be over before its job is here."""
-        return min(MOST_EXTRA_SECONDS, max(0.0, 2 * self._took - rule.late)) if rule.is_paced else 0.0
+        return min(MOST_SLACK_SECONDS, max(0.0, 2 * self._took - rule.late)) if rule.is_paced else 0.0
 
     def _room(self, rule: LimitRule) -> int:
         """How many callbacks can begin at once: a job that waits here for a place keeps its permit from others."""

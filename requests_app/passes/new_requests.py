@@ -125,7 +125,7 @@ def _knows_receiver(row: QueuedRow) -> bool:
 
 
 def _start(rows: Sequence[QueuedRow], ids: Collection[int], named: Mapping[int, str]) -> int:
-    """With what their recipes say, which is for those that came with steps too, but for the steps."""
+    """Writes what their recipes say into them: the steps where they came without, deadline and receipt in any case."""
     found = {row.action: recipe for row in rows if (recipe := recipe_of(row.action))}
     without_steps = {row.action for row in rows if row.steps_bytes is None}
     steps = {action: to_json(recipe.steps) for action, recipe in found.items() if action in without_steps}

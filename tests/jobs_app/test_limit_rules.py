@@ -128,7 +128,7 @@ def test_who_asks_often_uses_95_percent_of_the_rate(rate: float):
 @pytest.mark.parametrize("rate", [1.0, 2.0, 5.0, 100.0])
 def test_a_slow_database_makes_it_slow_and_stops_nobody(rate: float):
     rule = LimitRule("s", rate=rate)
-    assert rule.permits(-10, extra=4.0) == 1
+    assert rule.permits(-10, slack=4.0) == 1
 
 
 def test_after_a_pause_a_seconds_worth_begins_at_once_less_what_may_begin_late():
